@@ -1,0 +1,139 @@
+#!/bin/sh
+# deps - installs what Penstock is built, tested and measured with, and nothing that is there already.
+#
+# Usage: tools/deps.sh [build] [test] [bench] [format]     default: build test bench
+#
+# Knows Debian 12 and 13 and Ubuntu 24.04, as root or through sudo. Asks dpkg first: when nothing
+# is missing it says nothing, needs no network and no rights. A command that is on the PATH counts,
+# wherever it came from; a Node 18 or newer is kept.
+#
+# SPDX-License-Identifier: Apache-2.0
+set -eu
+
+# package          or package:command (the command on the PATH is as good as the package)
+BUILD="make:make gcc:gcc libc6-dev meson:meson ninja-build:ninja pkgconf:pkg-config
+    libuv1-dev libssl-dev libyajl-dev libjansson-dev libyaml-dev zlib1g-dev
+    python3:python3 git:git xz-utils:xz ca-certificates"
+TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:slowhttptest"
+BENCH="nginx:nginx haproxy:haproxy wrk:wrk"
+FORMAT="clang-format:clang-format"
+SERVICES="nginx haproxy" # packages that start a daemon of their own: ours to use, not to run
+
+say() {
+    echo "deps: $*"
+}
+
+has_command() {
+    # Daemons live in sbin, which an ordinary user's PATH may lack.
+    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]
+}
+
+# The clang runtime (sanitizers, libFuzzer) is a package of its own, numbered like clang.
+clang_runtime() {
+    version=$(clang -dumpversion 2>/dev/null | cut -d. -f1) || version=
+    if [ -z "$version" ]; then
+        case "$(. /etc/os-release && echo "$ID-${VERSION_ID:-}")" in
+        debian-12) version=14 ;;
+        debian-13) version=19 ;;
+        ubuntu-24.04) version=18 ;;
+        *) version=$(apt-cache depends clang 2>/dev/null |
+            sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p' | head -n 1) ;;
+        esac
+    fi
+    if [ -n "$version" ]; then
+        echo "libclang-rt-$version-dev"
+    fi
+}
+
+node_packages() {
+    major=$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p') || major=
+    if [ -z "$major" ] || [ "$major" -lt 18 ]; then
+        echo nodejs
+    fi
+    has_command npm || echo npm
+}
+
+# Reads "package" or "package:command" words, prints the packages that are not there.
+missing_of() {
+    unknown=
+    for word in "$@"; do
+        case $word in
+        *:*) has_command "${word#*:}" || unknown="$unknown ${word%%:*}" ;;
+        *) unknown="$unknown $word" ;;
+        esac
+    done
+    [ -n "$unknown" ] || return 0
+    # shellcheck disable=SC2086
+    installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $unknown 2>/dev/null |
+        sed -n 's/ installed$//p' | tr '\n' ' ')
+    for package in $unknown; do
+        case " $installed" in
+        *" $package "*) ;;
+        *) echo "$package" ;;
+        esac
+    done
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+# A benchmark's peer was installed to be started by hand: its service goes off again.
+quiet_service() {
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl disable --now "$1" >/dev/null 2>&1 || true
+    else
+        as_root service "$1" stop >/dev/null 2>&1 || true
+        as_root update-rc.d "$1" disable >/dev/null 2>&1 || true
+    fi
+    say "$1 is installed for benchmarks; its service is stopped and disabled"
+}
+
+install_packages() {
+    if [ "$(id -u)" -ne 0 ] && ! has_command sudo; then
+        say "these packages are missing and need root: $*"
+        say "as root: apt-get update && apt-get install $*"
+        exit 1
+    fi
+    say "installing: $*"
+    as_root apt-get update -q || say "the package lists could not all be refreshed; trying with what is there"
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "$@"
+    for package in "$@"; do
+        case " $SERVICES " in
+        *" $package "*) quiet_service "$package" ;;
+        esac
+    done
+    say "installed: $*"
+}
+
+wanted=
+for group in "${@:-build test bench}"; do
+    for name in $group; do
+        case $name in
+        build) wanted="$wanted $BUILD" ;;
+        test) wanted="$wanted $BUILD $TEST $(clang_runtime) $(node_packages)" ;;
+        bench) wanted="$wanted $BUILD $BENCH" ;;
+        format) wanted="$wanted $FORMAT" ;;
+        *)
+            say "no group '$name': build, test, bench, format" >&2
+            exit 2
+            ;;
+        esac
+    done
+done
+
+if ! has_command dpkg-query; then
+    say "not a Debian or Ubuntu system; have these in place: $(echo $wanted | sed 's/:[^ ]*//g')"
+    exit 0
+fi
+# shellcheck disable=SC2086
+missing=$(missing_of $wanted | sort -u)
+if [ -n "$missing" ]; then
+    # shellcheck disable=SC2086
+    install_packages $missing
+fi
