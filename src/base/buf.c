@@ -1,0 +1,182 @@
+#include "base/buf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+enum { SMALLEST = 256 };
+
+void ps_buf_fini(struct ps_buf *buf)
+{
+    free(buf->data);
+    *buf = ps_buf_make(buf->limit);
+}
+
+int ps_buf_reserve(struct ps_buf *buf, size_t more)
+{
+    if (buf->cap - buf->len >= more) {
+        return PS_OK;
+    }
+    if (more > buf->limit || buf->len > buf->limit - more) {
+        return PS_ELIMIT;
+    }
+    size_t need = buf->len + more;
+    size_t cap = buf->cap < SMALLEST ? SMALLEST : buf->cap * 2;
+    cap = cap < need ? need : cap;
+    cap = cap > buf->limit ? buf->limit : cap;
+    char *data = realloc(buf->data, cap);
+    if (data == NULL) {
+        return PS_ENOMEM;
+    }
+    buf->data = data;
+    buf->cap = cap;
+    return PS_OK;
+}
+
+int ps_buf_append(struct ps_buf *buf, const void *bytes, size_t len)
+{
+    int err = ps_buf_reserve(buf, len);
+    if (err == PS_OK && len > 0) {
+        memcpy(buf->data + buf->len, bytes, len);
+        buf->len += len;
+    }
+    return err;
+}
+
+int ps_buf_append_str(struct ps_buf *buf, struct ps_str text)
+{
+    return ps_buf_append(buf, text.ptr, text.len);
+}
+
+int ps_buf_append_u64(struct ps_buf *buf, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return ps_buf_append(buf, digits + at, sizeof digits - at);
+}
+
+int ps_buf_printf(struct ps_buf *buf, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int err = ps_buf_vprintf(buf, format, args);
+    va_end(args);
+    return err;
+}
+
+int ps_buf_vprintf(struct ps_buf *buf, const char *format, va_list args)
+{
+    char small[512];
+    va_list again;
+    va_copy(again, args);
+    int err = PS_EINVAL;
+    int len = vsnprintf(small, sizeof small, format, args);
+    if (len < 0) {
+        goto out;
+    }
+    if ((size_t)len < sizeof small) {
+        err = ps_buf_append(buf, small, (size_t)len);
+        goto out;
+    }
+    char *large = malloc((size_t)len + 1);
+    if (large == NULL) {
+        err = PS_ENOMEM;
+        goto out;
+    }
+    vsnprintf(large, (size_t)len + 1, format, again);
+    err = ps_buf_append(buf, large, (size_t)len);
+    free(large);
+out:
+    va_end(again);
+    return err;
+}
+
+void ps_buf_drop(struct ps_buf *buf, size_t n)
+{
+    PS_CHECK(n <= buf->len);
+    if (n > 0) {
+        memmove(buf->data, buf->data + n, buf->len - n);
+        buf->len -= n;
+    }
+}
+
+int ps_buf_splice(struct ps_buf *buf, size_t at, size_t len, struct ps_str with)
+{
+    PS_CHECK(at <= buf->len && len <= buf->len - at);
+    int err = with.len > len ? ps_buf_reserve(buf, with.len - len) : PS_OK;
+    if (err != PS_OK) {
+        return err;
+    }
+    size_t tail = buf->len - at - len;
+    if (tail > 0) {
+        memmove(buf->data + at + with.len, buf->data + at + len, tail);
+    }
+    if (with.len > 0) {
+        memcpy(buf->data + at, with.ptr, with.len);
+    }
+    buf->len = at + with.len + tail;
+    return PS_OK;
+}
+
+/* Length of the valid UTF-8 sequence at the start of text (RFC 3629), 0 when there is none. */
+static size_t utf8_length(struct ps_str text)
+{
+    static const unsigned char least[5] = {0, 0, 0x80, 0xa0, 0x90};
+    const unsigned char *byte = (const unsigned char *)text.ptr;
+    size_t len = byte[0] < 0x80                      ? 1
+                 : byte[0] >= 0xc2 && byte[0] < 0xe0 ? 2
+                 : byte[0] >= 0xe0 && byte[0] < 0xf0 ? 3
+                 : byte[0] >= 0xf0 && byte[0] < 0xf5 ? 4
+                                                     : 0;
+    if (len == 0 || len > text.len) {
+        return 0;
+    }
+    for (size_t i = 1; i < len; i++) {
+        if ((byte[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    bool too_small = (byte[0] == 0xe0 || byte[0] == 0xf0) && byte[1] < least[len];
+    bool surrogate = byte[0] == 0xed && byte[1] > 0x9f;
+    bool too_large = byte[0] == 0xf4 && byte[1] > 0x8f;
+    return too_small || surrogate || too_large ? 0 : len;
+}
+
+static int append_json_char(struct ps_buf *buf, char c)
+{
+    static const char *const shorts = "\"\\\b\f\n\r\t";
+    static const char *const letters = "\"\\bfnrt";
+    const char *hit = c == '\0' ? NULL : strchr(shorts, c);
+    if (hit != NULL) {
+        char pair[2] = {'\\', letters[hit - shorts]};
+        return ps_buf_append(buf, pair, 2);
+    }
+    if ((unsigned char)c < 0x20) {
+        return ps_buf_printf(buf, "\\u%04x", (unsigned)(unsigned char)c);
+    }
+    return ps_buf_append(buf, &c, 1);
+}
+
+int ps_buf_append_json(struct ps_buf *buf, struct ps_str text)
+{
+    int err = PS_OK;
+    while (text.len > 0 && err == PS_OK) {
+        size_t len = utf8_length(text);
+        if (len == 1) {
+            err = append_json_char(buf, text.ptr[0]);
+        } else if (len == 0) {
+            err = ps_buf_append(buf, "\xef\xbf\xbd", 3);
+            len = 1;
+        } else {
+            err = ps_buf_append(buf, text.ptr, len);
+        }
+        text = ps_str_skip(text, len);
+    }
+    return err;
+}

@@ -1,0 +1,51 @@
+/* rng - a small seeded generator for schedules, jitter and simulations. Not for secrets.
+ *
+ * SplitMix64 (Steele, Lea, Flood 2014): one addition and a mix per number, any seed is good.
+ *
+ * Thread: a generator is owned by one thread.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_BASE_RNG_H
+#define PS_BASE_RNG_H
+
+#include <math.h>
+#include <stdint.h>
+
+struct ps_rng {
+    uint64_t state;
+};
+
+static inline struct ps_rng ps_rng_make(uint64_t seed)
+{
+    return (struct ps_rng){seed};
+}
+
+/* The next 64 random bits. */
+static inline uint64_t ps_rng_next(struct ps_rng *rng)
+{
+    uint64_t z = (rng->state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+/* Uniform in [0, 1). */
+static inline double ps_rng_unit(struct ps_rng *rng)
+{
+    return (double)(ps_rng_next(rng) >> 11) * 0x1p-53;
+}
+
+/* Uniform in [0, bound), bound > 0 (Lemire 2019, without the last ppm of fairness). */
+static inline uint64_t ps_rng_below(struct ps_rng *rng, uint64_t bound)
+{
+    return (uint64_t)(((__extension__ unsigned __int128)ps_rng_next(rng) * bound) >> 64);
+}
+
+/* Exponential with the given mean: gaps of a Poisson process. */
+static inline double ps_rng_exponential(struct ps_rng *rng, double mean)
+{
+    return -mean * log(1.0 - ps_rng_unit(rng));
+}
+
+#endif
