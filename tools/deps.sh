@@ -30,8 +30,10 @@ has_command() {
 
 # The clang runtime (sanitizers, libFuzzer) is a package of its own, numbered like clang.
 clang_runtime() {
-    version=$(clang -dumpversion 2>/dev/null | cut -d. -f1) || version=
-    if [ -z "$version" ]; then
+    if resources=$(clang -print-resource-dir 2>/dev/null); then
+        [ -z "$(find "$resources/" -name 'libclang_rt.fuzzer*.a' 2>/dev/null)" ] || return 0
+        version=$(clang -dumpversion | cut -d. -f1)
+    else
         case "$(. /etc/os-release && echo "$ID-${VERSION_ID:-}")" in
         debian-12) version=14 ;;
         debian-13) version=19 ;;

@@ -1,0 +1,60 @@
+# The front door. Every target installs what it needs (tools/deps.sh) and says so.
+#
+#   make run                the demo: simulated GPU servers, the gateway, real traffic through it
+#   make build              build/penstock
+#   make test               every test but the slow ones; last line: N passed, N failed
+#   make test FULL=1        the same, and both compilers and the sanitizer builds (what .ci/run does)
+#   make test-slow          the slow ones
+#   make bench NAME=proxy   a benchmark beside its peer
+#   make fuzz               every fuzz target for FUZZ_SECONDS (60)
+#   make install            PREFIX (/usr/local), DESTDIR
+#   make format             clang-format on the C files changed since the last commit (ALL=1: on all)
+
+BUILD ?= build
+NAME ?= proxy
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+ARGS ?=
+
+.PHONY: run build test test-slow bench fuzz install format format-check clean
+
+run: build
+	@exec $(BUILD)/penstock demo $(ARGS)
+
+build:
+	@tools/deps.sh build
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+	@ninja -C $(BUILD) penstock
+
+test:
+	@tools/deps.sh build test
+	@python3 tools/test.py --build $(BUILD) $(if $(FULL),--full) $(if $(TOTAL),--total $(TOTAL)) $(ARGS)
+
+test-slow:
+	@tools/deps.sh build test
+	@python3 tools/test.py --build $(BUILD) --slow $(ARGS)
+
+bench: build
+	@tools/deps.sh build test bench
+	@python3 tests/bench/run.py $(NAME) $(ARGS)
+
+fuzz:
+	@tools/deps.sh build test
+	@python3 tools/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
+
+install: build
+	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@ninja -C $(BUILD) penstock
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+
+format:
+	@tools/deps.sh format
+	@tools/format.sh $(if $(ALL),all,changed)
+
+format-check:
+	@tools/deps.sh format
+	@tools/format.sh check
+
+clean:
+	@rm -rf $(BUILD) build-clang build-asan build-tsan build-fuzz tests/scenario/node_modules

@@ -1,0 +1,351 @@
+#!/usr/bin/env python3
+"""test - builds, runs every test and sums up: the last line is "N passed, N failed".
+
+Without options: the normal build with arch, unit, fuzz replay and scenario tests. --full adds the
+other compiler and the sanitizer builds:
+
+    normal   gcc (or $CC)                 arch unit fuzz scenario
+    clang    clang                        unit
+    asan     gcc, address + undefined     unit fuzz scenario
+    tsan     clang, thread                unit, scenarios tagged threads
+
+A scenario is tests/scenario/*.test.mjs; it runs in a process group of its own with a time limit,
+so that nothing hangs and nothing is left behind. Its first lines may hold
+
+    // tags: threads slow        threads: also under the thread sanitizer; slow: only with --slow
+    // timeout: 300              seconds, instead of 120
+
+Usage: tools/test.py [--full | --slow] [--build DIR] [--only TEXT] [--total FILE]
+"""
+import argparse
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SCENARIO = ROOT / "tests" / "scenario"
+SCENARIO_SECONDS = 120
+
+
+@dataclasses.dataclass
+class Leg:
+    """One build and what runs in it."""
+    name: str
+    folder: str
+    compiler: str | None = None  # None: whatever $CC or meson finds
+    options: tuple = ()
+    suites: tuple = ("unit",)
+    scenarios: str | None = None  # all | threads | slow
+    sanitizer: str = ""
+    env: dict = dataclasses.field(default_factory=dict)
+    wrapper: tuple = ()
+
+
+@dataclasses.dataclass
+class Sum:
+    """What came of a leg or of all of them."""
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self):
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        return f"{self.passed} passed, {self.failed} failed{skipped}"
+
+
+def say(words):
+    print(words, flush=True)
+
+
+def report(leg, what, outcome, seconds, output=""):
+    """One line per program; what it said only when something went wrong."""
+    mark = "FAIL" if outcome.failed else "ok  "
+    say(f"{mark} {leg.name:<6} {what:<32} {outcome}  {seconds:.1f} s")
+    if outcome.failed and output:
+        say("".join(f"     | {line}\n" for line in output.rstrip().splitlines()[-120:]).rstrip())
+
+
+# ------------------------------------------------------------------------------------- building
+
+def build(leg):
+    """Configures and compiles everything; False when it does not compile."""
+    folder = ROOT / leg.folder
+    wanted = ["-Dtests=enabled", "-Db_lundef=false" if leg.sanitizer else "-Db_lundef=true",
+              *leg.options]
+    stamp = folder / "test-options"
+    env = dict(os.environ)
+    if leg.compiler:
+        env["CC"] = leg.compiler
+    if not (folder / "build.ninja").exists():
+        steps = [["meson", "setup", str(folder), *wanted]]
+    elif not stamp.exists() or stamp.read_text() != " ".join(wanted):
+        steps = [["meson", "setup", "--reconfigure", str(folder), *wanted]]
+    else:
+        steps = []
+    for step in steps + [["ninja", "-C", str(folder), *ninja_jobs()]]:
+        done = subprocess.run(step, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, text=True,
+                              errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode != 0:
+            say("\n".join(done.stdout.splitlines()[-80:]))
+            return False
+    stamp.write_text(" ".join(wanted))
+    return True
+
+
+def ninja_jobs():
+    return ["-j", os.environ["JOBS"]] if os.environ.get("JOBS") else []
+
+
+# ---------------------------------------------------------------------------- tests that meson runs
+
+def count_tap(stdout, result):
+    """A cmocka program prints one line per case, a replay one per input; a crash is one failure."""
+    good = len(re.findall(r"^ok \d+", stdout, re.M))
+    skipped = len(re.findall(r"^ok \d+.*# SKIP", stdout, re.M))
+    bad = len(re.findall(r"^not ok \d+", stdout, re.M))
+    if result == "SKIP":
+        return Sum(skipped=1)
+    if result != "OK" and bad == 0:
+        bad = 1
+    if result == "OK" and good == 0:
+        good = 1
+    return Sum(good - skipped, bad, skipped)
+
+
+def run_meson(leg, only):
+    folder = ROOT / leg.folder
+    log = folder / "meson-logs" / "testlog.json"
+    log.unlink(missing_ok=True)
+    command = [*leg.wrapper, "meson", "test", "-C", str(folder), "--no-rebuild",
+               "--num-processes", str(os.cpu_count() or 1)]
+    if leg.sanitizer:
+        command += ["--timeout-multiplier", "5"]
+    for suite in leg.suites:
+        command += ["--suite", suite]
+    subprocess.run(command, env={**os.environ, **leg.env}, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    total = Sum()
+    if not log.exists():
+        return total
+    for line in log.read_text().splitlines():
+        entry = json.loads(line)
+        suite, _, name = entry["name"].partition(" / ")
+        what = f"{suite.split(':')[-1]} {name or ''}".strip()
+        if only and only not in what:
+            continue
+        output = entry.get("stdout", "")
+        outcome = count_tap(output, entry["result"])
+        total.add(outcome)
+        if entry["result"] not in ("OK", "SKIP", "FAIL"):
+            output += f"\n{entry['result']}"
+        report(leg, what, outcome, entry["duration"], output + "\n" + entry.get("stderr", ""))
+    return total
+
+
+# ------------------------------------------------------------------------------------- scenarios
+
+def head_of(file, word):
+    """The value of a `// word: value` line among the first ten."""
+    for line in file.read_text().splitlines()[:10]:
+        if line.startswith(f"// {word}:"):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def choose_scenarios(which, only):
+    chosen = []
+    for file in sorted(SCENARIO.glob("*.test.mjs")):
+        tags = head_of(file, "tags").split()
+        fits = {"all": "slow" not in tags, "slow": "slow" in tags,
+                "threads": "threads" in tags and "slow" not in tags}[which]
+        if fits and only in f"scenario {file.name}":
+            chosen.append(file)
+    return chosen
+
+
+def install_node_modules():
+    """npm ci, only when the lock file is not the one that was installed; False when it fails."""
+    lock, modules = SCENARIO / "package-lock.json", SCENARIO / "node_modules"
+    stamp = modules / ".installed-lock"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return True
+    say("installing the npm packages of tests/scenario")
+    done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+                          cwd=SCENARIO, stdin=subprocess.DEVNULL, text=True, timeout=600,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        say(done.stdout)
+        return False
+    stamp.write_text(digest)
+    return True
+
+
+def count_node(stdout, code):
+    """The counters that node:test prints last; a process that ends badly without one failed."""
+    counter = {key: int(value) for key, value in
+               re.findall(r"^# (pass|fail|cancelled|skipped|todo) (\d+)$", stdout, re.M)}
+    outcome = Sum(counter.get("pass", 0), counter.get("fail", 0) + counter.get("cancelled", 0),
+                  counter.get("skipped", 0) + counter.get("todo", 0))
+    if outcome.failed == 0 and (code != 0 or not counter):
+        outcome.failed = 1
+    return outcome
+
+
+def end_group(process):
+    """Ends whatever the scenario started and did not stop itself."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def run_scenario(leg, file):
+    limit = int(head_of(file, "timeout") or SCENARIO_SECONDS) * (2 if leg.sanitizer else 1)
+    env = {**os.environ, **leg.env, "PENSTOCK_BIN": str(ROOT / leg.folder / "penstock"),
+           "PENSTOCK_SANITIZER": leg.sanitizer, "NO_COLOR": "1"}
+    env.pop("NODE_OPTIONS", None)
+    started = time.monotonic()
+    process = subprocess.Popen([*leg.wrapper, "node", "--test-reporter=tap", str(file)],
+                               cwd=SCENARIO, env=env, start_new_session=True, text=True,
+                               errors="replace", stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    late = False
+    try:
+        output, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        late = True
+        end_group(process)
+        output, _ = process.communicate()
+        output += f"\nstopped: still running after {limit} s"
+    end_group(process)
+    outcome = count_node(output, process.returncode)
+    if late and outcome.failed == 0:
+        outcome.failed = 1
+    return outcome, time.monotonic() - started, output
+
+
+def without_passes(output):
+    """TAP of the cases that failed: the passed ones and their yaml are left out."""
+    kept, skipping = [], False
+    for line in output.splitlines():
+        word = line.strip()
+        if re.match(r"(not )?ok \d+", word):
+            skipping = word.startswith("ok")
+        elif word.startswith(("# Subtest", "TAP version")):
+            continue
+        if not skipping:
+            kept.append(line)
+        elif word == "...":
+            skipping = False
+    return "\n".join(kept)
+
+
+def run_scenarios(leg, only):
+    files = choose_scenarios(leg.scenarios, only)
+    total = Sum()
+    if not files:
+        return total
+    if not install_node_modules():
+        total.failed = len(files)
+        return total
+    workers = int(os.environ.get("SCENARIO_JOBS", "2"))
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        running = {pool.submit(run_scenario, leg, file): file for file in files}
+        for future in concurrent.futures.as_completed(running):
+            outcome, seconds, output = future.result()
+            name = running[future].name.removesuffix(".test.mjs")
+            total.add(outcome)
+            report(leg, f"scenario {name}", outcome, seconds, without_passes(output))
+    return total
+
+
+# ------------------------------------------------------------------------------------- the legs
+
+def fixed_addresses():
+    """The thread sanitizer cannot live with the widest address randomisation: ask for none."""
+    tool = shutil.which("setarch")
+    if tool:
+        command = (tool, os.uname().machine, "-R")
+        if subprocess.run([*command, "true"], stderr=subprocess.DEVNULL).returncode == 0:
+            return command
+    return ()
+
+
+def legs_of(args):
+    if args.slow:
+        return [Leg("slow", args.build, suites=("slow",), scenarios="slow")]
+    normal = Leg("normal", args.build, suites=("arch", "unit", "fuzz"), scenarios="all")
+    if not args.full:
+        return [normal]
+    symbolizer = shutil.which("llvm-symbolizer")
+    memory = {
+        "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1:disable_coredump=1:"
+                        "detect_stack_use_after_return=1:strict_string_checks=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "MALLOC_PERTURB_": "0",
+    }
+    threads = {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:exitcode=66"
+               + (f":external_symbolizer_path={symbolizer}" if symbolizer else "")}
+    normal.compiler = os.environ.get("CC", "gcc")
+    return [
+        normal,
+        Leg("clang", "build-clang", compiler="clang"),
+        Leg("asan", "build-asan", compiler="gcc", options=("-Db_sanitize=address,undefined",),
+            suites=("unit", "fuzz"), scenarios="all", sanitizer="address", env=memory),
+        Leg("tsan", "build-tsan", compiler="clang", options=("-Db_sanitize=thread",),
+            scenarios="threads", sanitizer="thread", env=threads, wrapper=fixed_addresses()),
+    ]
+
+
+def run_leg(leg, only):
+    started = time.monotonic()
+    say(f"---- {leg.name}: {leg.folder}")
+    total = Sum()
+    if not build(leg):
+        say(f"FAIL {leg.name:<6} does not build")
+        return Sum(failed=1)
+    total.add(run_meson(leg, only))
+    if leg.scenarios:
+        total.add(run_scenarios(leg, only))
+    say(f"---- {leg.name}: {total} in {time.monotonic() - started:.0f} s")
+    return total
+
+
+def main():
+    parser = argparse.ArgumentParser(description="builds, runs every test and sums up")
+    parser.add_argument("--full", action="store_true", help="both compilers, all sanitizers")
+    parser.add_argument("--slow", action="store_true", help="the slow tests instead")
+    parser.add_argument("--build", default="build", help="folder of the normal build")
+    parser.add_argument("--only", default="", help='only what holds this text, e.g. "unit h1"')
+    parser.add_argument("--total", help="write the last line to this file instead")
+    args = parser.parse_args()
+    total = Sum()
+    for leg in legs_of(args):
+        total.add(run_leg(leg, args.only))
+    if total.passed + total.failed == 0:
+        say("no test ran")
+        total.failed = 1
+    if args.total:
+        pathlib.Path(args.total).write_text(f"{total}\n")
+    else:
+        say(str(total))
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
