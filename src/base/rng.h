@@ -39,7 +39,8 @@ static inline double ps_rng_unit(struct ps_rng *rng)
 /* Uniform in [0, bound), bound > 0 (Lemire 2019, without the last ppm of fairness). */
 static inline uint64_t ps_rng_below(struct ps_rng *rng, uint64_t bound)
 {
-    return (uint64_t)(((__extension__ unsigned __int128)ps_rng_next(rng) * bound) >> 64);
+    __extension__ typedef unsigned __int128 wide;
+    return (uint64_t)(((wide)ps_rng_next(rng) * bound) >> 64);
 }
 
 /* Exponential with the given mean: gaps of a Poisson process. */
