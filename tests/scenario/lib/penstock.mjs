@@ -26,10 +26,18 @@ export const program = process.env.PENSTOCK_BIN ?? path.join(root, 'build', 'pen
 const REPORTS = /ERROR: AddressSanitizer|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|runtime error:/;
 const KEPT_OUTPUT = 4 * 1024 * 1024;
 
+function newDir() {
+  return fs.mkdtempSync(path.join(os.tmpdir(), 'penstock-test-'));
+}
+
+function removeDir(dir) {
+  fs.rmSync(dir, { recursive: true, force: true });
+}
+
 /// A folder for the test's files; removed when the test ends.
 export function tempDir(t) {
-  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'penstock-test-'));
-  t.after(() => fs.rmSync(dir, { recursive: true, force: true }));
+  const dir = newDir();
+  t.after(() => removeDir(dir));
   return dir;
 }
 
@@ -146,7 +154,7 @@ export class Penstock {
 ///   ready    false: don't wait for /healthz
 /// Returns a Penstock with port, url, dir, file, and reload(config).
 export async function startPenstock(t, { config, args = [], env = {}, workers = 2, port, ready = true } = {}) {
-  const dir = tempDir(t);
+  const dir = newDir();
   const chosen = port ?? (await freePort());
   const file = path.join(dir, 'penstock.yaml');
   const complete = (text) => {
@@ -172,7 +180,14 @@ export async function startPenstock(t, { config, args = [], env = {}, workers = 
     fs.writeFileSync(file, complete(text));
     gate.signal('SIGHUP');
   };
-  t.after(() => gate.stop());
+  // Hooks run in the order in which they were asked for: the folder goes last.
+  t.after(async () => {
+    try {
+      await gate.stop();
+    } finally {
+      removeDir(dir);
+    }
+  });
   if (ready) {
     await until('the program answers /healthz', async () => {
       if (!gate.running()) {
