@@ -84,15 +84,24 @@ as_root() {
     fi
 }
 
-# A benchmark's peer was installed to be started by hand: its service goes off again.
+# A benchmark's peer is installed to be started by hand: its package may not start a service now...
+POLICY=/usr/sbin/policy-rc.d
+forbid_services() {
+    if [ ! -e "$POLICY" ]; then
+        trap 'as_root rm -f "$POLICY"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+        as_root chmod 755 "$POLICY"
+    fi
+}
+
+# ... nor at the next boot.
 quiet_service() {
     if [ -d /run/systemd/system ]; then
         as_root systemctl disable --now "$1" >/dev/null 2>&1 || true
     else
-        as_root service "$1" stop >/dev/null 2>&1 || true
         as_root update-rc.d "$1" disable >/dev/null 2>&1 || true
     fi
-    say "$1 is installed for benchmarks; its service is stopped and disabled"
+    say "$1 is installed for benchmarks; its service is neither started nor enabled"
 }
 
 install_packages() {
@@ -103,6 +112,11 @@ install_packages() {
     fi
     say "installing: $*"
     as_root apt-get update -q || say "the package lists could not all be refreshed; trying with what is there"
+    for package in "$@"; do
+        case " $SERVICES " in
+        *" $package "*) forbid_services ;;
+        esac
+    done
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -q -y --no-install-recommends "$@"
     for package in "$@"; do
