@@ -1,0 +1,277 @@
+/* metric - named numbers that every thread may move and one thread may read.
+ *
+ * A module says what it counts in a static table beside itself; the same rows name the metric on
+ * the wire, make its help line and print the manual. Looking a series up by its label values takes
+ * a lock; that is done once, at start or when a connection is made, and gives a bound handle.
+ * Through a handle a thread writes only cells of its own shard: no lock, no contended line, about a
+ * nanosecond. Reading adds the shards up and holds nobody back.
+ *
+ *      family  penstock_proxy_requests_total{route,code}
+ *        series {chat,200} ---- handle --> cells     shard 0 | shard 1 | shard 2 |
+ *        series {chat,503} ---- handle --> cells     4 KiB   | 4 KiB   | 4 KiB   |   one page per
+ *        series {_overflow,_overflow}                shared  | worker  | worker  |   shard and
+ * group
+ *
+ * A family keeps at most `max_series` series; what comes after lands in its overflow series, so
+ * that totals stay exact while memory stays bounded.
+ *
+ * Thread: handles: each shard by the one thread that took it. All else: any thread.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_OBSERVE_METRIC_H
+#define PS_OBSERVE_METRIC_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+
+#define PS_METRIC_LABELS_MAX     8    /* label names of one family */
+#define PS_METRIC_BOUNDS_MAX     64   /* explicit bounds of one histogram, +Inf not counted */
+#define PS_METRIC_VALUE_MAX      256  /* bytes of one label value; longer ones are cut */
+#define PS_METRIC_SHARDS_MAX     128  /* threads that count at the same time, shard 0 included */
+#define PS_METRIC_SERIES_DEFAULT 2000 /* series of one family, overflow not counted */
+#define PS_METRIC_OVERFLOW       "_overflow" /* every label value of an overflow series */
+#define PS_METRIC_STRIDE         512         /* cells from one shard to the next: 4 KiB */
+
+/* type of the row        moved by            one series is          on the wire                  */
+enum ps_metric_type {
+    PS_METRIC_COUNTER, /* ps_counter_add      uint64, never falls    counter; name ends in _total */
+    PS_METRIC_GAUGE,   /* ps_gauge_set        double, last set wins  gauge                        */
+    PS_METRIC_UPDOWN,  /* ps_updown_add       int64, sum of moves    gauge (things in flight)     */
+    PS_METRIC_HISTOGRAM /* ps_histogram_observe  counts per bound, sum  histogram                 */
+};
+
+/* One row of a module's table. Static: the registry keeps pointers to it. A table ends with {0}.
+ * The name follows penstock_<module>_<what>[_<unit>][_total]. */
+struct ps_metric_family {
+    const char *name;
+    enum ps_metric_type type;
+    const char *help; /* one sentence, no full stop needed */
+    const char *unit; /* "seconds", "bytes", "ratio"..., part of the name; NULL = none */
+    const char *labels[PS_METRIC_LABELS_MAX + 1]; /* names, NULL-terminated */
+    double scale;         /* counter, updown: what one step is in the unit (1e-9 for ns); 0 = 1 */
+    const double *bounds; /* histogram: upper bounds, ascending, finite, in the unit */
+    size_t bounds_count;  /* histogram: 1..PS_METRIC_BOUNDS_MAX */
+    size_t max_series;    /* 0 = the registry's default */
+};
+
+/* Bounds in seconds for anything that a person waits for: 1 ms to 2 min, about four per decade. */
+extern const double ps_metric_seconds[];
+#define PS_METRIC_SECONDS_COUNT 20
+
+struct ps_metrics; /* registry; opaque */
+
+/* What every handle points at; the fields are for the inline functions below. */
+struct ps_metric_handle {
+    _Atomic uint64_t *cells; /* of shard 0; shard n is PS_METRIC_STRIDE * n further */
+    const struct ps_metric_family *family;
+};
+struct ps_counter {
+    struct ps_metric_handle handle;
+};
+struct ps_gauge {
+    struct ps_metric_handle handle;
+};
+struct ps_updown {
+    struct ps_metric_handle handle;
+};
+struct ps_histogram {
+    struct ps_metric_handle handle;
+};
+
+/* ---- life */
+
+struct ps_metrics_opts {
+    unsigned shards;   /* most shards at the same time, shard 0 included; 1..PS_METRIC_SHARDS_MAX */
+    size_t max_series; /* default bound per family; 0 = PS_METRIC_SERIES_DEFAULT */
+};
+
+/* Creates a registry that knows only its own families (penstock_metric_*). Returns PS_OK, PS_EINVAL
+ * or PS_ENOMEM. Free with ps_metrics_free() when no handle is used any more; NULL is fine. */
+PS_MUST_CHECK int ps_metrics_new(struct ps_metrics **out, const struct ps_metrics_opts *opts);
+void ps_metrics_free(struct ps_metrics *metrics);
+
+/* Makes the rows of a table known, in this order on every page. A family without labels shows its
+ * zero at once. Declaring the same row again does nothing. Returns PS_OK, PS_ENOMEM, or PS_EINVAL
+ * for a name, unit, label or bound that the exposition formats forbid and for a name that another
+ * row has: a mistake in the table (then *bad, when not NULL, is the row's name). */
+PS_MUST_CHECK int ps_metrics_declare(struct ps_metrics *metrics,
+                                     const struct ps_metric_family *table, const char **bad);
+
+/* Takes a shard for the calling thread; give it back when the thread ends (its counts stay).
+ * Returns PS_OK or PS_ELIMIT. Shard 0 is nobody's: see ps_counter_add_shared(). */
+PS_MUST_CHECK int ps_metrics_shard_get(struct ps_metrics *metrics, unsigned *out);
+void ps_metrics_shard_put(struct ps_metrics *metrics, unsigned shard);
+
+/* ---- series: look-up, which makes them */
+
+/* Label values in the order of the family's names: PS_LABELS("chat", code). Texts are C strings. */
+#define PS_LABELS(...) ps_metric_labels((const char *const[]){__VA_ARGS__, NULL})
+
+struct ps_metric_labels {
+    struct ps_str values[PS_METRIC_LABELS_MAX];
+};
+
+/* Views of a NULL-terminated list of C strings; missing ones are empty, surplus ones left out. */
+static inline struct ps_metric_labels ps_metric_labels(const char *const *texts)
+{
+    struct ps_metric_labels labels = {0};
+    for (size_t i = 0; i < PS_METRIC_LABELS_MAX && texts[i] != NULL; i++) {
+        labels.values[i] = ps_str_from(texts[i]);
+    }
+    return labels;
+}
+
+/* Finds the series with these label values or makes it: one value per label name of the family,
+ * NULL when it has none; an empty value is like an absent label. Bytes that are not UTF-8 become
+ * U+FFFD. When the family is full the handle is its overflow series. Takes a short lock: keep the
+ * handle. Each handle counts as one reference; see ps_metric_put().
+ * Returns PS_OK, PS_ENOMEM, or PS_EINVAL when the row is not declared or is of another type. */
+PS_MUST_CHECK int ps_metric_counter(struct ps_metrics *metrics,
+                                    const struct ps_metric_family *family,
+                                    const struct ps_metric_labels *labels, struct ps_counter **out);
+PS_MUST_CHECK int ps_metric_gauge(struct ps_metrics *metrics, const struct ps_metric_family *family,
+                                  const struct ps_metric_labels *labels, struct ps_gauge **out);
+PS_MUST_CHECK int ps_metric_updown(struct ps_metrics *metrics,
+                                   const struct ps_metric_family *family,
+                                   const struct ps_metric_labels *labels, struct ps_updown **out);
+PS_MUST_CHECK int ps_metric_histogram(struct ps_metrics *metrics,
+                                      const struct ps_metric_family *family,
+                                      const struct ps_metric_labels *labels,
+                                      struct ps_histogram **out);
+
+/* Reads a value when somebody collects, in the unit of the family. Runs on the collecting thread
+ * with the registry locked: quick, thread-safe, no call back into the registry. */
+typedef double ps_metric_read(void *context);
+
+/* Makes a gauge or counter whose value is asked for at collection (a counter's must never fall).
+ * The callback replaces what the series held; ps_metric_unwatch() takes the series away and no
+ * callback runs after it. An overflow series can't be watched: PS_ELIMIT then. Errors as above. */
+PS_MUST_CHECK int ps_metric_watch(struct ps_metrics *metrics, const struct ps_metric_family *family,
+                                  const struct ps_metric_labels *labels, ps_metric_read *read,
+                                  void *context, struct ps_metric_handle **out);
+void ps_metric_unwatch(struct ps_metrics *metrics, struct ps_metric_handle *handle);
+
+/* Gives a handle back (NULL is fine). The series stays on the page with its value until dropped. */
+void ps_metric_put(struct ps_metrics *metrics, struct ps_metric_handle *handle);
+
+/* Takes every series off the page whose label `name` has this value, in all families: an upstream
+ * left the configuration. Handles stay usable and lead nowhere; memory goes with the last of them.
+ * Watched series stay. Returns the number of series dropped. */
+size_t ps_metrics_drop(struct ps_metrics *metrics, const char *name, struct ps_str value);
+
+/* ---- moving: the hot path. `shard` must be the calling thread's own. */
+
+static inline _Atomic uint64_t *ps_metric_cell(const struct ps_metric_handle *handle,
+                                               unsigned shard)
+{
+    return handle->cells + (size_t)shard * PS_METRIC_STRIDE;
+}
+
+/* One writer per cell: a plain load and store that readers may watch. */
+static inline void ps_metric_bump(_Atomic uint64_t *cell, uint64_t n)
+{
+    atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static inline void ps_counter_add(struct ps_counter *counter, unsigned shard, uint64_t n)
+{
+    ps_metric_bump(ps_metric_cell(&counter->handle, shard), n);
+}
+
+/* For a thread without a shard; slower, correct from any number of threads. */
+static inline void ps_counter_add_shared(struct ps_counter *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter->handle.cells, n, memory_order_relaxed);
+}
+
+static inline void ps_updown_add(struct ps_updown *updown, unsigned shard, int64_t n)
+{
+    ps_metric_bump(ps_metric_cell(&updown->handle, shard), (uint64_t)n);
+}
+
+/* Any thread. */
+static inline void ps_gauge_set(struct ps_gauge *gauge, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    atomic_store_explicit(gauge->handle.cells, bits, memory_order_relaxed);
+}
+
+/* Index of the first bound that is >= value; count when none is. Without unforeseeable branches. */
+static inline size_t ps_metric_bucket(const double *bounds, size_t count, double value)
+{
+    const double *base = bounds;
+    while (count > 1) {
+        size_t half = count / 2;
+        base = base[half - 1] < value ? base + half : base;
+        count -= half;
+    }
+    return (size_t)(base - bounds) + (*base < value);
+}
+
+/* Counts a value in the family's unit. A NaN is left out: it would spoil the sum for good. */
+static inline void ps_histogram_observe(struct ps_histogram *histogram, unsigned shard,
+                                        double value)
+{
+    if (value != value) {
+        return;
+    }
+    const struct ps_metric_family *family = histogram->handle.family;
+    _Atomic uint64_t *cells = ps_metric_cell(&histogram->handle, shard);
+    ps_metric_bump(cells + 1 + ps_metric_bucket(family->bounds, family->bounds_count, value), 1);
+    uint64_t bits = atomic_load_explicit(cells, memory_order_relaxed);
+    double sum;
+    memcpy(&sum, &bits, sizeof(sum));
+    sum += value;
+    memcpy(&bits, &sum, sizeof(bits));
+    atomic_store_explicit(cells, bits, memory_order_relaxed);
+}
+
+/* ---- reading */
+
+/* What a series shows at the moment of collection. Everything is borrowed for the call. */
+struct ps_metric_sample {
+    const struct ps_metric_family *family;
+    const struct ps_str *labels; /* one value per label name; valid UTF-8 */
+    double value;                /* counter, gauge, updown: in the unit */
+    const uint64_t *buckets;     /* histogram: bounds_count + 1 counts, not cumulative; else NULL */
+    uint64_t count;              /* histogram: sum of the buckets */
+    double sum;                  /* histogram: sum of the values */
+};
+
+/* Anything but PS_OK from a callback ends the walk and is what ps_metrics_collect() returns. */
+struct ps_metric_visitor {
+    int (*on_family)(void *context, const struct ps_metric_family *family); /* before its samples */
+    int (*on_sample)(void *context, const struct ps_metric_sample *sample);
+    void *context;
+};
+
+/* Walks families in order of declaration and series in order of creation; families without series
+ * are left out. Writers never wait, look-ups only for a few dozen series at a time. Visitors run
+ * unlocked and may use the registry. */
+PS_MUST_CHECK int ps_metrics_collect(struct ps_metrics *metrics,
+                                     const struct ps_metric_visitor *visitor);
+
+/* The present sum over all shards, in steps (not scaled). */
+uint64_t ps_counter_read(struct ps_metrics *metrics, const struct ps_counter *counter);
+int64_t ps_updown_read(struct ps_metrics *metrics, const struct ps_updown *updown);
+
+/* The registry's own rows: series per family, folded look-ups. */
+extern const struct ps_metric_family ps_metric_metrics[];
+
+/* ---- manual */
+
+/* Appends docs/metrics.md: one section per table of the NULL-terminated list, one row per family.
+ * PS_OK, PS_ELIMIT or PS_ENOMEM. */
+PS_MUST_CHECK int ps_metric_manual(const struct ps_metric_family *const *tables,
+                                   struct ps_buf *out);
+
+#endif
