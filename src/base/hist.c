@@ -1,0 +1,102 @@
+/* hist - see hist.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/hist.h"
+
+#include <math.h>
+#include <string.h>
+
+#define STEPS_PER_POWER (1u << PS_HIST_STEP_BITS)
+
+/* The step of a value: its top 9 bits, and how far they were shifted. */
+static unsigned step_of(uint64_t value)
+{
+    if (value < STEPS_PER_POWER) {
+        return (unsigned)value;
+    }
+    unsigned shift = 63u - (unsigned)__builtin_clzll(value) - PS_HIST_STEP_BITS;
+    return (shift << PS_HIST_STEP_BITS) + (unsigned)(value >> shift);
+}
+
+/* The middle of a step. */
+static double middle_of(unsigned step)
+{
+    if (step < 2 * STEPS_PER_POWER) {
+        return step;
+    }
+    unsigned shift = (step >> PS_HIST_STEP_BITS) - 1;
+    uint64_t low = (uint64_t)(STEPS_PER_POWER + step % STEPS_PER_POWER) << shift;
+    return (double)low + (double)((UINT64_C(1) << shift) - 1) / 2;
+}
+
+void ps_hist_clear(struct ps_hist *hist)
+{
+    memset(hist, 0, sizeof *hist);
+}
+
+void ps_hist_record(struct ps_hist *hist, int64_t value)
+{
+    value = value < 0 ? 0 : value;
+    hist->min = hist->count == 0 || value < hist->min ? value : hist->min;
+    hist->max = value > hist->max ? value : hist->max;
+    hist->sum += (double)value;
+    hist->count++;
+    hist->steps[step_of((uint64_t)value)]++;
+}
+
+void ps_hist_merge(struct ps_hist *hist, const struct ps_hist *from)
+{
+    if (from->count == 0) {
+        return;
+    }
+    hist->min = hist->count == 0 || from->min < hist->min ? from->min : hist->min;
+    hist->max = from->max > hist->max ? from->max : hist->max;
+    hist->sum += from->sum;
+    hist->count += from->count;
+    for (unsigned i = 0; i < PS_HIST_STEPS; i++) {
+        hist->steps[i] += from->steps[i];
+    }
+}
+
+double ps_hist_percentile(const struct ps_hist *hist, double share)
+{
+    if (hist->count == 0) {
+        return NAN;
+    }
+    if (share <= 0) {
+        return (double)hist->min;
+    }
+    double rank = ceil(share * (double)hist->count);
+    double seen = 0;
+    for (unsigned i = 0; i < PS_HIST_STEPS && share < 1; i++) {
+        seen += (double)hist->steps[i];
+        if (hist->steps[i] > 0 && seen >= rank) {
+            return fmin(fmax(middle_of(i), (double)hist->min), (double)hist->max);
+        }
+    }
+    return (double)hist->max;
+}
+
+double ps_hist_mean(const struct ps_hist *hist)
+{
+    return hist->count == 0 ? NAN : hist->sum / (double)hist->count;
+}
+
+bool ps_hist_is_sane(const struct ps_hist *hist)
+{
+    uint64_t total = 0;
+    unsigned first = PS_HIST_STEPS;
+    unsigned last = 0;
+    for (unsigned i = 0; i < PS_HIST_STEPS; i++) {
+        total += hist->steps[i];
+        if (hist->steps[i] > 0) {
+            first = first == PS_HIST_STEPS ? i : first;
+            last = i;
+        }
+    }
+    if (total != hist->count || total == 0) {
+        return total == hist->count;
+    }
+    return first == step_of((uint64_t)hist->min) && last == step_of((uint64_t)hist->max);
+}

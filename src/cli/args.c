@@ -1,0 +1,360 @@
+/* args - see args.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "cli/args.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/option.h"
+#include "base/str.h"
+
+static void *field(const struct ps_arg *arg, void *opts)
+{
+    return (char *)opts + arg->offset;
+}
+
+int ps_args_usage_error(const struct ps_command *command, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "penstock %s: ", command->name);
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\n(penstock %s --help lists the options)\n", command->name);
+    va_end(args);
+    return 2;
+}
+
+/* ------------------------------------------------------------------------------------ values */
+
+static const char *expected(enum ps_arg_type type)
+{
+    switch (type) {
+    case PS_ARG_U64:
+        return "a whole number";
+    case PS_ARG_DOUBLE:
+        return "a number";
+    case PS_ARG_SPAN:
+        return "a duration such as 500ms, 30s or 5m";
+    case PS_ARG_BYTES:
+        return "a size such as 512MiB";
+    case PS_ARG_END:
+    case PS_ARG_FLAG:
+    case PS_ARG_TEXT:
+    case PS_ARG_LIST:
+    case PS_ARG_WORD:
+        break;
+    }
+    return "text";
+}
+
+static bool in_bounds(const struct ps_arg *arg, double value)
+{
+    return (arg->min == 0 && arg->max == 0) || (value >= arg->min && value <= arg->max);
+}
+
+static int set_number(const struct ps_arg *arg, void *opts, struct ps_str text)
+{
+    uint64_t whole = 0;
+    int64_t span = 0;
+    double real = 0;
+    int err = PS_EINVAL;
+    if (arg->type == PS_ARG_DOUBLE) {
+        err = ps_str_to_double(text, &real);
+    } else if (arg->type == PS_ARG_SPAN) {
+        err = ps_option_parse_span(text, &span);
+        real = ps_span_seconds(span);
+    } else {
+        err = arg->type == PS_ARG_U64 ? ps_str_to_u64(text, &whole)
+                                      : ps_option_parse_bytes(text, &whole);
+        real = (double)whole;
+    }
+    if (err != PS_OK) {
+        return PS_EINVAL;
+    }
+    if (!in_bounds(arg, real)) {
+        return PS_ELIMIT;
+    }
+    if (arg->type == PS_ARG_DOUBLE) {
+        *(double *)field(arg, opts) = real;
+    } else if (arg->type == PS_ARG_SPAN) {
+        *(int64_t *)field(arg, opts) = span;
+    } else {
+        *(uint64_t *)field(arg, opts) = whole;
+    }
+    return PS_OK;
+}
+
+static int set(const struct ps_arg *arg, void *opts, const char *text)
+{
+    struct ps_arg_list *list = NULL;
+    switch (arg->type) {
+    case PS_ARG_END:
+        break;
+    case PS_ARG_FLAG:
+        *(bool *)field(arg, opts) = true;
+        return PS_OK;
+    case PS_ARG_TEXT:
+    case PS_ARG_WORD:
+        *(const char **)field(arg, opts) = text;
+        return PS_OK;
+    case PS_ARG_LIST:
+        list = field(arg, opts);
+        if (list->count == PS_ARG_LIST_MAX) {
+            return PS_ELIMIT;
+        }
+        list->items[list->count++] = text;
+        return PS_OK;
+    case PS_ARG_U64:
+    case PS_ARG_DOUBLE:
+    case PS_ARG_SPAN:
+    case PS_ARG_BYTES:
+        return set_number(arg, opts, ps_str_from(text));
+    }
+    return PS_EINVAL;
+}
+
+static void clear(const struct ps_arg *arg, void *opts)
+{
+    switch (arg->type) {
+    case PS_ARG_END:
+        break;
+    case PS_ARG_FLAG:
+        *(bool *)field(arg, opts) = false;
+        break;
+    case PS_ARG_TEXT:
+    case PS_ARG_WORD:
+        *(const char **)field(arg, opts) = NULL;
+        break;
+    case PS_ARG_LIST:
+        *(struct ps_arg_list *)field(arg, opts) = (struct ps_arg_list){.count = 0};
+        break;
+    case PS_ARG_DOUBLE:
+        *(double *)field(arg, opts) = 0;
+        break;
+    case PS_ARG_U64:
+    case PS_ARG_BYTES:
+        *(uint64_t *)field(arg, opts) = 0;
+        break;
+    case PS_ARG_SPAN:
+        *(int64_t *)field(arg, opts) = 0;
+        break;
+    }
+}
+
+static int set_or_say(const struct ps_command *command, const struct ps_arg *arg, void *opts,
+                      const char *text)
+{
+    int err = set(arg, opts, text);
+    if (err == PS_OK) {
+        return PS_OK;
+    }
+    if (err == PS_ELIMIT && arg->type == PS_ARG_LIST) {
+        (void)ps_args_usage_error(command, "%s was given more than %d times", arg->name,
+                                  PS_ARG_LIST_MAX);
+    } else if (err == PS_ELIMIT) {
+        (void)ps_args_usage_error(command, "%s %s: expected %g to %g%s", arg->name, text, arg->min,
+                                  arg->max, arg->type == PS_ARG_SPAN ? " seconds" : "");
+    } else {
+        (void)ps_args_usage_error(command, "%s %s: expected %s", arg->name, text,
+                                  expected(arg->type));
+    }
+    return PS_EINVAL;
+}
+
+/* ------------------------------------------------------------------------------------- names */
+
+static const struct ps_arg *find(const struct ps_command *command, struct ps_str name)
+{
+    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+        if (arg->type != PS_ARG_WORD && ps_str_eq(name, ps_str_from(arg->name))) {
+            return arg;
+        }
+    }
+    return NULL;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Edit distance (Levenshtein); names longer than the row count as far away. */
+static size_t distance(struct ps_str a, struct ps_str b)
+{
+    size_t row[64];
+    if (a.len >= PS_ARRAY_LEN(row) || b.len >= PS_ARRAY_LEN(row)) {
+        return SIZE_MAX;
+    }
+    for (size_t j = 0; j <= b.len; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= a.len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b.len; j++) {
+            size_t above = row[j];
+            size_t change = diagonal + (a.ptr[i - 1] == b.ptr[j - 1] ? 0 : 1);
+            row[j] = smaller(change, smaller(above, row[j - 1]) + 1);
+            diagonal = above;
+        }
+    }
+    return row[b.len];
+}
+
+static const char *nearest(const struct ps_command *command, struct ps_str name)
+{
+    const char *best = NULL;
+    size_t best_distance = name.len / 3 + 1;
+    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+        size_t far = distance(name, ps_str_from(arg->name));
+        if (arg->type != PS_ARG_WORD && far <= best_distance) {
+            best = arg->name;
+            best_distance = far;
+        }
+    }
+    return best;
+}
+
+static int say_unknown(const struct ps_command *command, struct ps_str name)
+{
+    const char *hint = nearest(command, name);
+    if (hint != NULL) {
+        (void)ps_args_usage_error(command, "unknown option %.*s; did you mean %s?",
+                                  PS_STR_ARG(name), hint);
+    } else {
+        (void)ps_args_usage_error(command, "unknown option %.*s", PS_STR_ARG(name));
+    }
+    return PS_EINVAL;
+}
+
+/* ----------------------------------------------------------------------------------- parsing */
+
+struct scan {
+    int argc;
+    char **argv;
+    int at; /* the next argument */
+    bool words_only;
+    size_t words; /* words seen */
+    uint64_t given; /* a bit for each row of the table */
+};
+
+/* Takes one option, and its value if it has one. */
+static int take_option(const struct ps_command *command, struct scan *scan, void *opts)
+{
+    const char *text = scan->argv[scan->at++];
+    const char *value = strchr(text, '=');
+    struct ps_str name = {text, value == NULL ? strlen(text) : (size_t)(value - text)};
+    const struct ps_arg *arg = find(command, name);
+    if (arg == NULL) {
+        return say_unknown(command, name);
+    }
+    scan->given |= UINT64_C(1) << (arg - command->args);
+    if (arg->type == PS_ARG_FLAG) {
+        if (value != NULL) {
+            (void)ps_args_usage_error(command, "%s takes no value", arg->name);
+            return PS_EINVAL;
+        }
+        return set(arg, opts, NULL);
+    }
+    if (value == NULL && scan->at == scan->argc) {
+        (void)ps_args_usage_error(command, "%s needs a value", arg->name);
+        return PS_EINVAL;
+    }
+    return set_or_say(command, arg, opts, value != NULL ? value + 1 : scan->argv[scan->at++]);
+}
+
+static int take_word(const struct ps_command *command, struct scan *scan, void *opts)
+{
+    const char *text = scan->argv[scan->at++];
+    size_t skip = scan->words++;
+    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+        if (arg->type == PS_ARG_WORD && skip-- == 0) {
+            scan->given |= UINT64_C(1) << (arg - command->args);
+            return set(arg, opts, text);
+        }
+    }
+    (void)ps_args_usage_error(command, "unexpected argument '%s'", text);
+    return PS_EINVAL;
+}
+
+static int set_defaults(const struct ps_command *command, void *opts)
+{
+    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+        clear(arg, opts);
+        if (arg->fallback != NULL && set_or_say(command, arg, opts, arg->fallback) != PS_OK) {
+            return PS_EINVAL;
+        }
+    }
+    return PS_OK;
+}
+
+static int check_required(const struct ps_command *command, const struct scan *scan)
+{
+    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+        if (arg->required && (scan->given >> (arg - command->args) & 1) == 0) {
+            (void)ps_args_usage_error(command, "%s is missing", arg->name);
+            return PS_EINVAL;
+        }
+    }
+    return PS_OK;
+}
+
+int ps_args_parse(const struct ps_command *command, int argc, char **argv, void *opts)
+{
+    struct scan scan = {.argc = argc, .argv = argv, .at = 1};
+    int err = set_defaults(command, opts);
+    while (err == PS_OK && scan.at < argc) {
+        const char *text = argv[scan.at];
+        if (scan.words_only || text[0] != '-' || text[1] == '\0') {
+            err = take_word(command, &scan, opts);
+        } else if (strcmp(text, "--") == 0) {
+            scan.words_only = true;
+            scan.at++;
+        } else if (strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0) {
+            ps_args_help(command, stdout);
+            return PS_ECANCELED;
+        } else {
+            err = take_option(command, &scan, opts);
+        }
+    }
+    return err == PS_OK ? check_required(command, &scan) : err;
+}
+
+/* -------------------------------------------------------------------------------------- help */
+
+static void print_row(const struct ps_arg *arg, FILE *out)
+{
+    char left[64];
+    bool bare = arg->type == PS_ARG_FLAG || arg->type == PS_ARG_WORD;
+    const char *metavar = arg->metavar == NULL ? "VALUE" : arg->metavar;
+    snprintf(left, sizeof left, "%s%s%s", arg->name, bare ? "" : " ", bare ? "" : metavar);
+    fprintf(out, "  %-26s %s", left, arg->help == NULL ? "" : arg->help);
+    if (arg->fallback != NULL) {
+        fprintf(out, " (default %s)", arg->fallback);
+    }
+    fputc('\n', out);
+}
+
+void ps_args_help(const struct ps_command *command, FILE *out)
+{
+    fprintf(out, "Usage: penstock %s", command->name);
+    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+        if (arg->type == PS_ARG_WORD) {
+            fprintf(out, arg->required ? " %s" : " [%s]", arg->name);
+        } else if (arg->required) {
+            fprintf(out, " %s %s", arg->name, arg->metavar == NULL ? "VALUE" : arg->metavar);
+        }
+    }
+    fprintf(out, " [OPTIONS]\n\n%s\n\n", command->summary);
+    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+        print_row(arg, out);
+    }
+    fprintf(out, "  %-26s %s\n", "--help", "print this");
+    if (command->notes != NULL) {
+        fprintf(out, "\n%s\n", command->notes);
+    }
+}
