@@ -13,6 +13,7 @@
 #ifndef PS_IO_LOOP_H
 #define PS_IO_LOOP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/clock.h"
@@ -69,7 +70,8 @@ char *ps_loop_scratch(struct ps_loop *loop, size_t *len);
 PS_MUST_CHECK int ps_loop_on_signal(struct ps_loop *loop, int signum,
                                     void (*on_signal)(void *ctx, int signum), void *ctx);
 
-/* The uv_loop_t behind, for the other files of io/ only. */
+/* The uv_loop_t behind, and whether ps_loop_free() is under way; for the other files of io/ only. */
 void *ps_loop_uv(struct ps_loop *loop);
+bool ps_loop_is_closing(const struct ps_loop *loop);
 
 #endif

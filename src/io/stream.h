@@ -19,6 +19,7 @@
 #include <stddef.h>
 
 #include "base/chunk.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/str.h"
 #include "io/address.h"
@@ -47,6 +48,9 @@ struct ps_stream_opts {
     struct ps_budget *budget; /* for queued output and kept input; or NULL */
     struct ps_tls *tls;       /* or NULL for plain; the stream takes its own reference */
     const char *server_name;  /* TLS client: name to verify and to ask for; NULL verifies the address */
+    /* Tell on_close as soon as the peer hangs up, even while paused with bytes unread: right for a
+     * server, which answers nobody then; wrong for a client, whose answer may still be in the socket. */
+    bool watch_hangup;
 };
 
 /* Begins to connect. PS_OK means that on_connect or on_close follows. The options' ops live on;

@@ -1,0 +1,644 @@
+#include "io/stream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "io/stream_private.h"
+
+enum {
+    MAX_PARTS = 24,      /* parts that a cork collects before it writes */
+    SMALL_PART = 32,     /* parts up to this size are copied by a cork: framing, mostly */
+    SMALL_ROOM = 256,    /* bytes that a cork has for such copies */
+    WRITE_VIEWS = 32,    /* blocks of the queue that one system call takes */
+    READS_PER_TURN = 4   /* TLS records that one stream may take before others have their turn */
+};
+
+struct ps_cork {
+    struct ps_str parts[MAX_PARTS];
+    size_t count;
+    size_t small_used;
+    char small[SMALL_ROOM];
+};
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+/* --- plain transport -------------------------------------------------------------------------- */
+
+static ssize_t read_plain(struct ps_stream *stream, char *bytes, size_t len)
+{
+    ssize_t n;
+    do {
+        n = read(stream->fd, bytes, len);
+    } while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        return n;
+    }
+    if (n == 0) {
+        return PS_ECLOSED;
+    }
+    return errno == EAGAIN || errno == EWOULDBLOCK ? PS_EBUSY : ps_err_from_errno(errno);
+}
+
+static ssize_t write_plain(struct ps_stream *stream, const struct ps_str *parts, size_t count)
+{
+    struct iovec iov[WRITE_VIEWS];
+    count = count < WRITE_VIEWS ? count : WRITE_VIEWS;
+    for (size_t i = 0; i < count; i++) {
+        iov[i] = (struct iovec){(void *)(uintptr_t)parts[i].ptr, parts[i].len};
+    }
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = count};
+    ssize_t n;
+    do {
+        n = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        return n;
+    }
+    return errno == EAGAIN || errno == EWOULDBLOCK ? PS_EBUSY : ps_err_from_errno(errno);
+}
+
+static const struct ps_transport plain_transport = {read_plain, write_plain};
+
+/* --- what is watched -------------------------------------------------------------------------- */
+
+/* Changing the watched events costs two system calls, so a paused stream is only taken out when
+ * bytes really arrive (see on_readable). */
+static void watch(struct ps_stream *stream, int events)
+{
+    if (events != stream->interest && !stream->freed && !stream->closed) {
+        stream->interest = events;
+        uv_poll_start(&stream->poll, events, on_poll);
+    }
+}
+
+static bool must_write(const struct ps_stream *stream)
+{
+    return stream->connecting || stream->wants_write || (stream->queue.len > 0 && !stream->handshaking);
+}
+
+/* Watches for what the state needs. `drop_read` takes a paused stream out of the read set. */
+static void rewatch(struct ps_stream *stream, bool drop_read)
+{
+    int events = must_write(stream) ? UV_WRITABLE : 0;
+    bool reads = !stream->paused || (!drop_read && (stream->interest & UV_READABLE) != 0);
+    if (!stream->connecting) {
+        events |= reads ? UV_READABLE : 0;
+        events |= stream->watch_hangup ? UV_DISCONNECT : 0;
+    }
+    watch(stream, events);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void tell_closed(struct ps_stream *stream, int err)
+{
+    if (stream->closed || stream->freed) {
+        return;
+    }
+    uv_poll_stop(&stream->poll);
+    stream->closed = true;
+    stream->failed = err;
+    stream->ops->on_close(stream->ctx, err);
+}
+
+/* A write failed: told later, because the owner is in the middle of writing. */
+static void fail_later(struct ps_stream *stream, int err)
+{
+    if (stream->failed == PS_OK) {
+        stream->failed = err;
+        ps_chunks_fini(&stream->queue);
+        ps_loop_defer(stream->loop, &stream->later);
+    }
+}
+
+static void on_uv_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void ps_stream_free(struct ps_stream *stream)
+{
+    if (stream == NULL || stream->freed) {
+        return;
+    }
+    ps_stream_tls_free(stream);
+    stream->freed = true;
+    ps_task_clear(&stream->later);
+    ps_chunks_fini(&stream->queue);
+    ps_budget_give(stream->budget, stream->kept.len);
+    ps_buf_fini(&stream->kept);
+    free(stream->cork);
+    stream->cork = NULL;
+    uv_close((uv_handle_t *)&stream->poll, on_uv_closed);
+    close(stream->fd);
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* Keeps what the consumer left, up to the shared buffer's size; the stream is paused. */
+static void keep(struct ps_stream *stream, struct ps_str rest)
+{
+    stream->paused = true;
+    int err = ps_budget_take(stream->budget, rest.len);
+    if (err == PS_OK) {
+        err = ps_buf_append_str(&stream->kept, rest);
+        if (err != PS_OK) {
+            ps_budget_give(stream->budget, rest.len);
+        }
+    }
+    if (err != PS_OK) {
+        tell_closed(stream, err);
+    }
+}
+
+static void offer(struct ps_stream *stream, struct ps_str data)
+{
+    size_t used = stream->ops->on_data(stream->ctx, data);
+    if (!stream->freed && !stream->closed && used < data.len) {
+        keep(stream, ps_str_skip(data, used));
+    }
+}
+
+/* Offers kept input again; bytes that were used are dropped. */
+static void offer_kept(struct ps_stream *stream)
+{
+    struct ps_buf kept = stream->kept;
+    stream->kept = ps_buf_make(kept.limit);
+    stream->paused = false;
+    ps_budget_give(stream->budget, kept.len);
+    offer(stream, ps_buf_str(&kept));
+    ps_buf_fini(&kept);
+    if (!stream->freed && !stream->closed) {
+        rewatch(stream, false);
+        if (!stream->paused && ps_stream_tls_has_pending(stream)) {
+            stream->offering = true;
+            ps_loop_defer(stream->loop, &stream->later);
+        }
+    }
+}
+
+/* Reads once; returns false when there is nothing more to do now. */
+static bool read_once(struct ps_stream *stream)
+{
+    size_t len;
+    char *scratch = ps_loop_scratch(stream->loop, &len);
+    ssize_t n = stream->transport->read(stream, scratch, len);
+    if (n > 0) {
+        stream->last_read = ps_loop_now(stream->loop);
+        offer(stream, (struct ps_str){scratch, (size_t)n});
+        return !stream->freed && !stream->closed && !stream->paused;
+    }
+    if (n != PS_EBUSY) {
+        tell_closed(stream, (int)n);
+    }
+    return false;
+}
+
+static void on_readable(struct ps_stream *stream)
+{
+    if (stream->paused) {
+        rewatch(stream, true);
+        return;
+    }
+    /* A plain socket is read once a turn: the poll tells when there is more. OpenSSL may hold bytes
+     * that no poll tells of. */
+    int turns = 0;
+    while (read_once(stream) && ps_stream_tls_has_pending(stream)) {
+        if (++turns == READS_PER_TURN) {
+            stream->offering = true;
+            ps_loop_defer(stream->loop, &stream->later);
+            return;
+        }
+    }
+}
+
+void ps_stream_pause(struct ps_stream *stream)
+{
+    stream->paused = true;
+}
+
+void ps_stream_resume(struct ps_stream *stream)
+{
+    if (!stream->paused || stream->freed || stream->closed) {
+        return;
+    }
+    if (stream->kept.len > 0 || ps_stream_tls_has_pending(stream)) {
+        stream->offering = true;
+        ps_loop_defer(stream->loop, &stream->later);
+        return;
+    }
+    stream->paused = false;
+    rewatch(stream, false);
+}
+
+static void on_later(struct ps_task *task)
+{
+    struct ps_stream *stream = PS_CONTAINER_OF(task, struct ps_stream, later);
+    if (stream->failed != PS_OK && !stream->closed) {
+        tell_closed(stream, stream->failed);
+        return;
+    }
+    if (!stream->offering || stream->closed) {
+        return;
+    }
+    stream->offering = false;
+    if (stream->kept.len > 0) {
+        offer_kept(stream);
+        return;
+    }
+    stream->paused = false;
+    rewatch(stream, false);
+    on_readable(stream);
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+/* Skips `n` bytes of the parts; returns how many parts are used up and shortens the next. */
+static size_t skip_parts(struct ps_str *parts, size_t count, size_t n)
+{
+    size_t i = 0;
+    while (i < count && n >= parts[i].len) {
+        n -= parts[i++].len;
+    }
+    if (i < count) {
+        parts[i] = ps_str_skip(parts[i], n);
+    }
+    return i;
+}
+
+static int enqueue(struct ps_stream *stream, const struct ps_str *parts, size_t count)
+{
+    int err = PS_OK;
+    for (size_t i = 0; i < count && err == PS_OK; i++) {
+        err = ps_chunks_append(&stream->queue, parts[i]);
+    }
+    return err;
+}
+
+static bool flush_queue(struct ps_stream *stream)
+{
+    while (stream->queue.len > 0) {
+        struct ps_str views[WRITE_VIEWS];
+        size_t count = ps_chunks_peek(&stream->queue, 0, views, WRITE_VIEWS);
+        ssize_t n = stream->transport->write(stream, views, count);
+        if (n < 0) {
+            if (n != PS_EBUSY) {
+                fail_later(stream, (int)n);
+            }
+            return false;
+        }
+        stream->last_write = ps_loop_now(stream->loop);
+        ps_chunks_drop(&stream->queue, (size_t)n);
+    }
+    return true;
+}
+
+static void finish_shutdown(struct ps_stream *stream)
+{
+    if (stream->shutdown_asked && !stream->shutdown_done && stream->queue.len == 0) {
+        stream->shutdown_done = true;
+        if (stream->ssl != NULL) {
+            ps_stream_tls_shutdown(stream);
+        }
+        shutdown(stream->fd, SHUT_WR);
+    }
+}
+
+/* Writes what the socket takes; `parts` is the caller's copy and gets shortened. */
+static int send_parts(struct ps_stream *stream, struct ps_str *parts, size_t count)
+{
+    if (stream->failed != PS_OK || stream->closed) {
+        return PS_OK;
+    }
+    bool direct = stream->queue.len == 0 && !stream->connecting && !stream->handshaking;
+    size_t used = 0;
+    if (direct) {
+        ssize_t n = stream->transport->write(stream, parts, count);
+        if (n < 0 && n != PS_EBUSY) {
+            fail_later(stream, (int)n);
+            return PS_OK;
+        }
+        if (n > 0) {
+            stream->last_write = ps_loop_now(stream->loop);
+            used = skip_parts(parts, count, (size_t)n);
+        }
+    }
+    if (used < count) {
+        if (stream->queue.len == 0) {
+            stream->last_write = ps_loop_now(stream->loop); /* the peer's time to read starts now */
+        }
+        int err = enqueue(stream, parts + used, count - used);
+        if (err != PS_OK) {
+            return err;
+        }
+        if (stream->ssl != NULL && direct) {
+            flush_queue(stream); /* a record holds less than the parts: go on until it blocks */
+        }
+        rewatch(stream, false);
+    }
+    return PS_OK;
+}
+
+static int cork_parts(struct ps_stream *stream, const struct ps_str *parts, size_t count)
+{
+    struct ps_cork *cork = stream->cork;
+    for (size_t i = 0; i < count; i++) {
+        bool small = parts[i].len <= SMALL_PART;
+        if (cork->count == MAX_PARTS || (small && cork->small_used + parts[i].len > SMALL_ROOM)) {
+            int err = send_parts(stream, cork->parts, cork->count);
+            cork->count = 0;
+            cork->small_used = 0;
+            if (err != PS_OK) {
+                return err;
+            }
+        }
+        struct ps_str part = parts[i];
+        if (small) {
+            char *copy = cork->small + cork->small_used;
+            memcpy(copy, part.ptr, part.len);
+            cork->small_used += part.len;
+            part.ptr = copy;
+        }
+        cork->parts[cork->count++] = part;
+    }
+    return PS_OK;
+}
+
+int ps_stream_write(struct ps_stream *stream, const struct ps_str *parts, size_t count)
+{
+    struct ps_str copy[MAX_PARTS];
+    size_t filled = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].len > 0) {
+            PS_CHECK(filled < MAX_PARTS);
+            copy[filled++] = parts[i];
+        }
+    }
+    if (filled == 0) {
+        return PS_OK;
+    }
+    return stream->cork != NULL ? cork_parts(stream, copy, filled) : send_parts(stream, copy, filled);
+}
+
+void ps_stream_cork(struct ps_stream *stream)
+{
+    if (stream->cork == NULL) {
+        stream->cork = malloc(sizeof *stream->cork);
+        if (stream->cork != NULL) { /* without memory the parts go out one by one */
+            stream->cork->count = 0;
+            stream->cork->small_used = 0;
+        }
+    }
+}
+
+int ps_stream_uncork(struct ps_stream *stream)
+{
+    struct ps_cork *cork = stream->cork;
+    if (cork == NULL) {
+        return PS_OK;
+    }
+    stream->cork = NULL;
+    int err = cork->count > 0 ? send_parts(stream, cork->parts, cork->count) : PS_OK;
+    free(cork);
+    if (err == PS_OK) {
+        finish_shutdown(stream);
+    }
+    return err;
+}
+
+bool ps_stream_is_corked(const struct ps_stream *stream)
+{
+    return stream->cork != NULL;
+}
+
+size_t ps_stream_queued(const struct ps_stream *stream)
+{
+    return stream->queue.len;
+}
+
+void ps_stream_shutdown(struct ps_stream *stream)
+{
+    stream->shutdown_asked = true;
+    if (stream->cork == NULL && !stream->connecting && !stream->handshaking) {
+        finish_shutdown(stream);
+    }
+}
+
+static void on_writable(struct ps_stream *stream)
+{
+    bool waiting = stream->queue.len > 0;
+    if (!flush_queue(stream)) {
+        return;
+    }
+    rewatch(stream, false);
+    finish_shutdown(stream);
+    if (waiting && stream->ops->on_drain != NULL) {
+        stream->ops->on_drain(stream->ctx);
+    }
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+/* The connection stands: what was written meanwhile goes out, and reading begins. */
+static void opened(struct ps_stream *stream)
+{
+    if (stream->ops->on_connect != NULL) {
+        stream->ops->on_connect(stream->ctx);
+    }
+    if (!stream->freed && !stream->closed) {
+        rewatch(stream, false);
+        on_writable(stream);
+    }
+}
+
+static void step_handshake(struct ps_stream *stream)
+{
+    int err = ps_stream_tls_handshake(stream);
+    if (err == PS_EBUSY) {
+        rewatch(stream, false);
+        return;
+    }
+    if (err != PS_OK) {
+        tell_closed(stream, err == PS_ECLOSED || err == PS_ERESET ? err : PS_ETLS);
+        return;
+    }
+    stream->handshaking = false;
+    opened(stream);
+    if (!stream->freed && !stream->closed && ps_stream_tls_has_pending(stream)) {
+        on_readable(stream);
+    }
+}
+
+static void step_connect(struct ps_stream *stream)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (error != 0) {
+        tell_closed(stream, ps_err_from_errno(error));
+        return;
+    }
+    stream->connecting = false;
+    if (stream->handshaking) {
+        step_handshake(stream);
+    } else {
+        opened(stream);
+    }
+}
+
+/* An error or hang-up: what can still be read is delivered before it is told. */
+static void on_broken(struct ps_stream *stream)
+{
+    if (stream->connecting) {
+        step_connect(stream);
+        return;
+    }
+    while (!stream->paused && read_once(stream)) {
+    }
+    if (!stream->freed && !stream->closed) {
+        tell_closed(stream, PS_ERESET);
+    }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct ps_stream *stream = poll->data;
+    if (status < 0) {
+        on_broken(stream);
+        return;
+    }
+    if (stream->connecting) {
+        step_connect(stream);
+        return;
+    }
+    if (stream->handshaking) {
+        step_handshake(stream);
+        return;
+    }
+    if ((events & UV_WRITABLE) != 0) {
+        on_writable(stream);
+    }
+    if ((events & UV_READABLE) != 0 && !stream->freed && !stream->closed) {
+        on_readable(stream);
+    }
+    if ((events & UV_DISCONNECT) != 0 && !stream->freed && !stream->closed && stream->watch_hangup) {
+        tell_closed(stream, PS_ECLOSED);
+    }
+}
+
+static int new_stream(struct ps_stream **out, struct ps_loop *loop, int fd,
+                      const struct ps_stream_opts *opts)
+{
+    struct ps_stream *stream = calloc(1, sizeof *stream);
+    if (stream == NULL) {
+        return PS_ENOMEM;
+    }
+    stream->loop = loop;
+    stream->fd = fd;
+    stream->ops = opts->ops;
+    stream->ctx = opts->ctx;
+    stream->budget = opts->budget;
+    stream->watch_hangup = opts->watch_hangup;
+    stream->transport = &plain_transport;
+    stream->queue = ps_chunks_make(opts->budget);
+    stream->later.on_turn = on_later;
+    stream->last_read = stream->last_write = ps_loop_now(loop);
+    size_t scratch;
+    ps_loop_scratch(loop, &scratch);
+    stream->kept = ps_buf_make(2 * scratch);
+    if (uv_poll_init(ps_loop_uv(loop), &stream->poll, fd) != 0) {
+        free(stream);
+        return PS_ENOMEM;
+    }
+    stream->poll.data = stream;
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    *out = stream;
+    return PS_OK;
+}
+
+int ps_stream_accept(struct ps_stream **out, struct ps_loop *loop, int fd,
+                     const struct ps_stream_opts *opts)
+{
+    struct ps_stream *stream = NULL;
+    int err = new_stream(&stream, loop, fd, opts);
+    if (err != PS_OK) {
+        close(fd);
+        return err;
+    }
+    stream->peer.len = sizeof stream->peer.storage;
+    if (getpeername(fd, (struct sockaddr *)&stream->peer.storage, &stream->peer.len) != 0) {
+        stream->peer.len = 0;
+    }
+    if (opts->tls != NULL) {
+        err = ps_stream_tls_start(stream, opts->tls, true, NULL);
+    }
+    if (err != PS_OK) {
+        ps_stream_free(stream);
+        return err;
+    }
+    rewatch(stream, false);
+    *out = stream;
+    return PS_OK;
+}
+
+int ps_stream_connect(struct ps_stream **out, struct ps_loop *loop, const struct ps_address *to,
+                      const struct ps_stream_opts *opts)
+{
+    int fd = socket(to->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return ps_err_from_errno(errno);
+    }
+    if (connect(fd, (const struct sockaddr *)&to->storage, to->len) != 0 && errno != EINPROGRESS) {
+        int err = ps_err_from_errno(errno);
+        close(fd);
+        return err;
+    }
+    struct ps_stream *stream = NULL;
+    int err = new_stream(&stream, loop, fd, opts);
+    if (err != PS_OK) {
+        close(fd);
+        return err;
+    }
+    stream->peer = *to;
+    stream->connecting = true;
+    if (opts->tls != NULL) {
+        err = ps_stream_tls_start(stream, opts->tls, false, opts->server_name);
+    }
+    if (err != PS_OK) {
+        ps_stream_free(stream);
+        return err;
+    }
+    rewatch(stream, false);
+    *out = stream;
+    return PS_OK;
+}
+
+/* --- small answers ---------------------------------------------------------------------------- */
+
+void ps_stream_set_owner(struct ps_stream *stream, const struct ps_stream_ops *ops, void *ctx)
+{
+    stream->ops = ops;
+    stream->ctx = ctx;
+}
+
+ps_time ps_stream_last_read(const struct ps_stream *stream)
+{
+    return stream->last_read;
+}
+
+ps_time ps_stream_last_write(const struct ps_stream *stream)
+{
+    return stream->last_write;
+}
+
+const struct ps_address *ps_stream_peer(const struct ps_stream *stream)
+{
+    return &stream->peer;
+}

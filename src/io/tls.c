@@ -1,0 +1,131 @@
+#include "io/tls.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "io/tls_private.h"
+
+struct ps_tls {
+    _Atomic unsigned refs;
+    SSL_CTX *context;
+};
+
+void ps_tls_explain(const char *what, struct ps_tls_error *error)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = code == 0 ? NULL : ERR_reason_error_string(code);
+    snprintf(error->text, sizeof error->text, "%s%s%s", what, reason == NULL ? "" : ": ",
+             reason == NULL ? "" : reason);
+    ERR_clear_error();
+}
+
+static int new_context(struct ps_tls **out, const SSL_METHOD *method)
+{
+    struct ps_tls *tls = calloc(1, sizeof *tls);
+    if (tls == NULL) {
+        return PS_ENOMEM;
+    }
+    tls->context = SSL_CTX_new(method);
+    if (tls->context == NULL) {
+        free(tls);
+        return PS_ENOMEM;
+    }
+    atomic_init(&tls->refs, 1);
+    SSL_CTX_set_min_proto_version(tls->context, TLS1_2_VERSION);
+    SSL_CTX_set_mode(tls->context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                       SSL_MODE_RELEASE_BUFFERS);
+    *out = tls;
+    return PS_OK;
+}
+
+/* RFC 7301: we speak http/1.1 and nothing else; a client that offers only others is served anyway. */
+static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                       const unsigned char *in, unsigned in_len, void *arg)
+{
+    static const unsigned char ours[] = "\x08http/1.1";
+    (void)ssl;
+    (void)arg;
+    unsigned char *chosen;
+    if (SSL_select_next_proto(&chosen, out_len, ours, sizeof ours - 1, in, in_len) !=
+        OPENSSL_NPN_NEGOTIATED) {
+        return SSL_TLSEXT_ERR_NOACK;
+    }
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static const char *load_pair(SSL_CTX *context, const char *certificate_file, const char *key_file)
+{
+    if (SSL_CTX_use_certificate_chain_file(context, certificate_file) != 1) {
+        return "can't load the certificate";
+    }
+    if (SSL_CTX_use_PrivateKey_file(context, key_file, SSL_FILETYPE_PEM) != 1) {
+        return "can't load the private key";
+    }
+    return SSL_CTX_check_private_key(context) == 1 ? NULL : "the key does not fit the certificate";
+}
+
+int ps_tls_new_server(struct ps_tls **out, const char *certificate_file, const char *key_file,
+                      struct ps_tls_error *error)
+{
+    struct ps_tls *tls = NULL;
+    int err = new_context(&tls, TLS_server_method());
+    if (err != PS_OK) {
+        return err;
+    }
+    const char *problem = load_pair(tls->context, certificate_file, key_file);
+    if (problem != NULL) {
+        ps_tls_explain(problem, error);
+        ps_tls_unref(tls);
+        return PS_ETLS;
+    }
+    SSL_CTX_set_alpn_select_cb(tls->context, select_alpn, NULL);
+    SSL_CTX_set_options(tls->context, SSL_OP_NO_RENEGOTIATION);
+    *out = tls;
+    return PS_OK;
+}
+
+int ps_tls_new_client(struct ps_tls **out, const char *ca_file, bool verify, struct ps_tls_error *error)
+{
+    static const unsigned char alpn[] = "\x08http/1.1";
+    struct ps_tls *tls = NULL;
+    int err = new_context(&tls, TLS_client_method());
+    if (err != PS_OK) {
+        return err;
+    }
+    int loaded = ca_file != NULL ? SSL_CTX_load_verify_locations(tls->context, ca_file, NULL)
+                                 : SSL_CTX_set_default_verify_paths(tls->context);
+    if (loaded != 1) {
+        ps_tls_explain("can't load the authorities", error);
+        ps_tls_unref(tls);
+        return PS_ETLS;
+    }
+    SSL_CTX_set_verify(tls->context, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_alpn_protos(tls->context, alpn, sizeof alpn - 1);
+    *out = tls;
+    return PS_OK;
+}
+
+struct ps_tls *ps_tls_ref(struct ps_tls *tls)
+{
+    if (tls != NULL) {
+        atomic_fetch_add(&tls->refs, 1);
+    }
+    return tls;
+}
+
+void ps_tls_unref(struct ps_tls *tls)
+{
+    if (tls != NULL && atomic_fetch_sub(&tls->refs, 1) == 1) {
+        SSL_CTX_free(tls->context);
+        free(tls);
+    }
+}
+
+struct ssl_st *ps_tls_new_session(struct ps_tls *tls)
+{
+    return SSL_new(tls->context);
+}
