@@ -433,6 +433,7 @@ void ps_stream_shutdown(struct ps_stream *stream)
 static void on_writable(struct ps_stream *stream)
 {
     bool waiting = stream->queue.len > 0;
+    stream->wants_write = false;
     if (!flush_queue(stream)) {
         return;
     }

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 #include <uv.h>
 
+#include "base/buf.h"
 #include "io/loop.h"
 #include "io/stream.h"
 

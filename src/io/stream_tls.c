@@ -1,6 +1,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 
 #include "io/stream_private.h"
 #include "io/tls_private.h"
@@ -66,10 +67,12 @@ static int expect_name(struct ps_stream *stream, const char *server_name)
     bool is_address = server_name == NULL ||
                       ps_address_parse_host(ps_str_from(server_name), 0, &literal) == PS_OK;
     if (!is_address) {
-        return SSL_set_tlsext_host_name(stream->ssl, server_name) == 1 &&
-                       SSL_set1_host(stream->ssl, server_name) == 1
-                   ? PS_OK
-                   : PS_ENOMEM;
+        char name[256]; /* OpenSSL's macro wants it writable; RFC 1035 bounds it */
+        if (snprintf(name, sizeof name, "%s", server_name) >= (int)sizeof name) {
+            return PS_EINVAL;
+        }
+        bool set = SSL_set_tlsext_host_name(stream->ssl, name) == 1 && SSL_set1_host(stream->ssl, name) == 1;
+        return set ? PS_OK : PS_ENOMEM;
     }
     const char *address = server_name != NULL ? server_name : ps_address_host_text(&stream->peer, text);
     X509_VERIFY_PARAM *param = SSL_get0_param(stream->ssl);
