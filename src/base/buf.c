@@ -124,30 +124,6 @@ int ps_buf_splice(struct ps_buf *buf, size_t at, size_t len, struct ps_str with)
     return PS_OK;
 }
 
-/* Length of the valid UTF-8 sequence at the start of text (RFC 3629), 0 when there is none. */
-static size_t utf8_length(struct ps_str text)
-{
-    static const unsigned char least[5] = {0, 0, 0x80, 0xa0, 0x90};
-    const unsigned char *byte = (const unsigned char *)text.ptr;
-    size_t len = byte[0] < 0x80                      ? 1
-                 : byte[0] >= 0xc2 && byte[0] < 0xe0 ? 2
-                 : byte[0] >= 0xe0 && byte[0] < 0xf0 ? 3
-                 : byte[0] >= 0xf0 && byte[0] < 0xf5 ? 4
-                                                     : 0;
-    if (len == 0 || len > text.len) {
-        return 0;
-    }
-    for (size_t i = 1; i < len; i++) {
-        if ((byte[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool too_small = (byte[0] == 0xe0 || byte[0] == 0xf0) && byte[1] < least[len];
-    bool surrogate = byte[0] == 0xed && byte[1] > 0x9f;
-    bool too_large = byte[0] == 0xf4 && byte[1] > 0x8f;
-    return too_small || surrogate || too_large ? 0 : len;
-}
-
 static int append_json_char(struct ps_buf *buf, char c)
 {
     static const char *const shorts = "\"\\\b\f\n\r\t";
@@ -167,7 +143,7 @@ int ps_buf_append_json(struct ps_buf *buf, struct ps_str text)
 {
     int err = PS_OK;
     while (text.len > 0 && err == PS_OK) {
-        size_t len = utf8_length(text);
+        size_t len = ps_str_utf8_length(text);
         if (len == 1) {
             err = append_json_char(buf, text.ptr[0]);
         } else if (len == 0) {

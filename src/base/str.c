@@ -225,3 +225,29 @@ uint64_t ps_str_hash(struct ps_str text, uint64_t seed)
     }
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
+
+size_t ps_str_utf8_length(struct ps_str text)
+{
+    static const unsigned char least[5] = {0, 0, 0x80, 0xa0, 0x90};
+    if (text.len == 0) {
+        return 0;
+    }
+    const unsigned char *byte = (const unsigned char *)text.ptr;
+    size_t len = byte[0] < 0x80                      ? 1
+                 : byte[0] >= 0xc2 && byte[0] < 0xe0 ? 2
+                 : byte[0] >= 0xe0 && byte[0] < 0xf0 ? 3
+                 : byte[0] >= 0xf0 && byte[0] < 0xf5 ? 4
+                                                     : 0;
+    if (len == 0 || len > text.len) {
+        return 0;
+    }
+    for (size_t i = 1; i < len; i++) {
+        if ((byte[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    bool too_small = (byte[0] == 0xe0 || byte[0] == 0xf0) && byte[1] < least[len];
+    bool surrogate = byte[0] == 0xed && byte[1] > 0x9f;
+    bool too_large = byte[0] == 0xf4 && byte[1] > 0x8f;
+    return too_small || surrogate || too_large ? 0 : len;
+}

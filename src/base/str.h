@@ -87,6 +87,9 @@ PS_MUST_CHECK int ps_str_to_u64(struct ps_str text, uint64_t *out);
 /* Reads a finite decimal number in JSON's syntax, whole view. Returns PS_OK or PS_EPARSE. */
 PS_MUST_CHECK int ps_str_to_double(struct ps_str text, double *out);
 
+/* Length of the valid UTF-8 sequence at the start of text (RFC 3629), 0 when there is none. */
+size_t ps_str_utf8_length(struct ps_str text);
+
 /* A terminated copy; free() it. NULL when out of memory. */
 char *ps_str_dup(struct ps_str text);
 
