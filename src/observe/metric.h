@@ -55,13 +55,13 @@ struct ps_metric_family {
     const char *help; /* one sentence, no full stop needed */
     const char *unit; /* "seconds", "bytes", "ratio"..., part of the name; NULL = none */
     const char *labels[PS_METRIC_LABELS_MAX + 1]; /* names, NULL-terminated */
-    double scale;         /* counter, updown: what one step is in the unit (1e-9 for ns); 0 = 1 */
+    double per_unit;      /* counter, updown: steps in one unit (1e9 for ns); 0 = 1 */
     const double *bounds; /* histogram: upper bounds, ascending, finite, in the unit */
     size_t bounds_count;  /* histogram: 1..PS_METRIC_BOUNDS_MAX */
     size_t max_series;    /* 0 = the registry's default */
 };
 
-/* Bounds in seconds for anything that a person waits for: 1 ms to 2 min, about four per decade. */
+/* Bounds in seconds for anything that a person waits for: 0.2 ms to 10 min, three per decade. */
 extern const double ps_metric_seconds[];
 #define PS_METRIC_SECONDS_COUNT 20
 
@@ -98,9 +98,10 @@ PS_MUST_CHECK int ps_metrics_new(struct ps_metrics **out, const struct ps_metric
 void ps_metrics_free(struct ps_metrics *metrics);
 
 /* Makes the rows of a table known, in this order on every page. A family without labels shows its
- * zero at once. Declaring the same row again does nothing. Returns PS_OK, PS_ENOMEM, or PS_EINVAL
- * for a name, unit, label or bound that the exposition formats forbid and for a name that another
- * row has: a mistake in the table (then *bad, when not NULL, is the row's name). */
+ * zero at once, but for gauges, whose value nobody knows yet. Declaring the same row again does
+ * nothing. Returns PS_OK, PS_ENOMEM, or PS_EINVAL for a name, unit, label or bound that the
+ * exposition formats forbid and for a name that another row has: a mistake in the table (then *bad,
+ * when not NULL, is the row's name). */
 PS_MUST_CHECK int ps_metrics_declare(struct ps_metrics *metrics,
                                      const struct ps_metric_family *table, const char **bad);
 
@@ -111,22 +112,13 @@ void ps_metrics_shard_put(struct ps_metrics *metrics, unsigned shard);
 
 /* ---- series: look-up, which makes them */
 
-/* Label values in the order of the family's names: PS_LABELS("chat", code). Texts are C strings. */
-#define PS_LABELS(...) ps_metric_labels((const char *const[]){__VA_ARGS__, NULL})
-
 struct ps_metric_labels {
     struct ps_str values[PS_METRIC_LABELS_MAX];
 };
 
-/* Views of a NULL-terminated list of C strings; missing ones are empty, surplus ones left out. */
-static inline struct ps_metric_labels ps_metric_labels(const char *const *texts)
-{
-    struct ps_metric_labels labels = {0};
-    for (size_t i = 0; i < PS_METRIC_LABELS_MAX && texts[i] != NULL; i++) {
-        labels.values[i] = ps_str_from(texts[i]);
-    }
-    return labels;
-}
+/* Label values as views, in the order of the family's names: PS_LABELS(PS_STR("chat"), code).
+ * Missing ones are empty. Valid until the end of the block. */
+#define PS_LABELS(...) (&(const struct ps_metric_labels){{__VA_ARGS__}})
 
 /* Finds the series with these label values or makes it: one value per label name of the family,
  * NULL when it has none; an empty value is like an absent label. Bytes that are not UTF-8 become
@@ -150,13 +142,15 @@ PS_MUST_CHECK int ps_metric_histogram(struct ps_metrics *metrics,
  * with the registry locked: quick, thread-safe, no call back into the registry. */
 typedef double ps_metric_read(void *context);
 
-/* Makes a gauge or counter whose value is asked for at collection (a counter's must never fall).
- * The callback replaces what the series held; ps_metric_unwatch() takes the series away and no
- * callback runs after it. An overflow series can't be watched: PS_ELIMIT then. Errors as above. */
+/* Makes a counter, gauge or updown whose value is asked for at collection (a counter's must never
+ * fall; NAN means unknown and is not shown). It replaces what the series held, also an earlier
+ * watch. ps_metric_unwatch() takes the series away unless somebody else watches it since, and after
+ * it the callback never runs again with this context. An overflow series can't be watched:
+ * PS_ELIMIT. Other errors as above. */
 PS_MUST_CHECK int ps_metric_watch(struct ps_metrics *metrics, const struct ps_metric_family *family,
                                   const struct ps_metric_labels *labels, ps_metric_read *read,
                                   void *context, struct ps_metric_handle **out);
-void ps_metric_unwatch(struct ps_metrics *metrics, struct ps_metric_handle *handle);
+void ps_metric_unwatch(struct ps_metrics *metrics, struct ps_metric_handle *handle, void *context);
 
 /* Gives a handle back (NULL is fine). The series stays on the page with its value until dropped. */
 void ps_metric_put(struct ps_metrics *metrics, struct ps_metric_handle *handle);
@@ -197,7 +191,7 @@ static inline void ps_updown_add(struct ps_updown *updown, unsigned shard, int64
     ps_metric_bump(ps_metric_cell(&updown->handle, shard), (uint64_t)n);
 }
 
-/* Any thread. */
+/* Any thread. NAN means unknown: the series is not shown until a number is set. */
 static inline void ps_gauge_set(struct ps_gauge *gauge, double value)
 {
     uint64_t bits;
