@@ -40,11 +40,9 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "http/h1_chunk.h"
 #include "http/h1_field.h"
 #include "http/h1_head.h"
-
-/* Chunk extension bytes that one message may carry, semicolons included. */
-#define PS_H1_MAX_CHUNK_EXTENSION 1024u
 
 enum ps_h1_kind { PS_H1_REQUEST, PS_H1_RESPONSE };
 
@@ -88,13 +86,12 @@ struct ps_h1 {
     uint64_t left;                 /* bytes left of the body or of the chunk */
     uint64_t used;                 /* bytes used since the message began */
     uint64_t error_offset;
+    struct ps_h1_chunk chunk;
     struct ps_h1_limits limits;
-    uint32_t extension_left; /* chunk extension bytes still allowed */
-    uint16_t status;         /* of the response head, for what follows it */
-    uint8_t kind;            /* enum ps_h1_kind */
+    uint32_t trailer_count;
+    uint16_t status;        /* of the response head, for what follows it */
+    uint8_t kind;           /* enum ps_h1_kind */
     uint8_t state;
-    uint8_t chunk_state;
-    uint8_t chunk_digits;
     uint8_t error;          /* enum ps_h1_error_code */
     uint8_t request_method; /* enum ps_h1_method that a response answers */
     bool keep_alive;

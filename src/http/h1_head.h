@@ -120,7 +120,12 @@ struct ps_h1_head {
     bool expect_continue;    /* HTTP/1.1 request with Expect: 100-continue */
     bool upgrade;            /* HTTP/1.1, Connection: upgrade and an Upgrade header */
     bool connection_names;   /* Connection names headers that PS_H1_HOP_BY_HOP does not have */
+    uint8_t connection;      /* PS_H1_CONNECTION_* bits: what Connection says */
 };
+
+#define PS_H1_CONNECTION_CLOSE      (1u << 0)
+#define PS_H1_CONNECTION_KEEP_ALIVE (1u << 1)
+#define PS_H1_CONNECTION_UPGRADE    (1u << 2)
 
 /* The first header with this id, or NULL. O(1) when there is none. */
 const struct ps_h1_header *ps_h1_head_find(const struct ps_h1_head *head, enum ps_h1_field id);

@@ -50,12 +50,11 @@ struct ps_sse_event {
 struct ps_sse {
     struct ps_buf held;   /* the bytes of a cut event */
     struct ps_buf joined; /* data of several lines */
-    size_t scanned;       /* bytes of held that were looked at */
-    bool line_empty;      /* the current line has no bytes so far */
-    bool after_cr;        /* the last byte was a CR: a LF belongs to it */
-    bool in_event;        /* the current event has at least one byte */
+    bool line_has_bytes;  /* the current line is not empty so far */
+    bool after_cr;        /* the last byte was a CR: a LF that follows belongs to it */
+    bool held_given;      /* held was given out by the last call */
     bool passing;         /* the current event is larger than the bound */
-    bool started;         /* the first bytes (byte order mark) are over */
+    bool started;         /* the first event (with a byte order mark, perhaps) is over */
 };
 
 /* Prepares for a stream. max_event_bytes bounds what is carried over. Allocates nothing. */
