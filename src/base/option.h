@@ -60,11 +60,14 @@ struct ps_option {
     size_t offset;           /* of the field in the options struct */
     const char *fallback;    /* the default as text, parsed like any other; NULL = absent, 0, empty */
     const char *help;        /* one sentence for the manual */
-    double min, max;         /* numbers only; both 0 = no bound */
+    double min, max;         /* numbers only, in the field's unit; both 0 = no bound, max < min = no max */
     const char *const *names; /* ENUM: NULL-terminated */
     const struct ps_option *table; /* SECTION and LIST */
     size_t item_size;              /* LIST: bytes of one struct */
     const char *shorthand; /* LIST: an item written as plain text sets this field of the item */
+    const char *word;      /* LIST: this word instead of a list ... */
+    size_t word_offset;    /* ... sets the bool at this offset */
+    bool path;             /* STRING: a file; relative to the folder of the configuration file */
     bool required;
     bool no_reload; /* a change takes effect only after a restart */
 };
@@ -88,13 +91,29 @@ const char *ps_option_nearest(const struct ps_option *table, struct ps_str name)
 PS_MUST_CHECK int ps_option_set(const struct ps_option *row, void *opts, struct ps_str text, char *reason,
                                 size_t size);
 
-/* Appends one text to a STRINGS field. PS_OK or PS_ENOMEM. */
-PS_MUST_CHECK int ps_option_add(const struct ps_option *row, void *opts, struct ps_str text);
+/* Empties a STRING, SECRET, STRINGS or LIST field; other fields keep their value. */
+void ps_option_clear(const struct ps_option *row, void *opts);
 
-/* Adds an item with its defaults to a LIST field; *item points at it until the next push. */
+/* Appends one text to a STRINGS field. PS_OK, PS_ENOMEM, or PS_EINVAL (with reason) for text with control
+ * characters. */
+PS_MUST_CHECK int ps_option_add(const struct ps_option *row, void *opts, struct ps_str text, char *reason,
+                                size_t size);
+
+/* Adds an item with its defaults to a LIST field; *item points at it until the next push. PS_OK or
+ * PS_ENOMEM. */
 PS_MUST_CHECK int ps_option_push(const struct ps_option *row, void *opts, void **item);
 
-/* Appends a field's value as text a user could have written; secrets as "***". */
+/* Does the field hold what ps_option_init() gave it? */
+bool ps_option_is_default(const struct ps_option *row, const void *opts);
+
+/* Replaces ${NAME} in text by what `lookup` returns for the name, and $${ by ${. *out is free()d by the
+ * caller. PS_OK, PS_ENOMEM, or PS_EINVAL: `reason` names the variable that is not set (or malformed). */
+typedef const char *ps_option_lookup_fn(void *ctx, const char *name);
+PS_MUST_CHECK int ps_option_expand(struct ps_str text, ps_option_lookup_fn *lookup, void *ctx, char **out,
+                                   char *reason, size_t size);
+
+/* Appends a field's value as text a user could have written in YAML; secrets as "***", an absent text
+ * as nothing. SECTION and LIST are PS_EINVAL. */
 PS_MUST_CHECK int ps_option_print(const struct ps_option *row, const void *opts, struct ps_buf *out);
 
 /* Appends the manual of a table as Markdown, nested tables as sections under `path`. */
