@@ -15,6 +15,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { after } from './after.mjs';
 import { freePort } from './ports.mjs';
 import { slowness, until, within } from './wait.mjs';
 
@@ -26,18 +27,10 @@ export const program = process.env.PENSTOCK_BIN ?? path.join(root, 'build', 'pen
 const REPORTS = /ERROR: AddressSanitizer|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|runtime error:/;
 const KEPT_OUTPUT = 4 * 1024 * 1024;
 
-function newDir() {
-  return fs.mkdtempSync(path.join(os.tmpdir(), 'penstock-test-'));
-}
-
-function removeDir(dir) {
-  fs.rmSync(dir, { recursive: true, force: true });
-}
-
 /// A folder for the test's files; removed when the test ends.
 export function tempDir(t) {
-  const dir = newDir();
-  t.after(() => removeDir(dir));
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'penstock-test-'));
+  after(t, () => fs.rmSync(dir, { recursive: true, force: true }));
   return dir;
 }
 
@@ -154,7 +147,7 @@ export class Penstock {
 ///   ready    false: don't wait for /healthz
 /// Returns a Penstock with port, url, dir, file, and reload(config).
 export async function startPenstock(t, { config, args = [], env = {}, workers = 2, port, ready = true } = {}) {
-  const dir = newDir();
+  const dir = tempDir(t);
   const chosen = port ?? (await freePort());
   const file = path.join(dir, 'penstock.yaml');
   const complete = (text) => {
@@ -180,14 +173,7 @@ export async function startPenstock(t, { config, args = [], env = {}, workers = 
     fs.writeFileSync(file, complete(text));
     gate.signal('SIGHUP');
   };
-  // Hooks run in the order in which they were asked for: the folder goes last.
-  t.after(async () => {
-    try {
-      await gate.stop();
-    } finally {
-      removeDir(dir);
-    }
-  });
+  after(t, () => gate.stop());
   if (ready) {
     await until('the program answers /healthz', async () => {
       if (!gate.running()) {
@@ -202,7 +188,7 @@ export async function startPenstock(t, { config, args = [], env = {}, workers = 
 /// Runs one command to its end: {code, signal, stdout, stderr}. No sanitizer may complain.
 export async function runPenstock(t, args, { env = {}, cwd, ms = 20000 } = {}) {
   const command = new Penstock(args, { env, cwd });
-  t.after(() => command.kill());
+  after(t, () => command.kill());
   const { code, signal, error } = await within(ms * slowness, `penstock ${args.join(' ')}`, command.ended);
   if (error) {
     throw error;

@@ -8,6 +8,7 @@
 import net from 'node:net';
 import tls from 'node:tls';
 
+import { after } from './after.mjs';
 import { now, slowness, within } from './wait.mjs';
 
 const MS = 5000;
@@ -210,7 +211,7 @@ export async function connect(t, port, { host = '127.0.0.1', secure, ms = MS } =
     ? tls.connect({ host, port, ...secure })
     : net.connect({ host, port, allowHalfOpen: true });
   const line = new Line(socket);
-  t.after(() => socket.destroy());
+  after(t, () => socket.destroy());
   await within(ms * slowness, `connect to ${host}:${port}`, new Promise((resolve, reject) => {
     socket.once(secure ? 'secureConnect' : 'connect', resolve);
     socket.once('error', reject);

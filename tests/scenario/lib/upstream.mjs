@@ -10,6 +10,7 @@
 import net from 'node:net';
 import tls from 'node:tls';
 
+import { after } from './after.mjs';
 import { parseChunked, parseHead } from './raw.mjs';
 import { freePort } from './ports.mjs';
 import { now, sleep, until } from './wait.mjs';
@@ -301,7 +302,7 @@ export async function startUpstream(t, script = inference(), options = {}) {
   up.port = options.port ?? (await freePort());
   await listen(up, up.port);
   up.url = `${up.secure ? 'https' : 'http'}://127.0.0.1:${up.port}`;
-  t.after(() => up.crash());
+  after(t, () => up.crash());
   return up;
 }
 
