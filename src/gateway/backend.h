@@ -1,0 +1,263 @@
+/* backend - an upstream: its endpoints, how they are, and which one is next.
+ *
+ * All workers share one backend. What they share is in atomics: requests and tokens in flight,
+ * health, the retry budget. A reload makes a new backend that takes over the endpoints (same URL),
+ * the gate and the counters of the old one; requests in flight keep the old one by reference.
+ *
+ *      healthy --(n failures in a row)--> out for a while --(time is up)--> one request probes
+ *         ^                                    ^                                |     |
+ *         |                                    '------------ failure -----------'     |
+ *         '------------------------------------------------- success -----------------'
+ *
+ * Passive health (above) never takes out the only endpoint, and when it has taken out all of them
+ * they are used anyway (`health.panic: yes`, as nginx does); an endpoint that fails its active
+ * checks or drains is never used. No usable endpoint is 503.
+ *
+ * Thread: any, unless a function says otherwise.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_GATEWAY_BACKEND_H
+#define PS_GATEWAY_BACKEND_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/option.h"
+#include "base/str.h"
+#include "gateway/admit.h"
+#include "gateway/price.h"
+#include "http/url.h"
+#include "io/address.h"
+
+#define PS_BACKEND_ENDPOINTS_MAX 64 /* a set of tried endpoints is one word */
+
+enum ps_engine {
+    PS_ENGINE_AUTO,
+    PS_ENGINE_OPENAI,
+    PS_ENGINE_VLLM,
+    PS_ENGINE_SGLANG,
+    PS_ENGINE_TRTLLM,
+    PS_ENGINE_TRITON,
+    PS_ENGINE_OLLAMA,
+    PS_ENGINE_LLAMACPP,
+    PS_ENGINE_COMFYUI,
+    PS_ENGINE_A1111,
+    PS_ENGINE_TGI,
+    PS_ENGINE_TEI,
+    PS_ENGINE_SIM,
+    PS_ENGINE_COUNT
+};
+
+/* "auto", "openai", ..., NULL. */
+extern const char *const ps_engine_names[];
+
+/* The path that answers 200 when an engine of this kind is well; "" for auto (a TCP connection). */
+const char *ps_engine_health_path(enum ps_engine engine);
+
+enum ps_balance { PS_BALANCE_LEAST_TOKENS, PS_BALANCE_PREFIX };
+
+struct ps_endpoint_opts {
+    char *url;
+    uint64_t weight;
+};
+
+struct ps_backend_tls_opts {
+    char *ca_file;
+    bool verify;
+    char *server_name; /* NULL = the URL's host */
+};
+
+struct ps_health_opts {
+    char *path;       /* NULL = by engine */
+    ps_span interval; /* 0 = no active checks */
+    ps_span timeout;
+    uint64_t unhealthy_after; /* failures in a row, active or passive */
+    uint64_t healthy_after;   /* active successes in a row */
+    ps_span backoff;          /* first time out; doubles */
+    ps_span backoff_max;
+    bool panic;
+};
+
+struct ps_timeout_opts {
+    ps_span connect;
+    ps_span first_byte;
+    ps_span idle;
+    ps_span send;
+};
+
+struct ps_retry_opts {
+    double budget_percent; /* retries per 100 requests */
+    uint64_t attempts;     /* tries of one request, the first included */
+    uint64_t min_retries;  /* always allowed per 10 s */
+};
+
+/* One item of `upstreams:`. */
+struct ps_upstream_opts {
+    char *name;
+    struct ps_option_list endpoints; /* of struct ps_endpoint_opts */
+    int engine;                      /* enum ps_engine */
+    int balance;                     /* enum ps_balance */
+    double prefix_load; /* bound of an endpoint's load over the mean, for prefix affinity */
+    char *api_key;      /* secret */
+    struct ps_option_strings models;
+    struct ps_backend_tls_opts tls;
+    struct ps_health_opts health;
+    struct ps_admit_opts admission;
+    struct ps_timeout_opts timeouts;
+    struct ps_retry_opts retry;
+    uint64_t max_idle; /* kept connections per endpoint and worker */
+    struct ps_price_opts price;
+};
+
+extern const struct ps_option ps_upstream_options[];
+
+/* The addresses of an endpoint at one moment; counted. */
+struct ps_addresses {
+    _Atomic uint32_t refs;
+    uint32_t generation; /* of the endpoint; starts with 1 */
+    size_t count;
+    struct ps_address items[];
+};
+
+void ps_addresses_unref(struct ps_addresses *addresses); /* NULL is fine */
+
+enum ps_endpoint_state {
+    PS_ENDPOINT_HEALTHY,
+    PS_ENDPOINT_OUT,       /* passive: out for a while */
+    PS_ENDPOINT_PROBING,   /* passive: one request is trying */
+    PS_ENDPOINT_UNHEALTHY, /* active checks fail */
+    PS_ENDPOINT_DRAINING
+};
+
+/* "healthy", "out", ... */
+const char *ps_endpoint_state_text(enum ps_endpoint_state state);
+
+/* One server. Counted; shared by the backends of successive configurations. */
+struct ps_endpoint {
+    /* constant */
+    uint32_t id;       /* unique in the process: key for pools */
+    char *text;        /* the URL as configured */
+    struct ps_url url; /* views into text */
+    uint64_t hash;     /* of the URL, for affinity */
+
+    /* shared */
+    _Atomic uint32_t refs;
+    _Atomic int64_t requests; /* in flight */
+    _Atomic int64_t tokens;   /* in flight, estimated */
+    _Atomic uint32_t failures;
+    _Atomic uint32_t outs;     /* times out in a row, for the back-off */
+    _Atomic ps_time out_until; /* 0 = in */
+    _Atomic bool probing;
+    _Atomic bool unhealthy; /* written by control */
+    _Atomic bool draining;  /* written by control */
+    _Atomic uint64_t requests_total;
+    _Atomic uint64_t failures_total;
+    _Atomic uint32_t generation; /* of the addresses; 0 = not resolved yet */
+
+    /* owned by control */
+    uint32_t check_failures;
+    uint32_t check_successes;
+
+    struct ps_endpoint_private *private;
+};
+
+struct ps_endpoint *ps_endpoint_ref(struct ps_endpoint *endpoint);
+void ps_endpoint_unref(struct ps_endpoint *endpoint); /* NULL is fine */
+
+enum ps_endpoint_state ps_endpoint_state_of(const struct ps_endpoint *endpoint);
+
+/* The current addresses with a reference for the caller, or NULL when there are none yet. Compare
+ * endpoint->generation first: it is cheaper. */
+struct ps_addresses *ps_endpoint_addresses(struct ps_endpoint *endpoint);
+
+/* Control: the name has these addresses now. Nothing happens when they are the same as before.
+ * PS_OK or PS_ENOMEM. */
+PS_MUST_CHECK int ps_endpoint_set_addresses(struct ps_endpoint *endpoint,
+                                            const struct ps_address *items, size_t count);
+
+/* Control: the result of an active check. Returns true when the endpoint changed between healthy
+ * and unhealthy by it. */
+bool ps_endpoint_on_check(struct ps_endpoint *endpoint, bool ok, const struct ps_health_opts *opts);
+
+/* Control: takes the endpoint out of choice without hurting requests, or back. */
+void ps_endpoint_drain(struct ps_endpoint *endpoint, bool draining);
+
+struct ps_backend {
+    /* constant */
+    const char *name;
+    size_t index; /* in the list of upstreams */
+    size_t count;
+    struct ps_endpoint *endpoints[PS_BACKEND_ENDPOINTS_MAX];
+    uint64_t weights[PS_BACKEND_ENDPOINTS_MAX];
+    uint64_t weight_sum;
+    struct ps_price price;
+    enum ps_balance balance;
+    double prefix_load;
+    uint64_t max_idle;
+    char *api_key; /* or NULL; never printed */
+    struct ps_health_opts health;
+    struct ps_timeout_opts timeouts;
+    struct ps_retry_opts retry;
+    struct ps_backend_tls_opts tls;
+    struct ps_admit_opts admission;
+
+    /* shared */
+    _Atomic int engine;   /* enum ps_engine; control replaces auto by what it found */
+    struct ps_gate *gate; /* lives on over reloads */
+    _Atomic uint32_t refs;
+    struct ps_backend_shared *shared;
+};
+
+/* Makes the backend of one upstream, reference count 1. `previous` (or NULL) is the backend of the
+ * same name before a reload. `index` is its place in the list of upstreams. PS_OK, PS_EINVAL with a
+ * sentence in reason (no endpoint, too many, a malformed URL), or PS_ENOMEM. Call from the thread
+ * that reloads. */
+PS_MUST_CHECK int ps_backend_new(struct ps_backend **out, const struct ps_upstream_opts *opts,
+                                 size_t index, struct ps_backend *previous, ps_time now,
+                                 char *reason, size_t size);
+
+struct ps_backend *ps_backend_ref(struct ps_backend *backend);
+void ps_backend_unref(struct ps_backend *backend); /* NULL is fine */
+
+/* What a request needs of an endpoint. */
+struct ps_pick {
+    uint64_t tokens;      /* estimated */
+    uint64_t prefix_hash; /* 0 = none: least loaded */
+    uint64_t tried;       /* bit per endpoint that this request has tried */
+};
+
+/* Chooses an endpoint and books the request on it. Returns its index, or -1: no usable endpoint is
+ * left (see ps_backend_retry_after()). Every pick is ended by ps_backend_done(). */
+int ps_backend_pick(struct ps_backend *backend, const struct ps_pick *pick, ps_time now);
+
+enum ps_outcome {
+    PS_OUTCOME_OK,     /* the endpoint answered */
+    PS_OUTCOME_FAILED, /* it did not, or broke off, or answered 502, 503, 504 */
+    PS_OUTCOME_NONE    /* says nothing about it: the client left, the upstream shed load */
+};
+
+/* Takes the request off the endpoint. `tokens` as given to the pick. Returns true when the outcome
+ * took the endpoint out or brought it back. */
+bool ps_backend_done(struct ps_backend *backend, int index, uint64_t tokens,
+                     enum ps_outcome outcome, ps_time now);
+
+/* Is there an endpoint that could be picked? For readiness. */
+bool ps_backend_is_usable(const struct ps_backend *backend, ps_time now);
+
+/* When an endpoint comes back at the earliest, between 1 s and 60 s. */
+ps_span ps_backend_retry_after(const struct ps_backend *backend, ps_time now);
+
+/* The retry budget. Count each request once when it is first sent; ask before each retry. */
+void ps_backend_count_request(struct ps_backend *backend);
+bool ps_backend_may_retry(struct ps_backend *backend, ps_time now);
+
+/* Bytes of prompt text per token on this upstream, learned from usage (4.0 until then). */
+double ps_backend_bytes_per_token(const struct ps_backend *backend);
+void ps_backend_learn(struct ps_backend *backend, uint64_t input_bytes, uint64_t prompt_tokens);
+
+#endif

@@ -1,0 +1,100 @@
+/* usage - how many tokens an answer really took, read from the answer as it passes.
+ *
+ * Nothing is buffered but the usage object itself: a scanner follows strings and brackets and looks
+ * only at the top-level member "usage" (and at "usage" inside a top-level "response" or "message").
+ *
+ *      non-stream   {..., "usage": {"prompt_tokens": 9, "completion_tokens": 12, ...}}
+ *      stream       a last event with empty "choices"; or with the last choice; or in every event;
+ * or in the events of the Responses API ("response") and of Anthropic ("message"); or never
+ *
+ * Names understood: prompt_tokens | input_tokens, completion_tokens | output_tokens, total_tokens,
+ * {prompt,input}_tokens_details.cached_tokens, cache_read_input_tokens and
+ * cache_creation_input_tokens (these two stand beside input_tokens and are added to the prompt). A
+ * later report replaces an earlier one field by field. Numbers that are negative, not whole, or
+ * above 2^53 are ignored and flagged.
+ *
+ * Thread: owned by one thread.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_GATEWAY_USAGE_H
+#define PS_GATEWAY_USAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/str.h"
+
+#define PS_USAGE_TOKENS_MAX ((uint64_t)1 << 53)
+#define PS_USAGE_OBJECT_MAX 4096 /* bytes of a usage object; larger ones are ignored and flagged \
+                                  */
+
+struct ps_usage {
+    uint64_t prompt_tokens;
+    uint64_t completion_tokens;
+    uint64_t total_tokens;  /* as reported, else the sum */
+    uint64_t cached_tokens; /* part of prompt_tokens */
+    bool has_prompt;
+    bool has_completion;
+    bool has_total; /* was reported */
+    bool has_cached;
+    bool estimated;  /* by ps_usage_estimate() */
+    bool malformed;  /* something was ignored */
+    uint64_t events; /* stream events with content so far: about one token each */
+};
+
+/* Did the upstream report anything? */
+static inline bool ps_usage_is_known(const struct ps_usage *usage)
+{
+    return usage->has_prompt || usage->has_completion || usage->has_total;
+}
+
+/* Fills what was not reported: the prompt by `input_tokens` (the request's estimate), the
+ * completion by the events of a stream, or by bytes of the answer's body where there was no stream.
+ */
+void ps_usage_estimate(struct ps_usage *usage, uint64_t input_tokens, uint64_t answer_bytes,
+                       double bytes_per_token);
+
+/* What one event of a stream is. */
+struct ps_usage_event {
+    bool has_usage;  /* it carries usage that was read */
+    bool only_usage; /* and nothing else: "choices" is there and empty. Hide it from those who did
+                        not ask */
+    bool done;       /* it is the terminal event [DONE] */
+};
+
+/* Reads the data of one event into *usage (zeroed before the first). Cheap for events without
+ * usage. */
+struct ps_usage_event ps_usage_read_event(struct ps_usage *usage, struct ps_str data);
+
+/* Reads an answer's JSON body piece by piece. Embedded; the fields are private. */
+struct ps_usage_reader {
+    struct ps_usage *usage; /* borrowed */
+    struct ps_buf object;   /* the usage object so far */
+    uint32_t depth;
+    uint8_t state;
+    uint8_t key_len;
+    char key[16];
+    bool in_string;
+    bool escaped;
+    bool is_key;     /* the string that is being read is a member's name (or may be one) */
+    bool want_value; /* behind the colon of a name */
+    bool below;      /* inside a top-level "response" or "message" */
+    bool capturing;
+    bool choices_seen;
+    bool choices_open; /* behind '[' of choices, nothing else seen yet */
+    bool choices_empty;
+    bool given_up;
+    bool found;
+};
+
+/* Prepares for a body; *usage is filled by and by. Allocates nothing. */
+void ps_usage_reader_init(struct ps_usage_reader *reader, struct ps_usage *usage);
+void ps_usage_reader_fini(struct ps_usage_reader *reader);
+
+/* Reads the next bytes. Never fails: what can't be understood is not counted. */
+void ps_usage_reader_feed(struct ps_usage_reader *reader, struct ps_str bytes);
+
+#endif
