@@ -3,7 +3,7 @@
 
 Each folder of src/ stands on a floor. A file includes only from its own folder or from a lower
 floor, two folders on one floor never include each other, and no modules include each other in a
-ring. A module is x.c + x.h + x_priv.h (what the files of one split module share).
+ring. A module is one word: x.c, x.h and the parts that it was split into, x_part.c, x_part.h.
 
 Usage: tools/floors.py [SRC]        exits 0 when the house stands, 1 when something is wrong.
 """
@@ -25,10 +25,14 @@ GENERATED = {"version.h": 0}  # written by the build, stands on the ground
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.M)
 
 
-def module_of(path):
-    """src/http/h1.c, http/h1.h and http/h1_priv.h are all the module http/h1."""
-    stem = path.with_suffix("")
-    return stem.with_name(re.sub(r"_priv$", "", stem.name)).as_posix()
+def module_of(path, stems):
+    """http/h1.c and http/h1_head.h are the module http/h1: the shortest word that is a file."""
+    words = path.stem.split("_")
+    for count in range(1, len(words)):
+        whole = path.with_name("_".join(words[:count])).as_posix()
+        if whole in stems:
+            return whole
+    return path.with_suffix("").as_posix()
 
 
 def check_include(where, name, root):
@@ -56,7 +60,9 @@ def check_include(where, name, root):
 def read_tree(root):
     """Returns {module: {modules it includes}} and the complaints about single lines."""
     uses, wrong = {}, []
-    for path in sorted(root.rglob("*.[ch]")):
+    files = sorted(root.rglob("*.[ch]"))
+    stems = {path.relative_to(root).with_suffix("").as_posix() for path in files}
+    for path in files:
         where = path.relative_to(root)
         if where.parts[0] not in FLOORS:
             wrong.append(f"{where}: {where.parts[0]} has no floor: add it to FLOORS in tools/floors.py")
@@ -68,10 +74,11 @@ def read_tree(root):
             if complaint:
                 line = text.count("\n", 0, hit.start(1)) + 1
                 wrong.append(f'{where}:{line}: includes "{name}": {complaint}')
-            mine, other = module_of(where), module_of(pathlib.PurePosixPath(name))
+            mine = module_of(where, stems)
+            other = module_of(pathlib.PurePosixPath(name), stems)
             if mine != other:
                 uses.setdefault(mine, set()).add(other)
-        uses.setdefault(module_of(where), set())
+        uses.setdefault(module_of(where, stems), set())
     return uses, wrong
 
 

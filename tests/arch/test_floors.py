@@ -46,10 +46,15 @@ class Floors(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("ring: base/a -> base/b -> base/c -> base/a", said)
 
-    def test_a_private_header_belongs_to_its_module(self):
-        code, said = inspect({"base/a.h": [], "base/a_priv.h": ["base/a.h"], "base/a.c": ["base/a_priv.h"],
-                              "base/b.c": ["base/a_priv.h"]})
+    def test_the_parts_of_a_split_module_are_one_module(self):
+        code, said = inspect({"base/a.h": [], "base/a_part.h": ["base/a.h"], "base/a.c": ["base/a_part.h"],
+                              "base/a_part.c": ["base/a_part.h"]})
         self.assertEqual(code, 0, said)
+
+    def test_a_longer_name_without_the_shorter_is_a_module_of_its_own(self):
+        code, said = inspect({"base/a_b.h": ["base/a_c.h"], "base/a_c.h": ["base/a_b.h"]})
+        self.assertEqual(code, 1)
+        self.assertIn("ring: base/a_b -> base/a_c -> base/a_b", said)
 
     def test_a_folder_without_a_floor_is_wrong(self):
         code, said = inspect({"attic/a.h": []})
