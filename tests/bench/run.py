@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""run - one benchmark beside its peers, in the same run, on this machine.
+
+    run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
+
+Writes build/bench/NAME.json and prints the same as a table. --quick is one short round, for
+looking while one changes something; --long holds the load for the memory row for ten minutes.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+from rows import ROWS, say
+from targets import BUILD, BenchError, Lab
+
+SAME_ROW = {"memory": "streams"}
+
+
+class Plan:
+    """How long and how often."""
+
+    def __init__(self, args):
+        self.rounds = args.rounds or (1 if args.quick else 5)
+        self.quick = args.quick
+        self.repeated, self.noisy = {}, {}  # rounds, by row
+        self.growth_seconds = 600.0 if args.long else 10.0 if args.quick else 40.0
+
+    def seconds(self, usual):
+        return max(1.0, usual / 2.0) if self.quick else float(usual)
+
+
+def first_line(command):
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        return (done.stdout + done.stderr).strip().splitlines()[0]
+    except (OSError, IndexError, subprocess.TimeoutExpired):
+        return None
+
+
+def version_of(name, command):
+    """Only the number: a build's address and date say nothing about speed."""
+    line = first_line(command) if command[0] else None
+    found = re.search(r"\d+\.\d+(\.\d+)?", line or "")
+    return f"{name} {found.group(0)}" if found else None
+
+
+def cpu_model():
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def environment(lab):
+    memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) / 1048576
+    hypervisor = "hypervisor" in pathlib.Path("/proc/cpuinfo").read_text()
+    return {
+        "cpu": cpu_model(), "cores": os.cpu_count(), "virtual": hypervisor,
+        "memory_gib": round(memory), "kernel": re.match(r"[\d.]+", platform.release()).group(0),
+        "date": datetime.date.today().isoformat(),
+        "placement": "client and upstream on one core, the proxy on another"
+        if lab.load_core != lab.proxy_core else "client, upstream and proxy on one core",
+        "programs": [version for version in (
+            version_of("nginx", [lab.find("nginx"), "-v"]),
+            version_of("haproxy", [lab.find("haproxy"), "-v"]),
+            version_of("penstock", [str(lab.penstock), "version"]),
+            version_of("gcc", ["gcc", "-dumpfullversion"])) if version],
+        "skipped": lab.skipped,
+        "load_average_before": os.getloadavg()[0],
+    }
+
+
+def bench_proxy(args, folder):
+    lab = Lab(folder, pathlib.Path(args.penstock).resolve(), args.targets)
+    for name, why in lab.skipped.items():
+        say(f"{name} is skipped: {why}")
+    plan = Plan(args)
+    report = {"name": "proxy", "results": [], "environment": environment(lab)}
+    started = time.monotonic()
+    try:
+        for name, row in ROWS.items():
+            if args.only is None or name in args.only:
+                report["results"] += row(lab, plan)
+    finally:
+        lab.close()
+    report["environment"].update({
+        "load_average_after": os.getloadavg()[0], "rounds": plan.rounds, "quick": plan.quick,
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "rounds_repeated": plan.repeated, "rounds_noisy": plan.noisy})
+    return report
+
+
+def shown(value):
+    return "-" if value is None else f"{value:g}"
+
+
+def print_table(report):
+    lines = [("metric", "unit", "ours", "peer", "", "ratio", "target", "holds")]
+    for r in report["results"]:
+        holds = {True: "yes", False: "NO", None: "not measured"}[r["holds"]]
+        lines.append((r["metric"], r["unit"], shown(r["ours"]), shown(r["peer"]), r["peer_name"],
+                      shown(r["ratio"]), r["target"], holds))
+    widths = [max(len(line[i]) for line in lines) for i in range(8)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
+BENCHES = {"proxy": bench_proxy}
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Runs one benchmark beside its peers.")
+    parser.add_argument("name", choices=sorted(BENCHES))
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--long", action="store_true", help="ten minutes of load for memory")
+    parser.add_argument("--only", action="append", choices=[*ROWS, *SAME_ROW],
+                        help="measure this row only (may be repeated)")
+    parser.add_argument("--targets", type=lambda text: text.split(","),
+                        help="measure these proxies only: nginx,haproxy,penstock")
+    parser.add_argument("--rounds", type=int, help="how many rounds; usually 5")
+    parser.add_argument("--penstock", default=str(BUILD / "penstock"), help="the program to measure")
+    parser.add_argument("--out", help="where the result goes; usually build/bench/NAME.json")
+    args = parser.parse_args()
+    args.only = [SAME_ROW.get(name, name) for name in args.only] if args.only else None
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            report = BENCHES[args.name](args, pathlib.Path(folder))
+    except BenchError as err:
+        sys.exit(f"bench: {err}")
+    out = pathlib.Path(args.out) if args.out else BUILD / "bench" / f"{args.name}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    print_table(report)
+    print(f"written to {os.path.relpath(out)}")
+
+
+if __name__ == "__main__":
+    main()
