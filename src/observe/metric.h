@@ -39,12 +39,12 @@
 #define PS_METRIC_OVERFLOW       "_overflow" /* every label value of an overflow series */
 #define PS_METRIC_STRIDE         512         /* cells from one shard to the next: 4 KiB */
 
-/* type of the row        moved by            one series is          on the wire                  */
+/* type of the row         moved by              one series is         on the wire               */
 enum ps_metric_type {
-    PS_METRIC_COUNTER, /* ps_counter_add      uint64, never falls    counter; name ends in _total */
-    PS_METRIC_GAUGE,   /* ps_gauge_set        double, last set wins  gauge                        */
-    PS_METRIC_UPDOWN,  /* ps_updown_add       int64, sum of moves    gauge (things in flight)     */
-    PS_METRIC_HISTOGRAM /* ps_histogram_observe  counts per bound, sum  histogram                 */
+    PS_METRIC_COUNTER,   /* ps_counter_add        uint64, never falls   counter, name ends _total */
+    PS_METRIC_GAUGE,     /* ps_gauge_set          double, last wins     gauge                     */
+    PS_METRIC_UPDOWN,    /* ps_updown_add         int64, sum of moves   gauge (things in flight)  */
+    PS_METRIC_HISTOGRAM, /* ps_histogram_observe  counts and a sum      histogram                 */
 };
 
 /* One row of a module's table. Static: the registry keeps pointers to it. A table ends with {0}.

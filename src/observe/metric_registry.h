@@ -1,0 +1,79 @@
+/* metric_registry - what the registry is made of, for the files that share it.
+ *
+ *      ps_metrics --> sets, in order of declaration
+ *                       set --> series, in order of creation (for the walk)
+ *                           --> buckets: hash of packed label values (for the look-up)
+ *
+ * Thread: every field behind `lock`, but for the cells.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_OBSERVE_METRIC_REGISTRY_H
+#define PS_OBSERVE_METRIC_REGISTRY_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "observe/metric.h"
+#include "observe/metric_cell.h"
+
+struct ps_metric_watch {
+    ps_metric_read *read;
+    void *context;
+};
+
+struct ps_metric_series {
+    struct ps_metric_handle handle; /* what callers hold points here */
+    struct ps_list node;            /* in its set, or among the orphans once it is dropped */
+    struct ps_metric_series *next;  /* in its bucket */
+    struct ps_metric_watch *watch;  /* or NULL */
+    uint64_t hash;
+    uint64_t id; /* ascending in a set's list, so that a walk finds its place again */
+    uint32_t refs;
+    uint16_t packed_len;
+    bool shown;    /* in its set; false = dropped, waiting for its last handle */
+    bool overflow; /* outside buckets and bound */
+    char packed[]; /* label values */
+};
+
+/* The series of one family. */
+struct ps_metric_set {
+    const struct ps_metric_family *family;
+    size_t labels; /* names of the family */
+    size_t cells;  /* per series */
+    struct ps_list series;
+    size_t count; /* without overflow */
+    size_t limit;
+    struct ps_metric_series **buckets;
+    size_t bucket_mask; /* buckets - 1; they are a power of two */
+    struct ps_metric_series *overflow;
+    struct ps_counter *folded; /* look-ups that the overflow series answered */
+};
+
+struct ps_metrics {
+    pthread_mutex_t lock;
+    struct ps_metric_cells cells;
+    size_t max_series;
+    uint64_t seed;
+    uint64_t last_id;
+    size_t series_count; /* all sets, overflow series too */
+    struct ps_metric_set **sets;
+    size_t sets_count;
+    size_t sets_cap;
+    struct ps_metric_set **index; /* by address of the row, open addressing */
+    size_t index_mask;
+    struct ps_list orphans;
+};
+
+/* Gives one reference back; frees a dropped series with the last one. Locked by the caller. */
+void ps_metric_series_unref(struct ps_metrics *metrics, struct ps_metric_series *series);
+
+static inline struct ps_metric_series *ps_metric_series_of(struct ps_list *node)
+{
+    return PS_CONTAINER_OF(node, struct ps_metric_series, node);
+}
+
+#endif
