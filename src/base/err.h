@@ -37,8 +37,13 @@ enum ps_err {
 #undef PS_ERR_ENUM
 };
 
-/* The result must be looked at; ignoring on purpose is written (void). */
+/* The result must be looked at; ignoring on purpose is written PS_IGNORE(call). */
 #define PS_MUST_CHECK __attribute__((warn_unused_result))
+#define PS_IGNORE(call)                                                                            \
+    do {                                                                                           \
+        int ignored_ = (call);                                                                     \
+        (void)ignored_;                                                                            \
+    } while (0)
 
 /* Returns the sentence for a code; "unknown error" for a number that is not in the table.
  * Static text. */

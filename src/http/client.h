@@ -122,8 +122,9 @@ void ps_call_resume(struct ps_call *call);
 /* Closes the connection now; no callback follows. NULL is fine. */
 void ps_call_cancel(struct ps_call *call);
 
-/* Inside on_head with status 101: takes the stream out of the client, with the bytes behind the head.
- * The call is over, no callback follows; the new owner frees the stream. */
-struct ps_stream *ps_call_upgrade(struct ps_call *call, struct ps_str *pending);
+/* Inside on_head with status 101: takes the stream out of the client. The call is over, no callback
+ * follows. The new owner sets itself as owner, calls ps_stream_resume() to get what follows the head, and
+ * frees the stream. */
+struct ps_stream *ps_call_upgrade(struct ps_call *call);
 
 #endif

@@ -45,18 +45,20 @@ struct ps_exchange_ops {
 struct ps_server_opts {
     /* A request's head is complete. The handler calls ps_exchange_handle() or answers at once. */
     void (*on_request)(void *ctx, struct ps_exchange *exchange);
+    /* May this peer connect? Every true is followed by one on_gone. Both NULL: everybody may. */
+    bool (*on_accept)(void *ctx, const struct ps_address *peer);
+    void (*on_gone)(void *ctx, const struct ps_address *peer);
     /* A request that never became one (malformed, too slow), for counting; may be NULL. */
     void (*on_refused)(void *ctx, int status, const struct ps_address *peer);
     void *ctx;
     struct ps_h1_limits limits;
-    uint64_t max_body;          /* bytes; above it 413. 0 = no limit */
+    uint64_t max_body;          /* bytes; above it 413. 0 = no limit (the handler counts) */
     uint32_t max_connections;   /* per server; 0 = no limit */
     struct ps_budget *budget;   /* for buffered bytes; or NULL */
     ps_span head_timeout;       /* first byte to complete head; 408 */
     ps_span body_timeout;       /* longest gap between two reads of a body; 408 */
     ps_span keep_alive_timeout; /* idle between requests */
     ps_span send_timeout;       /* longest time that a client may refuse to read a byte */
-    const char *via;            /* token for the Server header of refusals; NULL = none */
     /* Headers added to every refusal that the server makes itself (whole lines); may be empty. */
     struct ps_str refusal_headers;
 };
@@ -134,9 +136,9 @@ bool ps_exchange_body_done(const struct ps_exchange *exchange);
 /* Sends an interim answer (100 to 199 but 101) at once; `headers` are whole lines or empty. */
 PS_MUST_CHECK int ps_exchange_interim(struct ps_exchange *exchange, int status, struct ps_str headers);
 
-/* Begins the answer. `headers` are whole lines ("Name: value\r\n"...) without framing, Connection and
- * Date when has_date; `length` is the body's or PS_LENGTH_UNKNOWN. The head leaves with the first bytes of
- * the body, or at the end of this turn of the loop. PS_OK, PS_ENOMEM. */
+/* Begins the answer. `headers` are whole lines ("Name: value\r\n"...) without framing and Connection, which
+ * are the server's; `length` is the body's or PS_LENGTH_UNKNOWN. The head leaves with the first bytes of
+ * the body, or at the end of this turn of the loop. PS_OK, PS_ENOMEM, PS_ELIMIT. */
 PS_MUST_CHECK int ps_exchange_start(struct ps_exchange *exchange, int status, struct ps_str reason,
                                     struct ps_str headers, uint64_t length);
 
@@ -157,20 +159,21 @@ bool ps_exchange_is_started(const struct ps_exchange *exchange);
  * body is still arriving it is read and dropped up to a small bound, otherwise the connection closes. */
 void ps_exchange_end(struct ps_exchange *exchange, struct ps_str trailers);
 
-/* start + write + end in one: a whole answer. content_type may be empty. */
+/* start + write + end in one: a whole answer with a Date. content_type may be empty; `headers` are whole
+ * lines. */
 void ps_exchange_respond(struct ps_exchange *exchange, int status, struct ps_str headers,
                          struct ps_str content_type, struct ps_str body);
 
 /* Gives up: closes the connection without a proper end, so that the client knows it is incomplete. */
 void ps_exchange_reset(struct ps_exchange *exchange);
 
-/* After a 101 was decided: sends head (whole, with start line and blank line) and hands the stream over
- * with what the client has sent behind the request. The exchange is over. The new owner frees the
- * stream. *pending is a view valid until control returns to the loop. */
-struct ps_stream *ps_exchange_upgrade(struct ps_exchange *exchange, struct ps_str head,
-                                      struct ps_str *pending);
+/* After a 101 was decided: sends head (whole, with start line and blank line) and hands the stream over.
+ * The exchange is over. The new owner sets itself as owner, calls ps_stream_resume() to get what follows the
+ * request, and frees the stream. */
+struct ps_stream *ps_exchange_upgrade(struct ps_exchange *exchange, struct ps_str head);
 
-/* The reason phrase for a status code; "" when unknown. */
-struct ps_str ps_http_reason(int status);
+/* The instant in the form of the Date header (RFC 9110 section 5.6.7), cached for the second. */
+struct ps_str ps_server_date(struct ps_server *server);
+struct ps_server *ps_exchange_server(const struct ps_exchange *exchange);
 
 #endif

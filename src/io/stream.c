@@ -200,6 +200,15 @@ static bool read_once(struct ps_stream *stream)
     return false;
 }
 
+/* The connection is broken: what can still be read is delivered before it is told, because a server
+ * that refuses a long body answers first and resets then. */
+static void on_broken(struct ps_stream *stream, int err)
+{
+    while (!stream->handshaking && !stream->paused && read_once(stream)) {
+    }
+    tell_closed(stream, err);
+}
+
 static void on_readable(struct ps_stream *stream)
 {
     if (stream->paused) {
@@ -241,7 +250,7 @@ static void on_later(struct ps_task *task)
 {
     struct ps_stream *stream = PS_CONTAINER_OF(task, struct ps_stream, later);
     if (stream->failed != PS_OK && !stream->closed) {
-        tell_closed(stream, stream->failed);
+        on_broken(stream, stream->failed);
         return;
     }
     if (!stream->offering || stream->closed) {
@@ -493,29 +502,15 @@ static void step_connect(struct ps_stream *stream)
     }
 }
 
-/* An error or hang-up: what can still be read is delivered before it is told. */
-static void on_broken(struct ps_stream *stream)
-{
-    if (stream->connecting) {
-        step_connect(stream);
-        return;
-    }
-    while (!stream->paused && read_once(stream)) {
-    }
-    if (!stream->freed && !stream->closed) {
-        tell_closed(stream, PS_ERESET);
-    }
-}
-
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct ps_stream *stream = poll->data;
-    if (status < 0) {
-        on_broken(stream);
-        return;
-    }
     if (stream->connecting) {
         step_connect(stream);
+        return;
+    }
+    if (status < 0) {
+        on_broken(stream, PS_ERESET);
         return;
     }
     if (stream->handshaking) {
