@@ -135,9 +135,13 @@ def run_suite(leg, suite, only):
                "--logbase", suite, "--num-processes", str(os.cpu_count() or 1)]
     if leg.sanitizer:
         command += ["--timeout-multiplier", "5"]
-    subprocess.run(command, env={**os.environ, **leg.env}, stdin=subprocess.DEVNULL,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    done = subprocess.run(command, env={**os.environ, **leg.env}, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace")
     total = Sum()
+    if done.returncode != 0 and not log.exists():
+        say(done.stdout)
+        total.failed = 1
     for line in log.read_text().splitlines() if log.exists() else ():
         entry = json.loads(line)
         what = f"{suite} {entry['name'].split(' / ')[-1]}"
