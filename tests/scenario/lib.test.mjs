@@ -8,6 +8,7 @@ import test from 'node:test';
 
 import OpenAI from 'openai';
 
+import { allEvents, call, chatStream, many, metric, tally } from './lib/client.mjs';
 import { connect, exchange } from './lib/raw.mjs';
 import { makeAuthority } from './lib/tls.mjs';
 import { echo, inference, startUpstream } from './lib/upstream.mjs';
@@ -117,4 +118,23 @@ test('keep-alive agents of Node reuse its connections', async (t) => {
     });
   }
   assert.deepEqual([up.requests.length, up.connections.length], [3, 1]);
+});
+
+test('a stream is read event by event, and many clients are counted', async (t) => {
+  const up = await startUpstream(t, inference({ tokens: 3 }));
+  const { incoming, status } = await chatStream(up.port, { body: { stream_options: { include_usage: true } } });
+  const list = await allEvents(incoming);
+  assert.equal(status, 200);
+  assert.equal(list.length, 3 + 1 + 1 + 1);
+  assert.equal(list.at(-2).json.usage.completion_tokens, 3);
+  const codes = await many(20, async (i) => (await call(up.port, { path: i % 2 ? '/health' : '/none' })).status, 5);
+  assert.deepEqual(tally(codes), { 200: 10, 404: 10 });
+});
+
+test('a metric is summed over the series that fit', async (t) => {
+  const page = '# HELP a_total x\n# TYPE a_total counter\na_total{route="x",code="200"} 3\na_total{route="x",code="503"} 4\nb 1e3\n';
+  const up = await startUpstream(t, (_, answer) => answer.text(200, page));
+  assert.equal(await metric(up.port, 'a_total', { route: 'x' }), 7);
+  assert.equal(await metric(up.port, 'a_total', { code: '503' }), 4);
+  assert.equal(await metric(up.port, 'b'), 1000);
 });
