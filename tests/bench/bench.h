@@ -23,8 +23,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define BENCH_MS 1000000ll
-#define BENCH_SEC 1000000000ll
+#define BENCH_MS        1000000ll
+#define BENCH_SEC       1000000000ll
 #define BENCH_FNV_START 14695981039346656037ull
 
 /* Monotonic time in nanoseconds. */

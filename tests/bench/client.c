@@ -148,8 +148,8 @@ static void conn_watch(struct conn *conn, uint32_t what, int op)
 static void conn_write(struct conn *conn)
 {
     bool waited = conn->out_at > 0;
-    ssize_t n = send(conn->fd, run.request + conn->out_at, run.request_len - conn->out_at,
-                     MSG_NOSIGNAL);
+    ssize_t n =
+        send(conn->fd, run.request + conn->out_at, run.request_len - conn->out_at, MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN) {
         conn_fail(conn, "send");
         return;

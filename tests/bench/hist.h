@@ -12,8 +12,8 @@
 #include <stdio.h>
 
 #define HIST_SUB_BITS 12
-#define HIST_SUB (1u << HIST_SUB_BITS)
-#define HIST_POWERS 32 /* the largest is 2^43 ns, over two hours */
+#define HIST_SUB      (1u << HIST_SUB_BITS)
+#define HIST_POWERS   32 /* the largest is 2^43 ns, over two hours */
 
 struct hist {
     uint64_t count;

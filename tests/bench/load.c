@@ -98,13 +98,20 @@ char *bench_load_request(const struct bench_load *load, size_t *len)
 }
 
 static const struct option long_options[] = {
-    {"port", required_argument, NULL, 'p'},   {"path", required_argument, NULL, 'u'},
-    {"method", required_argument, NULL, 'm'}, {"header", required_argument, NULL, 'H'},
-    {"conns", required_argument, NULL, 'c'},  {"seconds", required_argument, NULL, 't'},
-    {"warmup", required_argument, NULL, 'w'}, {"ramp", required_argument, NULL, 'R'},
-    {"drain", required_argument, NULL, 'd'},  {"rate", required_argument, NULL, 'r'},
-    {"body", required_argument, NULL, 'b'},   {"reuse", required_argument, NULL, 'k'},
-    {"watch", required_argument, NULL, 'W'},  {"stream", no_argument, NULL, 's'},
+    {"port", required_argument, NULL, 'p'},
+    {"path", required_argument, NULL, 'u'},
+    {"method", required_argument, NULL, 'm'},
+    {"header", required_argument, NULL, 'H'},
+    {"conns", required_argument, NULL, 'c'},
+    {"seconds", required_argument, NULL, 't'},
+    {"warmup", required_argument, NULL, 'w'},
+    {"ramp", required_argument, NULL, 'R'},
+    {"drain", required_argument, NULL, 'd'},
+    {"rate", required_argument, NULL, 'r'},
+    {"body", required_argument, NULL, 'b'},
+    {"reuse", required_argument, NULL, 'k'},
+    {"watch", required_argument, NULL, 'W'},
+    {"stream", no_argument, NULL, 's'},
     {NULL, 0, NULL, 0},
 };
 
@@ -169,12 +176,8 @@ static bool read_option(struct bench_load *load, int name)
 
 bool bench_load_read(struct bench_load *load, int argc, char **argv)
 {
-    *load = (struct bench_load){.path = "/1k",
-                                .method = "GET",
-                                .conns = 1,
-                                .seconds = 1,
-                                .warmup = 0.2,
-                                .drain = 5};
+    *load = (struct bench_load){
+        .path = "/1k", .method = "GET", .conns = 1, .seconds = 1, .warmup = 0.2, .drain = 5};
     for (int name; (name = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
         if (!read_option(load, name)) {
             return false;

@@ -3,8 +3,10 @@
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
 
-Writes build/bench/NAME.json and prints the same as a table. --quick is one short round, for
-looking while one changes something; --long holds the load for the memory row for ten minutes.
+Writes build/bench/NAME.json and prints the same as a table; with --only, the other rows of that
+file stay if they were measured with the same programs on the same machine. --quick is one short
+round, for looking while one changes something, and goes to NAME-quick.json; --long holds the load
+for the memory row for ten minutes.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import time
 
-from rows import ROWS, say
+from rows import ROWS, WHAT, say
 from targets import BUILD, BenchError, Lab
 
 SAME_ROW = {"memory": "streams"}
@@ -116,6 +118,27 @@ def print_table(report):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
+def same_machine(a, b):
+    return all(a.get(key) == b.get(key) for key in ("cpu", "cores", "kernel", "programs"))
+
+
+def with_earlier_rows(report, out):
+    """Keeps from the file the rows that this run did not measure."""
+    try:
+        earlier = json.loads(out.read_text())
+    except (OSError, ValueError):
+        return report
+    if not same_machine(earlier["environment"], report["environment"]):
+        return report
+    now = {r["metric"]: r for r in report["results"]}
+    kept = [r for r in earlier["results"] if r["metric"] not in now]
+    order = list(WHAT)
+    report["results"] = sorted(kept + report["results"], key=lambda r: order.index(r["metric"]))
+    for key in ("rounds_repeated", "rounds_noisy"):
+        report["environment"][key] = {**earlier["environment"][key], **report["environment"][key]}
+    return report
+
+
 BENCHES = {"proxy": bench_proxy}
 
 
@@ -130,7 +153,8 @@ def main():
                         help="measure these proxies only: nginx,haproxy,penstock")
     parser.add_argument("--rounds", type=int, help="how many rounds; usually 5")
     parser.add_argument("--penstock", default=str(BUILD / "penstock"), help="the program to measure")
-    parser.add_argument("--out", help="where the result goes; usually build/bench/NAME.json")
+    parser.add_argument("--out", help="where the result goes; usually build/bench/NAME.json,"
+                        " with --quick build/bench/NAME-quick.json")
     args = parser.parse_args()
     args.only = [SAME_ROW.get(name, name) for name in args.only] if args.only else None
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -140,8 +164,11 @@ def main():
             report = BENCHES[args.name](args, pathlib.Path(folder))
     except BenchError as err:
         sys.exit(f"bench: {err}")
-    out = pathlib.Path(args.out) if args.out else BUILD / "bench" / f"{args.name}.json"
+    quick = "-quick" if args.quick else ""
+    out = pathlib.Path(args.out) if args.out else BUILD / "bench" / f"{args.name}{quick}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
+    if args.only:
+        report = with_earlier_rows(report, out)
     out.write_text(json.dumps(report, indent=1) + "\n")
     print_table(report)
     print(f"written to {os.path.relpath(out)}")

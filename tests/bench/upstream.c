@@ -56,7 +56,7 @@ struct conn {
     char *keep; /* the start of the body, zero-terminated; only while a body is read */
     size_t keep_len;
     /* answer */
-    int64_t due; /* when the timer fires */
+    int64_t due;    /* when the timer fires */
     size_t heap_at; /* place in the heap, 0 when not in it */
     unsigned sent_events;
     bool want_usage;
@@ -575,9 +575,9 @@ static void on_event(const struct epoll_event *event)
 
 static void make_answer(char *out, size_t size, const char *type, const char *body)
 {
-    int n = snprintf(out, size,
-                     "HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: %zu\r\n\r\n%s", type,
-                     strlen(body), body);
+    int n =
+        snprintf(out, size, "HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: %zu\r\n\r\n%s",
+                 type, strlen(body), body);
     if (n < 0 || (size_t)n >= size) {
         bench_die("answer");
     }
