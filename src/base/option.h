@@ -4,8 +4,7 @@
  * strings the tables together into the configuration file; nothing about an option is said twice.
  *
  *      const struct ps_option ps_admit_options[] = {
- *          {"max_queue", PS_OPTION_U64, offsetof(struct ps_admit_opts, max_queue), "1024",
- *           "requests that may wait", .min = 0, .max = 1000000},
+ *          PS_OPTION_ROW(ps_admit_opts, max_queue, U64, "1024", "requests that may wait", .max = 1e6),
  *          {0},
  *      };
  *
@@ -71,6 +70,14 @@ struct ps_option {
     bool required;
     bool no_reload; /* a change takes effect only after a restart */
 };
+
+/* A row whose key is the field's name; further members may follow: .max = 64. Written with designators,
+ * so that the members that are left out are no warning. */
+#define PS_OPTION_ROW(object, field, kind, text, sentence, ...)                                    \
+    {                                                                                              \
+        .name = #field, .type = PS_OPTION_##kind, .offset = offsetof(struct object, field),        \
+        .fallback = text, .help = sentence, __VA_ARGS__                                            \
+    }
 
 /* Fills the struct with the defaults of all rows, nested ones too. Fields are overwritten, not freed.
  * PS_OK or PS_ENOMEM (then ps_option_fini() is still fine). */

@@ -1,0 +1,355 @@
+#include "daemon/config.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "daemon/config_check.h"
+#include "daemon/reserved.h"
+#include "gateway/backend.h"
+#include "gateway/route.h"
+#include "gateway/tenant.h"
+#include "http/url.h"
+#include "io/address.h"
+
+enum { MOST_WORKERS = 64 };
+
+static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
+static_assert(PS_LOG_DEBUG == 0 && PS_LOG_ERROR == 3, "level_names follows enum ps_log_level");
+
+/* clang-format off */
+static const struct ps_option cors_options[] = {
+    PS_OPTION_ROW(ps_cors_opts, origins, STRINGS, NULL,
+     "pages of these origins may call the gateway from a browser, such as `https://app.example`; `*` = all"),
+    {0},
+};
+
+static const struct ps_option tls_options[] = {
+    PS_OPTION_ROW(ps_tls_opts, certificate, STRING, NULL,
+     "PEM file with the certificate and its chain; with it every address of `listen` speaks TLS", .path = true),
+    PS_OPTION_ROW(ps_tls_opts, key_file, STRING, NULL,
+     "PEM file with the private key", .path = true),
+    {0},
+};
+
+static const struct ps_option token_options[] = {
+    PS_OPTION_ROW(ps_token_opts, name, STRING, NULL,
+     "what logs call the token", .required = true),
+    PS_OPTION_ROW(ps_token_opts, role, ENUM, "read",
+     "what it opens: `read` looks, `ingest` hands in metrics, `admin` does everything", .names = ps_role_names),
+    PS_OPTION_ROW(ps_token_opts, token, SECRET, NULL,
+     "what the caller sends as `Authorization: Bearer TOKEN`", .required = true),
+    {0},
+};
+
+static const struct ps_option admin_options[] = {
+    PS_OPTION_ROW(ps_admin_opts, listen, STRINGS, NULL,
+     "addresses for the reserved paths alone; the gateway's addresses then keep only the health paths",
+     .no_reload = true),
+    PS_OPTION_ROW(ps_admin_opts, tokens, LIST, NULL,
+     "who may use the reserved paths; without any they answer on loopback only", .table = token_options,
+     .item_size = sizeof(struct ps_token_opts)),
+    {0},
+};
+
+static const struct ps_option metrics_options[] = {
+    PS_OPTION_ROW(ps_metrics_opts, public, BOOL, "no",
+     "`GET /metrics` needs no token"),
+    {0},
+};
+
+const struct ps_option ps_config_options[] = {
+    PS_OPTION_ROW(ps_config, listen, STRINGS, "127.0.0.1:5000, [::1]:5000",
+     "addresses of the gateway, numeric, with port; `:5000` is every address", .no_reload = true),
+    PS_OPTION_ROW(ps_config, workers, U64, "0",
+     "threads that carry requests; 0 = one per core", .max = MOST_WORKERS, .no_reload = true),
+    PS_OPTION_ROW(ps_config, access_log, STRING, "off",
+     "one JSON line per request: `off`, `stderr`, or a file, which SIGUSR1 reopens"),
+    PS_OPTION_ROW(ps_config, log_level, ENUM, "info",
+     "least level of the lines on standard error", .names = level_names),
+    PS_OPTION_ROW(ps_config, max_body, BYTES, "32MiB",
+     "largest body of a request; beyond it the answer is 413", .min = 1024, .max = 1099511627776.0),
+    PS_OPTION_ROW(ps_config, max_buffered, BYTES, "0",
+     "most bytes held back for all requests together; beyond it the answer is 503; 0 = a quarter of memory",
+     .max = 1125899906842624.0, .no_reload = true),
+    PS_OPTION_ROW(ps_config, max_connections, U64, "20000",
+     "most client connections at once", .min = 1, .max = 1000000),
+    PS_OPTION_ROW(ps_config, max_connections_per_address, U64, "0",
+     "most connections from one address; 0 = no limit of its own", .max = 1000000),
+    PS_OPTION_ROW(ps_config, max_head, BYTES, "32KiB",
+     "largest head of a request; beyond it the answer is 431", .min = 1024, .max = 1048576),
+    PS_OPTION_ROW(ps_config, max_headers, U64, "100",
+     "most header lines of a request; beyond it the answer is 431", .min = 8, .max = 1000),
+    PS_OPTION_ROW(ps_config, head_timeout, SPAN, "10s",
+     "longest time from the first byte of a request to the end of its head; then 408",
+     .min = 1e6, .max = 3.6e12),
+    PS_OPTION_ROW(ps_config, body_timeout, SPAN, "30s",
+     "longest pause inside a request's body; then 408", .min = 1e6, .max = 3.6e12),
+    PS_OPTION_ROW(ps_config, keep_alive_timeout, SPAN, "75s",
+     "how long a connection may stay idle between two requests", .min = 1e6, .max = 8.64e13),
+    PS_OPTION_ROW(ps_config, send_timeout, SPAN, "60s",
+     "how long a client may refuse to take a byte of its answer", .min = 1e6, .max = 3.6e12),
+    PS_OPTION_ROW(ps_config, drain_timeout, SPAN, "30s",
+     "how long requests may still run after SIGTERM", .max = 8.64e13),
+    PS_OPTION_ROW(ps_config, trusted_proxies, STRINGS, NULL,
+     "networks such as `10.0.0.0/8` whose `X-Forwarded-*` headers are believed"),
+    PS_OPTION_ROW(ps_config, cors, SECTION, NULL,
+     "calls from pages in browsers", .table = cors_options),
+    PS_OPTION_ROW(ps_config, tls, SECTION, NULL,
+     "TLS towards clients; the files are read again on SIGHUP", .table = tls_options),
+    PS_OPTION_ROW(ps_config, admin, SECTION, NULL,
+     "who reaches Penstock's own pages and API", .table = admin_options),
+    PS_OPTION_ROW(ps_config, metrics, SECTION, NULL,
+     "figures for Prometheus", .table = metrics_options),
+    PS_OPTION_ROW(ps_config, upstreams, LIST, NULL,
+     "the inference servers", .table = ps_upstream_options, .item_size = sizeof(struct ps_upstream_opts)),
+    PS_OPTION_ROW(ps_config, routes, LIST, NULL,
+     "which requests go where; without any, the OpenAI paths and everything else go to the first upstream",
+     .table = ps_route_options, .item_size = sizeof(struct ps_route_opts)),
+    PS_OPTION_ROW(ps_config, models, LIST, NULL,
+     "names that clients ask for, and what serves them", .table = ps_model_options,
+     .item_size = sizeof(struct ps_model_opts)),
+    PS_OPTION_ROW(ps_config, tenants, LIST, NULL,
+     "who may use the gateway; without any it answers on loopback only", .table = ps_tenant_options,
+     .item_size = sizeof(struct ps_tenant_opts), .word = "open",
+     .word_offset = offsetof(struct ps_config, tenants_open)),
+    {0},
+};
+/* clang-format on */
+
+int ps_config_default(struct ps_config **out)
+{
+    struct ps_config *config = calloc(1, sizeof *config);
+    if (config == NULL) {
+        return PS_ENOMEM;
+    }
+    int err = ps_option_init(ps_config_options, config);
+    if (err != PS_OK) {
+        ps_config_free(config);
+        return err;
+    }
+    *out = config;
+    return PS_OK;
+}
+
+void ps_config_free(struct ps_config *config)
+{
+    if (config != NULL) {
+        ps_option_fini(ps_config_options, config);
+        free(config);
+    }
+}
+
+/* The one value that is a path or a word. */
+static int resolve_access_log(struct ps_config *config, const struct ps_config_source *source)
+{
+    char *log = config->access_log;
+    if (log == NULL || strcmp(log, "off") == 0 || strcmp(log, "stderr") == 0) {
+        return PS_OK;
+    }
+    config->access_log = ps_config_resolve(source, log);
+    free(log);
+    return config->access_log == NULL ? PS_ENOMEM : PS_OK;
+}
+
+static int parse(struct ps_config **out, struct ps_str text, const struct ps_config_source *source,
+                 bool files, struct ps_config_report *report)
+{
+    struct ps_config *config = NULL;
+    struct ps_config_places places = {0};
+    int err = ps_config_default(&config);
+    if (err != PS_OK) {
+        return err;
+    }
+    err = ps_config_yaml_read(ps_config_options, config, text, source, &places, report);
+    if (err == PS_EPARSE) { /* half a file says nothing about its sense */
+        err = PS_EINVAL;
+        goto out;
+    }
+    if (err == PS_OK || err == PS_EINVAL) {
+        int sense = ps_config_check(config, &places, report);
+        err = sense == PS_ENOMEM ? sense : err;
+    }
+    if (err == PS_OK && files) {
+        ps_config_check_files(config, &places, report);
+    }
+    err = err == PS_OK ? resolve_access_log(config, source) : err;
+    err = err == PS_OK && report->errors > 0 ? PS_EINVAL : err;
+out:
+    ps_config_places_fini(&places);
+    ps_config_report_sort(report);
+    if (err != PS_OK) {
+        ps_config_free(config);
+        return err;
+    }
+    *out = config;
+    return PS_OK;
+}
+
+int ps_config_parse(struct ps_config **out, struct ps_str text, const struct ps_config_source *source,
+                    struct ps_config_report *report)
+{
+    return parse(out, text, source, false, report);
+}
+
+static const char *environment(void *ctx, const char *name)
+{
+    (void)ctx;
+    return getenv(name);
+}
+
+int ps_config_load(struct ps_config **out, const char *path, struct ps_config_report *report)
+{
+    struct ps_buf text = ps_buf_make(0);
+    int err = ps_config_read_file(path, PS_CONFIG_LARGEST, false, &text, NULL);
+    if (err == PS_ENOMEM) {
+        return err;
+    }
+    if (err != PS_OK) {
+        ps_config_report_add(report, false, 0, 0, "", "cannot be read: %s",
+                             err == PS_ELIMIT   ? "larger than 1MiB"
+                             : err == PS_EINVAL ? "not a file"
+                                                : ps_err_text(err));
+        return PS_EINVAL;
+    }
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL || slash == path ? 1 : (size_t)(slash - path);
+    char *folder = slash == NULL ? strdup(".") : ps_str_dup((struct ps_str){path, len});
+    err = folder == NULL ? PS_ENOMEM : PS_OK;
+    if (err == PS_OK) {
+        struct ps_config_source source = {.folder = folder, .lookup = environment};
+        err = parse(out, ps_buf_str(&text), &source, true, report);
+    }
+    free(folder);
+    explicit_bzero(text.data, text.cap);
+    ps_buf_fini(&text);
+    return err;
+}
+
+int ps_config_validate(const struct ps_config *config, struct ps_config_report *report)
+{
+    struct ps_config_places places = {0};
+    size_t errors = report->errors;
+    int err = ps_config_check(config, &places, report);
+    if (err == PS_OK) {
+        ps_config_check_files(config, &places, report);
+        err = report->errors > errors ? PS_EINVAL : PS_OK;
+    }
+    return err;
+}
+
+int ps_config_yaml(const struct ps_config *config, bool all, struct ps_buf *out)
+{
+    return ps_option_yaml(ps_config_options, config, 0, all, out);
+}
+
+int ps_config_manual(struct ps_buf *out)
+{
+    static const struct ps_str head = PS_STR_INIT(
+        "# Configuration\n\n"
+        "<!-- Generated by `penstock config --reference`. -->\n\n"
+        "One YAML file, `penstock serve --config FILE`. An empty file is valid. Unknown keys are errors, and so\n"
+        "are repeated keys, anchors, aliases, tags and a second document; `penstock config --check FILE` names\n"
+        "every mistake at once.\n\n"
+        "- A **size** is `512`, `64KiB`, `32MiB`, `2GiB` (or `kB`, `MB`, `GB`), a **time** `250us`, `50ms`, `10s`,\n"
+        "  `5m`, `2h`, `1d`, a **number** `1000`, `20k`, `1M`.\n"
+        "- In text and secrets `${NAME}` is replaced by that environment variable, which must be set; a literal\n"
+        "  `${` is written `$${`.\n"
+        "- A **secret** `key` may be given as `key_file`: the path of a file that holds it.\n"
+        "- Relative **files** are looked for in the folder of the configuration file.\n\n"
+        "## Top level\n\n");
+    int err = ps_buf_append_str(out, head);
+    return err == PS_OK ? ps_option_manual(ps_config_options, "", out) : err;
+}
+
+static const struct ps_option *row_of(const struct ps_option *table, const char *name)
+{
+    const struct ps_option *row = ps_option_find(table, ps_str_from(name));
+    PS_CHECK(row != NULL);
+    return row;
+}
+
+int ps_config_add_listen(struct ps_config *config, struct ps_str address, bool first)
+{
+    struct ps_address parsed;
+    char reason[128];
+    const struct ps_option *row = row_of(ps_config_options, "listen");
+    if (ps_address_parse(address, &parsed) != PS_OK) {
+        return PS_EINVAL;
+    }
+    if (first) {
+        ps_option_clear(row, config);
+    }
+    return ps_option_add(row, config, address, reason, sizeof reason);
+}
+
+static int find_or_add_upstream(struct ps_config *config, struct ps_str name, struct ps_upstream_opts **out)
+{
+    struct ps_upstream_opts *items = config->upstreams.items;
+    char reason[128];
+    for (size_t i = 0; i < config->upstreams.count; i++) {
+        if (ps_str_eq(ps_str_from(items[i].name), name)) {
+            *out = &items[i];
+            return PS_OK;
+        }
+    }
+    void *item = NULL;
+    int err = ps_option_push(row_of(ps_config_options, "upstreams"), config, &item);
+    if (err == PS_OK) {
+        *out = item;
+        err = ps_option_set(row_of(ps_upstream_options, "name"), item, name, reason, sizeof reason);
+    }
+    return err;
+}
+
+int ps_config_add_endpoint(struct ps_config *config, struct ps_str name, struct ps_str url)
+{
+    struct ps_url parsed;
+    struct ps_upstream_opts *upstream = NULL;
+    const struct ps_option *row = row_of(ps_upstream_options, "endpoints");
+    char reason[128];
+    void *endpoint = NULL;
+    if (ps_url_parse(url, &parsed) != PS_OK) {
+        return PS_EINVAL;
+    }
+    int err = find_or_add_upstream(config, name, &upstream);
+    err = err == PS_OK ? ps_option_push(row, upstream, &endpoint) : err;
+    return err == PS_OK ? ps_option_set(row_of(row->table, "url"), endpoint, url, reason, sizeof reason) : err;
+}
+
+unsigned ps_config_workers(const struct ps_config *config)
+{
+    cpu_set_t set;
+    if (config->workers > 0) {
+        return (unsigned)config->workers;
+    }
+    int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return cores < 1 ? 1 : cores > MOST_WORKERS ? MOST_WORKERS : (unsigned)cores;
+}
+
+uint64_t ps_config_max_buffered(const struct ps_config *config)
+{
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long size = sysconf(_SC_PAGESIZE);
+    if (config->max_buffered > 0 || pages <= 0 || size <= 0) {
+        return config->max_buffered > 0 ? config->max_buffered : (uint64_t)1 << 28;
+    }
+    return (uint64_t)pages * (uint64_t)size / 4;
+}
+
+bool ps_config_is_loopback(const struct ps_option_strings *listen)
+{
+    struct ps_address address;
+    for (size_t i = 0; i < listen->count; i++) {
+        if (ps_address_parse(ps_str_from(listen->items[i]), &address) != PS_OK ||
+            !ps_address_is_loopback(&address)) {
+            return false;
+        }
+    }
+    return true;
+}
