@@ -223,6 +223,7 @@ void ps_loop_free(struct ps_loop *loop)
     if (loop == NULL) {
         return;
     }
+    run_tasks(loop); /* what was closed since the last turn is freed by tasks */
     loop->closing = true;
     for (size_t i = 0; i < loop->signal_count; i++) {
         uv_close((uv_handle_t *)&loop->signals[i].handle, NULL);
