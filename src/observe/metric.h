@@ -93,7 +93,8 @@ struct ps_metrics_opts {
 };
 
 /* Creates a registry that knows only its own families (penstock_metric_*). Returns PS_OK, PS_EINVAL
- * or PS_ENOMEM. Free with ps_metrics_free() when no handle is used any more; NULL is fine. */
+ * (shards), PS_ENOMEM, or PS_EIO when the system has no random bytes. Free with ps_metrics_free()
+ * when no handle is used any more; NULL is fine. */
 PS_MUST_CHECK int ps_metrics_new(struct ps_metrics **out, const struct ps_metrics_opts *opts);
 void ps_metrics_free(struct ps_metrics *metrics);
 

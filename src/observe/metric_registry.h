@@ -31,8 +31,8 @@ struct ps_metric_series {
     struct ps_metric_series *next;  /* in its bucket */
     struct ps_metric_watch *watch;  /* or NULL */
     uint64_t hash;
-    uint64_t id; /* ascending in a set's list, so that a walk finds its place again */
-    uint32_t refs;
+    uint64_t id;   /* ascending in a set's list, so that a walk finds its place again */
+    uint64_t refs; /* wide enough for callers who never give back */
     uint16_t packed_len;
     bool shown;    /* in its set; false = dropped, waiting for its last handle */
     bool overflow; /* outside buckets and bound */
