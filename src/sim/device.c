@@ -1,0 +1,124 @@
+#include "sim/device.h"
+
+#include "base/check.h"
+
+int ps_sim_device_init(struct ps_sim_device *device, const struct ps_sim_opts *opts, uint64_t *blocks)
+{
+    uint64_t share = (uint64_t)((double)opts->memory * opts->gpu_memory_utilization);
+    uint64_t block = opts->kv_bytes_per_token * PS_SIM_BLOCK_TOKENS;
+    /* one by one: the sum of three large options could wrap */
+    const uint64_t fixed[] = {opts->context, opts->weights, opts->activations};
+    for (size_t i = 0; i < PS_ARRAY_LEN(fixed); i++) {
+        if (fixed[i] > share) {
+            return PS_ELIMIT;
+        }
+        share -= fixed[i];
+    }
+    if (block == 0 || share < block) {
+        return PS_ELIMIT;
+    }
+    *device = (struct ps_sim_device){
+        .memory = opts->memory,
+        .context = opts->context,
+        .weights = opts->weights,
+        .activations = opts->activations,
+        .kv_cache = share / block * block,
+    };
+    *blocks = share / block;
+    return PS_OK;
+}
+
+struct ps_sim_usage ps_sim_device_usage(const struct ps_sim_device *device)
+{
+    struct ps_sim_usage usage = {
+        .context = device->context,
+        .weights = device->weights,
+        .activations = device->activations,
+        .kv_cache = device->kv_cache,
+    };
+    for (size_t i = 0; i < PS_SIM_SEGMENTS; i++) {
+        const struct ps_sim_segment *segment = &device->segments[i];
+        if (segment->asked == 0) {
+            usage.cached += segment->bytes;
+        } else {
+            usage.transient += segment->asked;
+            usage.fragmentation += segment->bytes - segment->asked;
+        }
+    }
+    usage.reserved = usage.weights + usage.activations + usage.kv_cache + usage.transient +
+                     usage.fragmentation + usage.cached;
+    usage.used = usage.context + usage.reserved;
+    usage.free = device->memory - usage.used;
+    return usage;
+}
+
+/* The smallest unused segment that is large enough, or NULL. */
+static struct ps_sim_segment *find_cached(struct ps_sim_device *device, uint64_t bytes)
+{
+    struct ps_sim_segment *best = NULL;
+    for (size_t i = 0; i < PS_SIM_SEGMENTS; i++) {
+        struct ps_sim_segment *segment = &device->segments[i];
+        if (segment->asked == 0 && segment->bytes >= bytes &&
+            (best == NULL || segment->bytes < best->bytes)) {
+            best = segment;
+        }
+    }
+    return best;
+}
+
+/* A fresh segment from the device's free memory, or NULL. */
+static struct ps_sim_segment *reserve(struct ps_sim_device *device, uint64_t bytes)
+{
+    if (bytes > device->memory) {
+        return NULL;
+    }
+    bytes = (bytes + PS_SIM_SEGMENT_BYTES - 1) / PS_SIM_SEGMENT_BYTES * PS_SIM_SEGMENT_BYTES;
+    if (bytes > ps_sim_device_usage(device).free) {
+        return NULL;
+    }
+    for (size_t i = 0; i < PS_SIM_SEGMENTS; i++) {
+        if (device->segments[i].bytes == 0) {
+            device->segments[i].bytes = bytes;
+            return &device->segments[i];
+        }
+    }
+    return NULL;
+}
+
+int ps_sim_device_take(struct ps_sim_device *device, uint64_t bytes, size_t *handle)
+{
+    PS_CHECK(bytes > 0);
+    struct ps_sim_segment *segment = find_cached(device, bytes);
+    if (segment == NULL) {
+        segment = reserve(device, bytes);
+    }
+    if (segment == NULL && ps_sim_device_empty_cache(device) > 0) {
+        device->retries++;
+        segment = reserve(device, bytes);
+    }
+    if (segment == NULL) {
+        device->out_of_memory++;
+        return PS_ELIMIT;
+    }
+    segment->asked = bytes;
+    *handle = (size_t)(segment - device->segments);
+    return PS_OK;
+}
+
+void ps_sim_device_give(struct ps_sim_device *device, size_t handle)
+{
+    PS_CHECK(handle < PS_SIM_SEGMENTS && device->segments[handle].asked > 0);
+    device->segments[handle].asked = 0;
+}
+
+uint64_t ps_sim_device_empty_cache(struct ps_sim_device *device)
+{
+    uint64_t given = 0;
+    for (size_t i = 0; i < PS_SIM_SEGMENTS; i++) {
+        if (device->segments[i].asked == 0) {
+            given += device->segments[i].bytes;
+            device->segments[i].bytes = 0;
+        }
+    }
+    return given;
+}

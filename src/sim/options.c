@@ -1,0 +1,64 @@
+#include "sim/options.h"
+
+#include "base/check.h"
+
+#include <stddef.h>
+
+#define AT(field) offsetof(struct ps_sim_opts, field)
+
+/* clang-format off */
+const struct ps_option ps_sim_options[] = {
+    {"memory", PS_OPTION_BYTES, AT(memory), "24GiB", "memory of the device",
+     .min = 1 << 20, .max = 1e15},
+    {"context", PS_OPTION_BYTES, AT(context), "400MiB", "memory that the driver and the process take",
+     .min = 0},
+    {"weights", PS_OPTION_BYTES, AT(weights), "15GiB", "memory of the weights", .min = 0},
+    {"activations", PS_OPTION_BYTES, AT(activations), "1GiB", "memory reserved for the largest step",
+     .min = 0},
+    {"gpu_memory_utilization", PS_OPTION_DOUBLE, AT(gpu_memory_utilization), "0.9",
+     "share of the memory that the language model takes at start, cache included",
+     .min = 0.01, .max = 1},
+    {"kv_bytes_per_token", PS_OPTION_BYTES, AT(kv_bytes_per_token), "128KiB",
+     "key-value cache of one token", .min = 1, .max = 1e9},
+    {"image_bytes_per_pixel", PS_OPTION_BYTES, AT(image_bytes_per_pixel), "1KiB",
+     "memory that one pixel takes while an image is made", .min = 1, .max = 1e9},
+    {"prefill_rate", PS_OPTION_DOUBLE, AT(prefill_rate), "10000", "prompt tokens per second",
+     .min = 0.001, .max = 1e12},
+    {"decode_base", PS_OPTION_SPAN, AT(decode_base), "8ms", "time of a step, whatever is in it", .min = 0},
+    {"decode_per_seq", PS_OPTION_SPAN, AT(decode_per_seq), "50us", "added by each sequence that decodes",
+     .min = 0},
+    {"kv_read_rate", PS_OPTION_DOUBLE, AT(kv_read_rate), "16000000",
+     "cached tokens that a step reads per second", .min = 0.001, .max = 1e15},
+    {"image_rate", PS_OPTION_DOUBLE, AT(image_rate), "20000000", "pixels times steps per second",
+     .min = 0.001, .max = 1e15},
+    {"speed", PS_OPTION_DOUBLE, AT(speed), "1", "how many times faster than that time passes",
+     .min = 0.001, .max = 1e6},
+    {"max_num_seqs", PS_OPTION_U64, AT(max_num_seqs), "256", "sequences that run at once",
+     .min = 1, .max = 65536},
+    {"max_num_batched_tokens", PS_OPTION_U64, AT(max_num_batched_tokens), "2048",
+     "tokens in one step; longer prompts are cut into chunks", .min = 1, .max = 1e6},
+    {"max_model_len", PS_OPTION_U64, AT(max_model_len), "0",
+     "tokens of prompt and answer together; 0: as many as the cache holds, at most 131072",
+     .min = 0, .max = 1e8},
+    {"embedding_dimensions", PS_OPTION_U64, AT(embedding_dimensions), "768",
+     "length of an embedding unless the request says less", .min = 1, .max = 8192},
+    {"max_body", PS_OPTION_BYTES, AT(max_body), "32MiB", "largest request body",
+     .min = 1, .max = 1 << 30},
+    {"seed", PS_OPTION_U64, AT(seed), "0", "changes all answers", .min = 0},
+    {"fail_rate", PS_OPTION_DOUBLE, AT(fail_rate), "0", "share of requests answered with 500",
+     .min = 0, .max = 1},
+    {"latency_first", PS_OPTION_SPAN, AT(latency_first), "0s", "added before the first token", .min = 0},
+    {0},
+};
+/* clang-format on */
+
+static const char *const default_models[] = {"sim"};
+
+void ps_sim_opts_init(struct ps_sim_opts *opts)
+{
+    /* numbers only: nothing is allocated, so nothing can fail */
+    PS_CHECK(ps_option_init(ps_sim_options, opts) == PS_OK);
+    opts->models = default_models;
+    opts->model_count = 1;
+    opts->prefix_caching = true;
+}
