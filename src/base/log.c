@@ -52,7 +52,12 @@ static void put_escaped(struct line *line, const char *text)
 
 static bool is_bare(const char *value)
 {
-    return *value != '\0' && strpbrk(value, " \"=\\") == NULL;
+    for (const char *at = value; *at != '\0'; at++) {
+        if ((unsigned char)*at <= ' ' || *at == 0x7f || strchr("\"=\\", *at) != NULL) {
+            return false;
+        }
+    }
+    return *value != '\0';
 }
 
 static void put_pair(struct line *line, const char *key, const char *value)

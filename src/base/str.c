@@ -33,8 +33,7 @@ bool ps_str_istarts_with(struct ps_str text, struct ps_str prefix)
 
 bool ps_str_ends_with(struct ps_str text, struct ps_str suffix)
 {
-    return text.len >= suffix.len &&
-           ps_str_eq((struct ps_str){text.ptr + text.len - suffix.len, suffix.len}, suffix);
+    return text.len >= suffix.len && ps_str_eq(ps_str_skip(text, text.len - suffix.len), suffix);
 }
 
 size_t ps_str_find(struct ps_str text, char byte)

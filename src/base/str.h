@@ -60,7 +60,7 @@ bool ps_str_contains(struct ps_str text, struct ps_str needle);
 static inline struct ps_str ps_str_skip(struct ps_str text, size_t n)
 {
     n = n < text.len ? n : text.len;
-    return (struct ps_str){text.ptr + n, text.len - n};
+    return n == 0 ? text : (struct ps_str){text.ptr + n, text.len - n}; /* NULL + 0 is undefined */
 }
 
 /* The view's first `n` bytes (all of them when n is larger). */
