@@ -2,7 +2,8 @@
  *
  *      static const struct ps_arg args[] = {
  *          {"FILE", PS_ARG_WORD, offsetof(struct opts, file), .help = "the trace", .required = true},
- *          {"--speed", PS_ARG_DOUBLE, offsetof(struct opts, speed), "X", "1", "times faster", 0.001, 1e6},
+ *          {"--speed", PS_ARG_DOUBLE, offsetof(struct opts, speed), "X", "1",
+ *           .help = "times faster", .min = 0.001, .max = 1e6},
  *          {"--quiet", PS_ARG_FLAG, offsetof(struct opts, quiet), .help = "no progress"},
  *          {0},
  *      };

@@ -50,33 +50,52 @@ struct opts {
 
 /* clang-format off */
 static const struct ps_arg args[] = {
-    {"FILE", PS_ARG_WORD, offsetof(struct opts, file), .help = "the trace; plain, .gz or .xz", .required = true},
-    {"--to", PS_ARG_TEXT, offsetof(struct opts, to), "URL", .help = "the server: http(s)://host[:port]", .required = true},
-    {"--speed", PS_ARG_DOUBLE, offsetof(struct opts, speed), "X", "1", "how many times faster than recorded", 1e-6, 1e6},
-    {"--limit", PS_ARG_U64, offsetof(struct opts, limit), "N", .help = "end after N requests"},
-    {"--duration", PS_ARG_SPAN, offsetof(struct opts, duration), "D", .help = "send for this long, then wait for the answers"},
-    {"--model", PS_ARG_TEXT, offsetof(struct opts, model), "NAME", "sim", "the model that requests ask for"},
-    {"--seed", PS_ARG_U64, offsetof(struct opts, seed), "N", "1", "seed of prompts and of drawn arrivals"},
-    {"--max-prompt-tokens", PS_ARG_U64, offsetof(struct opts, max_prompt_tokens), "N", .help = "cut longer prompts (counted in the report)", .max = PS_TRACE_TOKENS_MAX},
-    {"--scale", PS_ARG_DOUBLE, offsetof(struct opts, scale), "X", "1", "share of the rates of a ServeGen file", 1e-9, 1e6},
-    {"--keys", PS_ARG_DOUBLE, offsetof(struct opts, key_rate), "RATE", .help = "the file is 32-bit big-endian keys: RATE embedding requests a second", .min = 1e-6, .max = 1e6},
-    {"--ignore-eos", PS_ARG_FLAG, offsetof(struct opts, ignore_eos), .help = "ask (as vLLM understands it) for answers of exactly the recorded length"},
-    {"--max-in-flight", PS_ARG_U64, offsetof(struct opts, max_in_flight), "N", "16384", "requests in flight; beyond it they are skipped and the run says so", 1, 1000000},
-    {"--timeout", PS_ARG_SPAN, offsetof(struct opts, timeout), "D", "600s", "longest time for one request", 0.001, 1e6},
-    {"--header", PS_ARG_LIST, offsetof(struct opts, headers), "'NAME: VALUE'", .help = "send this header too; may be repeated"},
-    {"--api-key-file", PS_ARG_TEXT, offsetof(struct opts, api_key_file), "FILE", .help = "send the key in this file as Authorization: Bearer"},
-    {"--ca-file", PS_ARG_TEXT, offsetof(struct opts, ca_file), "FILE", .help = "trust these authorities instead of the system's"},
-    {"--insecure", PS_ARG_FLAG, offsetof(struct opts, insecure), .help = "accept any certificate"},
-    {"--json", PS_ARG_TEXT, offsetof(struct opts, json), "FILE", .help = "write the figures as JSON, too; - is standard output"},
-    {"--quiet", PS_ARG_FLAG, offsetof(struct opts, quiet), .help = "no progress"},
+    {"FILE", PS_ARG_WORD, offsetof(struct opts, file),
+     .help = "the trace; plain, .gz or .xz", .required = true},
+    {"--to", PS_ARG_TEXT, offsetof(struct opts, to), "URL",
+     .help = "the server: http(s)://host[:port]", .required = true},
+    {"--speed", PS_ARG_DOUBLE, offsetof(struct opts, speed), "X", "1",
+     .help = "how many times faster than recorded", .min = 1e-6, .max = 1e6},
+    {"--limit", PS_ARG_U64, offsetof(struct opts, limit), "N",
+     .help = "end after N requests"},
+    {"--duration", PS_ARG_SPAN, offsetof(struct opts, duration), "D",
+     .help = "send for this long, then wait for the answers"},
+    {"--model", PS_ARG_TEXT, offsetof(struct opts, model), "NAME", "sim",
+     .help = "the model that requests ask for"},
+    {"--seed", PS_ARG_U64, offsetof(struct opts, seed), "N", "1",
+     .help = "seed of prompts and of drawn arrivals"},
+    {"--max-prompt-tokens", PS_ARG_U64, offsetof(struct opts, max_prompt_tokens), "N",
+     .help = "cut longer prompts (counted in the report)", .max = PS_TRACE_TOKENS_MAX},
+    {"--scale", PS_ARG_DOUBLE, offsetof(struct opts, scale), "X", "1",
+     .help = "share of the rates of a ServeGen file", .min = 1e-9, .max = 1e6},
+    {"--keys", PS_ARG_DOUBLE, offsetof(struct opts, key_rate), "RATE",
+     .help = "the file is 32-bit big-endian keys: RATE embedding requests a second", .min = 1e-6, .max = 1e6},
+    {"--ignore-eos", PS_ARG_FLAG, offsetof(struct opts, ignore_eos),
+     .help = "ask (as vLLM understands it) for answers of exactly the recorded length"},
+    {"--max-in-flight", PS_ARG_U64, offsetof(struct opts, max_in_flight), "N", "16384",
+     .help = "requests in flight; beyond it they are skipped and the run says so", .min = 1, .max = 1000000},
+    {"--timeout", PS_ARG_SPAN, offsetof(struct opts, timeout), "D", "600s",
+     .help = "longest time for one request", .min = 0.001, .max = 1e6},
+    {"--header", PS_ARG_LIST, offsetof(struct opts, headers), "'NAME: VALUE'",
+     .help = "send this header too; may be repeated"},
+    {"--api-key-file", PS_ARG_TEXT, offsetof(struct opts, api_key_file), "FILE",
+     .help = "send the key in this file as Authorization: Bearer"},
+    {"--ca-file", PS_ARG_TEXT, offsetof(struct opts, ca_file), "FILE",
+     .help = "trust these authorities instead of the system's"},
+    {"--insecure", PS_ARG_FLAG, offsetof(struct opts, insecure),
+     .help = "accept any certificate"},
+    {"--json", PS_ARG_TEXT, offsetof(struct opts, json), "FILE",
+     .help = "write the figures as JSON, too; - is standard output"},
+    {"--quiet", PS_ARG_FLAG, offsetof(struct opts, quiet),
+     .help = "no progress"},
     {0},
 };
 /* clang-format on */
 
 static const struct ps_command command = {
     .name = "replay",
-    .summary = "Sends the requests of a recorded trace to a server, at their recorded times whatever the "
-               "server does,\nand prints what came of them.",
+    .summary = "Sends the requests of a recorded trace to a server, at their recorded times "
+               "whatever the\nserver does, and prints what came of them.",
     .args = args,
     .notes = "Traces: Azure LLM inference CSV, Mooncake JSONL, ServeGen CSV of rates; told apart by content."
              "\nExit status: 0 all requests succeeded, 1 some failed or none succeeded or the trace"
@@ -130,7 +149,9 @@ static void on_tick(struct ps_timer *timer, ps_time now)
 {
     struct run *run = PS_CONTAINER_OF(timer, struct run, tick);
     show_progress(run, now);
-    (void)ps_timer_set(run->loop, timer, now + run->every);
+    if (ps_timer_set(run->loop, timer, now + run->every) != PS_OK) {
+        run->screen.lines = 0; /* it is the last progress that is shown */
+    }
 }
 
 static void on_result(void *ctx, const struct ps_session_result *result)

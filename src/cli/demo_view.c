@@ -1,0 +1,162 @@
+/* demo_view - see demo_view.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "cli/demo_view.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+
+#define VIEW_MAX 8192
+#define WINDOW (10 * PS_SECOND)
+#define BAR 24
+
+/* The text only ever grows by pieces of bounded size, far below VIEW_MAX. */
+static void say(struct ps_buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void say(struct ps_buf *out, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int err = ps_buf_vprintf(out, format, args);
+    va_end(args);
+    if (err != PS_OK) {
+        out->limit = out->len; /* what is there is shown, nothing is added */
+    }
+}
+
+void ps_demo_view_add(struct ps_demo_lane *lane, const struct ps_session_result *result)
+{
+    if (result->failure == PS_FAILURE_NONE) {
+        ps_window_record(&lane->latency, result->end - result->intended);
+    }
+    if (result->texts > 0) {
+        ps_window_record(&lane->ttft, result->first_text - result->intended);
+    }
+}
+
+/* -------------------------------------------------------------------------------------- parts */
+
+static void say_span(struct ps_buf *out, const char *name, const struct ps_hist *hist)
+{
+    char middle[24];
+    char high[24];
+    if (hist->count > 0) {
+        say(out, "  %s p50 %s p95 %s", name,
+            ps_tally_span_text(ps_hist_percentile(hist, 0.5), middle, sizeof middle),
+            ps_tally_span_text(ps_hist_percentile(hist, 0.95), high, sizeof high));
+    }
+}
+
+static void say_lane(struct ps_buf *out, struct ps_demo_lane *lane, double seconds, ps_time now)
+{
+    if (lane->replay == NULL) {
+        return;
+    }
+    const struct ps_tally *tally = ps_replay_tally(lane->replay);
+    const struct ps_pacer *pacer = ps_replay_pacer(lane->replay);
+    double sent = (double)(pacer->sent - lane->sent_before);
+    double texts = (double)(tally->texts - lane->texts_before);
+    say(out, "%-11s %5.1f/s  in flight %-3zu ok %-6llu failed %llu", lane->name,
+        seconds > 0 ? sent / seconds : 0, ps_replay_in_flight(lane->replay),
+        (unsigned long long)tally->succeeded, (unsigned long long)tally->failed);
+    say_span(out, "first token", ps_window_look(&lane->ttft, now, WINDOW));
+    say_span(out, "latency", ps_window_look(&lane->latency, now, WINDOW));
+    if (tally->texts > 0) {
+        say(out, "  %.0f tokens/s", seconds > 0 ? texts / seconds : 0);
+    }
+    say(out, "%s\n", ps_pacer_is_limited(pacer) ? "  generator_limited" : "");
+    lane->sent_before = pacer->sent;
+    lane->texts_before = tally->texts;
+}
+
+static void say_bar(struct ps_buf *out, double share)
+{
+    char bar[BAR + 1];
+    size_t full = (size_t)lround(fmin(fmax(share, 0), 1) * BAR);
+    memset(bar, '.', BAR);
+    memset(bar, '#', full);
+    bar[BAR] = '\0';
+    say(out, "  KV cache %5.1f %% [%s]", share * 100, bar);
+}
+
+static void say_count(struct ps_buf *out, const char *name, double value)
+{
+    if (!isnan(value)) {
+        say(out, "  %s %.0f", name, value);
+    }
+}
+
+/* How many requests the gateway gave to this server, by its own metrics. */
+static double picks(const struct ps_demo_view *view, const struct ps_demo_server *server)
+{
+    const char *port = strrchr(server->url, ':');
+    return ps_probe_sum(ps_probe_body(view->gateway), "penstock_backend_requests_total",
+                        port == NULL ? server->url : port + 1);
+}
+
+static void say_server(struct ps_buf *out, const struct ps_demo_view *view,
+                       const struct ps_demo_server *server, size_t number)
+{
+    struct ps_str page = ps_probe_body(server->metrics);
+    double usage = ps_probe_sum(page, "vllm:kv_cache_usage_perc", "");
+    say(out, "GPU %zu (sim) ", number);
+    if (!isnan(usage)) {
+        say_bar(out, usage);
+    }
+    say_count(out, "running", ps_probe_sum(page, "vllm:num_requests_running", ""));
+    say_count(out, "waiting", ps_probe_sum(page, "vllm:num_requests_waiting", ""));
+    say_count(out, "given", picks(view, server));
+    say(out, "  %s\n", server->url);
+}
+
+static void say_gateway(struct ps_buf *out, const struct ps_demo_view *view)
+{
+    struct ps_str page = ps_probe_body(view->gateway);
+    double requests = ps_probe_sum(page, "penstock_proxy_requests_total", "");
+    if (isnan(requests)) {
+        return;
+    }
+    say(out, "gateway      %.0f requests", requests);
+    say_count(out, "in flight", ps_probe_sum(page, "penstock_admit_in_flight", ""));
+    say_count(out, "queued", ps_probe_sum(page, "penstock_admit_queued", ""));
+    say_count(out, "refused", ps_probe_sum(page, "penstock_admit_refused_total", ""));
+    say_count(out, "retries", ps_probe_sum(page, "penstock_proxy_retries_total", ""));
+    say(out, "\n");
+}
+
+static void say_title(struct ps_buf *out, const struct ps_demo_view *view, ps_time now)
+{
+    long played = (long)(ps_span_seconds(now - view->began) * view->speed);
+    if (view->screen.terminal) {
+        say(out, "\nPenstock demo   open %s   traces at %ld:%02ld", view->url, played / 60,
+            played % 60);
+    } else {
+        say(out, "traces at %ld:%02ld", played / 60, played % 60);
+    }
+    if (view->speed != 1) {
+        say(out, " (%g times as fast)", view->speed);
+    }
+    say(out, "\n");
+}
+
+void ps_demo_view_draw(struct ps_demo_view *view, ps_time now)
+{
+    struct ps_buf out = ps_buf_make(VIEW_MAX);
+    double seconds = ps_span_seconds(now - view->drawn);
+    say_title(&out, view, now);
+    for (size_t i = 0; i < PS_DEMO_LANES; i++) {
+        say_lane(&out, &view->lanes[i], seconds, now);
+    }
+    for (size_t i = 0; i < PS_DEMO_SERVERS; i++) {
+        say_server(&out, view, &view->servers[i], i + 1);
+    }
+    say_gateway(&out, view);
+    view->drawn = now;
+    ps_screen_draw(&view->screen, ps_buf_str(&out));
+    ps_buf_fini(&out);
+}

@@ -1,0 +1,55 @@
+/* demo_view - what the demo shows: traffic, servers and gateway, once a second.
+ *
+ * Thread: the main thread.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_CLI_DEMO_VIEW_H
+#define PS_CLI_DEMO_VIEW_H
+
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "cli/probe.h"
+#include "cli/screen.h"
+#include "load/replay.h"
+#include "load/window.h"
+
+#define PS_DEMO_LANES 2
+#define PS_DEMO_SERVERS 2
+
+/* One stream of requests. */
+struct ps_demo_lane {
+    const char *name;
+    struct ps_replay *replay; /* NULL = not begun */
+    struct ps_window ttft;
+    struct ps_window latency;
+    uint64_t sent_before; /* as of the last drawing, for rates */
+    uint64_t texts_before;
+};
+
+/* One simulated GPU server. */
+struct ps_demo_server {
+    char url[96];
+    struct ps_probe *metrics;
+};
+
+struct ps_demo_view {
+    struct ps_screen screen;
+    char url[96]; /* the gateway's */
+    struct ps_probe *gateway;
+    struct ps_demo_lane lanes[PS_DEMO_LANES];
+    struct ps_demo_server servers[PS_DEMO_SERVERS];
+    double speed;
+    ps_time began;
+    ps_time drawn;
+};
+
+/* Counts a result of a lane. */
+void ps_demo_view_add(struct ps_demo_lane *lane, const struct ps_session_result *result);
+
+/* Shows everything as it is: rewritten in place on a terminal, as a few plain lines elsewhere. */
+void ps_demo_view_draw(struct ps_demo_view *view, ps_time now);
+
+#endif
