@@ -91,6 +91,7 @@ struct ps_request {
     struct ps_request_span include_span; /* value of stream_options.include_usage */
     uint64_t options_inside;             /* behind the '{' of stream_options; 0 = no object */
     bool options_empty;                  /* that object has no member */
+    bool options_invalid;                /* neither object nor null, or odd inside: left alone */
 };
 
 /* A change to the body: at `offset` drop `remove` bytes and put `insert` there. */

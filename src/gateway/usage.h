@@ -4,8 +4,8 @@
  * only at the top-level member "usage" (and at "usage" inside a top-level "response" or "message").
  *
  *      non-stream   {..., "usage": {"prompt_tokens": 9, "completion_tokens": 12, ...}}
- *      stream       a last event with empty "choices"; or with the last choice; or in every event;
- * or in the events of the Responses API ("response") and of Anthropic ("message"); or never
+ *      stream       in a last event with empty "choices"; or with the last choice; or in every
+ *                   event; or below "response" (Responses API) or "message" (Anthropic); or never
  *
  * Names understood: prompt_tokens | input_tokens, completion_tokens | output_tokens, total_tokens,
  * {prompt,input}_tokens_details.cached_tokens, cache_read_input_tokens and
@@ -28,8 +28,7 @@
 #include "base/str.h"
 
 #define PS_USAGE_TOKENS_MAX ((uint64_t)1 << 53)
-#define PS_USAGE_OBJECT_MAX 4096 /* bytes of a usage object; larger ones are ignored and flagged \
-                                  */
+#define PS_USAGE_OBJECT_MAX 4096 /* bytes of a usage object; larger ones are ignored, flagged */
 
 struct ps_usage {
     uint64_t prompt_tokens;
@@ -73,21 +72,22 @@ struct ps_usage_event ps_usage_read_event(struct ps_usage *usage, struct ps_str 
 struct ps_usage_reader {
     struct ps_usage *usage; /* borrowed */
     struct ps_buf object;   /* the usage object so far */
-    uint32_t depth;
-    uint8_t state;
+    uint32_t depth;         /* open containers */
+    uint32_t capture_depth; /* around the usage object */
     uint8_t key_len;
-    char key[16];
-    bool in_string;
-    bool escaped;
-    bool is_key;     /* the string that is being read is a member's name (or may be one) */
-    bool want_value; /* behind the colon of a name */
-    bool below;      /* inside a top-level "response" or "message" */
-    bool capturing;
-    bool choices_seen;
-    bool choices_open; /* behind '[' of choices, nothing else seen yet */
-    bool choices_empty;
-    bool given_up;
-    bool found;
+    char key[16];       /* the last member name, cut */
+    bool in_string;     /* between quotes */
+    bool escaped;       /* behind a backslash */
+    bool name_next;     /* the next string is a member's name */
+    bool in_name;       /* the string is one */
+    bool value_next;    /* behind the colon of that name */
+    bool below;         /* inside a top-level "response" or "message" */
+    bool capturing;     /* inside the usage object */
+    bool too_large;     /* and it is larger than the bound */
+    bool choices_open;  /* behind the '[' of choices, nothing else seen yet */
+    bool choices_empty; /* "choices": [] was seen */
+    bool given_up;      /* not an object */
+    bool found;         /* usage was read */
 };
 
 /* Prepares for a body; *usage is filled by and by. Allocates nothing. */

@@ -1,0 +1,215 @@
+#include "gateway/json.h"
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/list.h"
+
+/* The largest piece that yajl gets at once: it bounds what one feed can make it copy. */
+#define PIECE ((size_t)1 << 20)
+
+/* In front of every block that yajl owns. */
+struct block {
+    struct ps_list node;
+    size_t size;
+    _Alignas(max_align_t) char bytes[];
+};
+
+struct ps_json {
+    yajl_handle yajl;
+    struct ps_list blocks;
+    struct ps_budget *budget;
+    uint64_t before; /* bytes of earlier feeds */
+    uint64_t failed_at;
+    const char *reason;
+    int err;    /* sticky */
+    bool armed; /* `out` may be jumped to */
+    jmp_buf out;
+};
+
+_Noreturn static void bail(struct ps_json *json, int err)
+{
+    PS_CHECK(json->armed);
+    json->err = err;
+    longjmp(json->out, 1);
+}
+
+static void block_free(struct ps_json *json, struct block *block)
+{
+    ps_list_remove(&block->node);
+    ps_budget_give(json->budget, block->size);
+    free(block);
+}
+
+static void *json_alloc(void *ctx, size_t size)
+{
+    struct ps_json *json = ctx;
+    if (ps_budget_take(json->budget, size) != PS_OK) {
+        bail(json, PS_ELIMIT);
+    }
+    struct block *block = malloc(sizeof *block + size);
+    if (block == NULL) {
+        ps_budget_give(json->budget, size);
+        bail(json, PS_ENOMEM);
+    }
+    block->size = size;
+    ps_list_push(&json->blocks, &block->node);
+    return block->bytes;
+}
+
+static void json_free(void *ctx, void *bytes)
+{
+    if (bytes != NULL) {
+        block_free(ctx, PS_CONTAINER_OF(bytes, struct block, bytes));
+    }
+}
+
+static void *json_realloc(void *ctx, void *bytes, size_t size)
+{
+    void *grown = json_alloc(ctx, size);
+    if (bytes != NULL) {
+        struct block *old = PS_CONTAINER_OF(bytes, struct block, bytes);
+        memcpy(grown, bytes, old->size < size ? old->size : size);
+        block_free(ctx, old);
+    }
+    return grown;
+}
+
+static void make_yajl(struct ps_json *json, const yajl_callbacks *calls, void *ctx)
+{
+    yajl_alloc_funcs afs = {json_alloc, json_realloc, json_free, json};
+    json->armed = true;
+    if (setjmp(json->out) == 0) {
+        json->yajl = yajl_alloc(calls, &afs, ctx);
+    }
+    json->armed = false;
+}
+
+int ps_json_new(struct ps_json **out, const yajl_callbacks *calls, void *ctx,
+                struct ps_budget *budget)
+{
+    struct ps_json *json = calloc(1, sizeof *json);
+    if (json == NULL) {
+        return PS_ENOMEM;
+    }
+    ps_list_init(&json->blocks);
+    json->budget = budget;
+    make_yajl(json, calls, ctx);
+    int err = json->err;
+    if (err != PS_OK) {
+        ps_json_free(json);
+        return err;
+    }
+    *out = json;
+    return PS_OK;
+}
+
+void ps_json_free(struct ps_json *json)
+{
+    if (json == NULL) {
+        return;
+    }
+    /* Not yajl_free(): after a jump its state is not to be trusted; the blocks are all it has. */
+    while (!ps_list_is_empty(&json->blocks)) {
+        block_free(json, PS_LIST_FIRST(&json->blocks, struct block, node));
+    }
+    free(json);
+}
+
+/* yajl's sentences begin with "lexical error: " or "parse error: "; ours are the phrases behind. */
+static const char *phrase(const char *text)
+{
+    static const char *const known[] = {
+        "invalid bytes in UTF8 string.",
+        "inside a string, '\\' occurs before a character which it may not.",
+        "inside a string, '\\u' is followed by a non-hex digit.",
+        "invalid character inside string.",
+        "malformed number, a digit is required after the minus sign.",
+        "malformed number, a digit is required after the decimal point.",
+        "malformed number, a digit is required after the exponent.",
+        "invalid string in json text.",
+        "invalid char in json text.",
+        "unallowed token at this point in JSON text",
+        "trailing garbage",
+        "premature EOF",
+        "after key and value, inside map, I expect ',' or '}'",
+        "after array element, I expect ',' or ']'",
+        "object key and value must be separated by a colon (':')",
+        "invalid object key (must be a string)",
+    };
+    for (size_t i = 0; i < PS_ARRAY_LEN(known); i++) {
+        if (strstr(text, known[i]) != NULL) {
+            return known[i];
+        }
+    }
+    return "malformed JSON";
+}
+
+static void fail(struct ps_json *json)
+{
+    json->err = PS_EPARSE;
+    json->failed_at = json->before + yajl_get_bytes_consumed(json->yajl);
+    unsigned char *text = yajl_get_error(json->yajl, 0, NULL, 0);
+    json->reason = phrase((const char *)text);
+    yajl_free_error(json->yajl, text);
+}
+
+static void settle(struct ps_json *json, yajl_status status)
+{
+    if (status == yajl_status_client_canceled) {
+        json->err = PS_ECANCELED;
+        json->failed_at = json->before + yajl_get_bytes_consumed(json->yajl);
+    } else if (status == yajl_status_error) {
+        fail(json);
+    }
+}
+
+static void feed_piece(struct ps_json *json, struct ps_str piece)
+{
+    json->armed = true;
+    if (setjmp(json->out) == 0) {
+        settle(json, yajl_parse(json->yajl, (const unsigned char *)piece.ptr, piece.len));
+    }
+    json->armed = false;
+    json->before += json->err == PS_OK ? piece.len : 0;
+}
+
+int ps_json_feed(struct ps_json *json, struct ps_str bytes)
+{
+    while (json->err == PS_OK && bytes.len > 0) {
+        struct ps_str piece = ps_str_first(bytes, PIECE);
+        feed_piece(json, piece);
+        bytes = ps_str_skip(bytes, piece.len);
+    }
+    return json->err;
+}
+
+int ps_json_end(struct ps_json *json)
+{
+    if (json->err != PS_OK) {
+        return json->err;
+    }
+    json->armed = true;
+    if (setjmp(json->out) == 0) {
+        /* The space that yajl feeds itself here is not part of the text. */
+        yajl_status status = yajl_complete_parse(json->yajl);
+        settle(json, status);
+        json->failed_at = json->before;
+    }
+    json->armed = false;
+    return json->err;
+}
+
+uint64_t ps_json_offset(const struct ps_json *json)
+{
+    return json->err == PS_OK ? json->before + yajl_get_bytes_consumed(json->yajl)
+                              : json->failed_at;
+}
+
+const char *ps_json_reason(const struct ps_json *json)
+{
+    return json->reason == NULL ? "malformed JSON" : json->reason;
+}

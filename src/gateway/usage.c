@@ -1,0 +1,446 @@
+#include "gateway/usage.h"
+
+#include "base/check.h"
+#include "gateway/json.h"
+
+/* ---------------------------------------------------------------- the usage object */
+
+enum field {
+    FIELD_OTHER,
+    FIELD_PROMPT,
+    FIELD_INPUT,
+    FIELD_COMPLETION,
+    FIELD_TOTAL,
+    FIELD_CACHE_READ,
+    FIELD_CACHE_CREATION,
+    FIELD_DETAILS,
+    FIELD_CACHED,
+    FIELD_COUNT
+};
+
+static const struct {
+    struct ps_str name;
+    enum field field;
+    uint32_t depth; /* 1 = in the object, 2 = in its details */
+} fields[] = {
+    {PS_STR_INIT("prompt_tokens"), FIELD_PROMPT, 1},
+    {PS_STR_INIT("input_tokens"), FIELD_INPUT, 1},
+    {PS_STR_INIT("completion_tokens"), FIELD_COMPLETION, 1},
+    {PS_STR_INIT("output_tokens"), FIELD_COMPLETION, 1},
+    {PS_STR_INIT("total_tokens"), FIELD_TOTAL, 1},
+    {PS_STR_INIT("cache_read_input_tokens"), FIELD_CACHE_READ, 1},
+    {PS_STR_INIT("cache_creation_input_tokens"), FIELD_CACHE_CREATION, 1},
+    {PS_STR_INIT("prompt_tokens_details"), FIELD_DETAILS, 1},
+    {PS_STR_INIT("input_tokens_details"), FIELD_DETAILS, 1},
+    {PS_STR_INIT("cached_tokens"), FIELD_CACHED, 2},
+};
+
+struct object {
+    uint64_t values[FIELD_COUNT];
+    bool has[FIELD_COUNT];
+    bool malformed;
+    uint32_t depth;
+    enum field field;
+    bool in_details;
+};
+
+static int on_name(void *ctx, const unsigned char *bytes, size_t len)
+{
+    struct object *object = ctx;
+    struct ps_str name = {(const char *)bytes, len};
+    object->field = FIELD_OTHER;
+    for (size_t i = 0; i < PS_ARRAY_LEN(fields); i++) {
+        if (fields[i].depth == object->depth && ps_str_eq(fields[i].name, name)) {
+            object->field = fields[i].field;
+        }
+    }
+    if (object->depth == 1) {
+        object->in_details = object->field == FIELD_DETAILS;
+    } else if (!object->in_details) {
+        object->field = FIELD_OTHER;
+    }
+    return 1;
+}
+
+static int on_number(void *ctx, const char *text, size_t len)
+{
+    struct object *object = ctx;
+    if (object->field == FIELD_OTHER || object->field == FIELD_DETAILS) {
+        return 1;
+    }
+    uint64_t value = 0;
+    int err = ps_str_to_u64((struct ps_str){text, len}, &value);
+    if (err != PS_OK || value > PS_USAGE_TOKENS_MAX) {
+        object->malformed = true;
+        return 1;
+    }
+    object->values[object->field] = value;
+    object->has[object->field] = true;
+    return 1;
+}
+
+static int on_odd(struct object *object)
+{
+    object->malformed =
+        object->malformed || (object->field != FIELD_OTHER && object->field != FIELD_DETAILS);
+    return 1;
+}
+
+static int on_boolean(void *ctx, int yes)
+{
+    (void)yes;
+    return on_odd(ctx);
+}
+
+static int on_string(void *ctx, const unsigned char *bytes, size_t len)
+{
+    (void)bytes;
+    (void)len;
+    return on_odd(ctx);
+}
+
+static int on_open(void *ctx)
+{
+    struct object *object = ctx;
+    on_odd(object);
+    object->field = FIELD_OTHER;
+    object->depth++;
+    return 1;
+}
+
+static int on_close(void *ctx)
+{
+    struct object *object = ctx;
+    object->field = FIELD_OTHER;
+    object->depth--;
+    return 1;
+}
+
+static const yajl_callbacks calls = {
+    .yajl_boolean = on_boolean,
+    .yajl_number = on_number,
+    .yajl_string = on_string,
+    .yajl_start_map = on_open,
+    .yajl_map_key = on_name,
+    .yajl_end_map = on_close,
+    .yajl_start_array = on_open,
+    .yajl_end_array = on_close,
+};
+
+/* All terms are at most 2^53, so that no sum overflows. */
+static void merge(struct ps_usage *usage, const struct object *object)
+{
+    const uint64_t *values = object->values;
+    const bool *has = object->has;
+    usage->malformed = usage->malformed || object->malformed;
+    if (has[FIELD_PROMPT]) {
+        usage->prompt_tokens = values[FIELD_PROMPT];
+    } else if (has[FIELD_INPUT]) {
+        usage->prompt_tokens =
+            values[FIELD_INPUT] + values[FIELD_CACHE_READ] + values[FIELD_CACHE_CREATION];
+    }
+    usage->has_prompt = usage->has_prompt || has[FIELD_PROMPT] || has[FIELD_INPUT];
+    if (has[FIELD_COMPLETION]) {
+        usage->completion_tokens = values[FIELD_COMPLETION];
+        usage->has_completion = true;
+    }
+    if (has[FIELD_CACHED] || has[FIELD_CACHE_READ]) {
+        usage->cached_tokens = has[FIELD_CACHED] ? values[FIELD_CACHED] : values[FIELD_CACHE_READ];
+        usage->has_cached = true;
+    }
+    if (usage->has_prompt && usage->cached_tokens > usage->prompt_tokens) {
+        usage->cached_tokens = usage->prompt_tokens;
+        usage->malformed = true;
+    }
+    usage->has_total = usage->has_total || has[FIELD_TOTAL];
+    if (has[FIELD_TOTAL]) {
+        usage->total_tokens = values[FIELD_TOTAL];
+    } else if (!usage->has_total) {
+        usage->total_tokens = usage->prompt_tokens + usage->completion_tokens;
+    }
+}
+
+/* Reads one whole usage object. Returns false when nothing of it could be used. */
+static bool read_object(struct ps_usage *usage, struct ps_str text)
+{
+    struct object object = {0};
+    struct ps_json *json = NULL;
+    int err = ps_json_new(&json, &calls, &object, NULL);
+    if (err == PS_OK) {
+        err = ps_json_feed(json, text);
+    }
+    if (err == PS_OK) {
+        err = ps_json_end(json);
+    }
+    ps_json_free(json);
+    if (err != PS_OK) {
+        usage->malformed = true;
+        return false;
+    }
+    merge(usage, &object);
+    return object.has[FIELD_PROMPT] || object.has[FIELD_INPUT] || object.has[FIELD_COMPLETION] ||
+           object.has[FIELD_TOTAL];
+}
+
+/* ---------------------------------------------------------------- the scanner */
+
+void ps_usage_reader_init(struct ps_usage_reader *reader, struct ps_usage *usage)
+{
+    *reader = (struct ps_usage_reader){.usage = usage, .object = ps_buf_make(PS_USAGE_OBJECT_MAX)};
+}
+
+void ps_usage_reader_fini(struct ps_usage_reader *reader)
+{
+    ps_buf_fini(&reader->object);
+}
+
+static bool key_is(const struct ps_usage_reader *reader, struct ps_str name)
+{
+    return ps_str_eq((struct ps_str){reader->key, reader->key_len}, name);
+}
+
+/* The depth at which member names matter. */
+static bool is_listening(const struct ps_usage_reader *reader)
+{
+    return reader->depth == 1 || (reader->depth == 2 && reader->below);
+}
+
+static void capture(struct ps_usage_reader *reader, struct ps_str bytes)
+{
+    if (!reader->too_large && ps_buf_append_str(&reader->object, bytes) != PS_OK) {
+        reader->too_large = true;
+    }
+}
+
+static void on_value_opens(struct ps_usage_reader *reader, char c)
+{
+    if (c == '{' && key_is(reader, PS_STR("usage"))) {
+        reader->capturing = true;
+        reader->too_large = false;
+        ps_buf_clear(&reader->object);
+    } else if (c == '[' && reader->depth == 1 && key_is(reader, PS_STR("choices"))) {
+        reader->choices_open = true;
+    } else if (c == '{' && reader->depth == 1 &&
+               (key_is(reader, PS_STR("response")) || key_is(reader, PS_STR("message")))) {
+        reader->below = true;
+    }
+}
+
+static void on_opens(struct ps_usage_reader *reader, char c)
+{
+    if (reader->depth == 0 && c == '[') {
+        reader->given_up = true;
+        return;
+    }
+    if (reader->value_next) {
+        on_value_opens(reader, c);
+    }
+    reader->value_next = false;
+    reader->depth++;
+    reader->name_next = c == '{' && !reader->capturing && is_listening(reader);
+}
+
+static void on_captured(struct ps_usage_reader *reader)
+{
+    reader->capturing = false;
+    if (reader->too_large) {
+        reader->usage->malformed = true;
+    } else if (read_object(reader->usage, ps_buf_str(&reader->object))) {
+        reader->found = true;
+    }
+}
+
+static void on_closes(struct ps_usage_reader *reader)
+{
+    if (reader->depth == 0) {
+        reader->given_up = true;
+        return;
+    }
+    reader->depth--;
+    reader->name_next = false;
+    reader->value_next = false;
+    if (reader->depth <= 1) {
+        reader->below = false;
+    }
+}
+
+/* One byte outside of strings that means something. */
+static void on_structure(struct ps_usage_reader *reader, char c)
+{
+    bool first_in_choices = reader->choices_open;
+    reader->choices_open = false;
+    switch (c) {
+    case '"':
+        reader->in_string = true;
+        reader->in_name = reader->name_next;
+        reader->name_next = false;
+        reader->value_next = false;
+        reader->key_len = reader->in_name ? 0 : reader->key_len;
+        break;
+    case '{':
+    case '[':
+        on_opens(reader, c);
+        break;
+    case '}':
+    case ']':
+        reader->choices_empty = reader->choices_empty || (first_in_choices && c == ']');
+        on_closes(reader);
+        break;
+    case ':':
+        reader->value_next = is_listening(reader) && reader->in_name && !reader->capturing;
+        reader->in_name = false;
+        break;
+    case ',':
+        reader->name_next = is_listening(reader) && !reader->capturing;
+        reader->value_next = false;
+        break;
+    default:
+        reader->value_next = false;
+        break;
+    }
+}
+
+/* Reads on inside a string; returns the bytes used. */
+static size_t skim_string(struct ps_usage_reader *reader, const char *at, size_t len)
+{
+    size_t i = 0;
+    for (; i < len && reader->in_string; i++) {
+        char c = at[i];
+        if (reader->escaped) {
+            reader->escaped = false;
+        } else if (c == '\\') {
+            reader->escaped = true;
+        } else if (c == '"') {
+            reader->in_string = false;
+            continue;
+        }
+        if (reader->in_name && reader->key_len < sizeof reader->key) {
+            reader->key[reader->key_len++] = c;
+        }
+    }
+    return i;
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Bytes that can't change the state: numbers and literals in an array that nobody looks at. */
+static size_t skim_plain(const char *at, size_t len)
+{
+    size_t i = 0;
+    while (i < len && at[i] != '"' && at[i] != '{' && at[i] != '}' && at[i] != '[' &&
+           at[i] != ']') {
+        i++;
+    }
+    return i;
+}
+
+static size_t step(struct ps_usage_reader *reader, const char *at, size_t len)
+{
+    if (reader->in_string) {
+        return skim_string(reader, at, len);
+    }
+    if (reader->depth > 2 || (reader->depth == 2 && !reader->below && !reader->choices_open)) {
+        size_t n = skim_plain(at, len);
+        if (n > 0) {
+            return n;
+        }
+    }
+    if (!is_space(at[0])) {
+        on_structure(reader, at[0]);
+    }
+    return 1;
+}
+
+void ps_usage_reader_feed(struct ps_usage_reader *reader, struct ps_str bytes)
+{
+    size_t i = 0;
+    size_t from = 0; /* of what is to be captured */
+    while (i < bytes.len && !reader->given_up) {
+        bool was = reader->capturing;
+        uint32_t depth = reader->depth;
+        size_t used = step(reader, bytes.ptr + i, bytes.len - i);
+        if (!was && reader->capturing) {
+            from = i;
+            reader->capture_depth = depth;
+        }
+        i += used;
+        if (reader->capturing && reader->depth == reader->capture_depth) {
+            capture(reader, (struct ps_str){bytes.ptr + from, i - from});
+            on_captured(reader);
+        }
+    }
+    if (reader->capturing) {
+        capture(reader, (struct ps_str){bytes.ptr + from, bytes.len - from});
+    }
+}
+
+/* ---------------------------------------------------------------- streams */
+
+/* Does a member "usage" with a value other than null stand anywhere? Inside of JSON strings quotes
+ * are escaped, so what is found is a name or a whole string. */
+static bool may_have_usage(struct ps_str data)
+{
+    static const char name[] = "\"usage\"";
+    const char *end = data.ptr + data.len;
+    const char *at = data.len == 0 ? NULL : memmem(data.ptr, data.len, name, sizeof name - 1);
+    while (at != NULL) {
+        at += sizeof name - 1;
+        const char *value = at;
+        while (value < end && (is_space(*value) || *value == ':')) {
+            value++;
+        }
+        if (value < end && *value == '{') {
+            return true;
+        }
+        at = memmem(at, (size_t)(end - at), name, sizeof name - 1);
+    }
+    return false;
+}
+
+struct ps_usage_event ps_usage_read_event(struct ps_usage *usage, struct ps_str data)
+{
+    struct ps_usage_event event = {.done = ps_str_eq(ps_str_trim(data), PS_STR("[DONE]"))};
+    if (event.done) {
+        return event;
+    }
+    if (may_have_usage(data)) {
+        struct ps_usage_reader reader;
+        ps_usage_reader_init(&reader, usage);
+        ps_usage_reader_feed(&reader, data);
+        event.has_usage = reader.found;
+        event.only_usage = reader.found && reader.choices_empty;
+        ps_usage_reader_fini(&reader);
+    }
+    usage->events += !event.only_usage;
+    return event;
+}
+
+static uint64_t tokens_of(uint64_t bytes, double bytes_per_token)
+{
+    double tokens = (double)bytes / (bytes_per_token > 0 ? bytes_per_token : 1) + 0.999;
+    return tokens < (double)PS_USAGE_TOKENS_MAX ? (uint64_t)tokens : PS_USAGE_TOKENS_MAX;
+}
+
+void ps_usage_estimate(struct ps_usage *usage, uint64_t input_tokens, uint64_t answer_bytes,
+                       double bytes_per_token)
+{
+    bool by_total = usage->has_total && usage->has_prompt && !usage->has_completion;
+    if (usage->has_prompt && (usage->has_completion || by_total)) {
+        return;
+    }
+    usage->estimated = true;
+    if (!usage->has_prompt) {
+        usage->prompt_tokens =
+            input_tokens < PS_USAGE_TOKENS_MAX ? input_tokens : PS_USAGE_TOKENS_MAX;
+    }
+    if (!usage->has_completion) {
+        usage->completion_tokens =
+            usage->events > 0 ? usage->events : tokens_of(answer_bytes, bytes_per_token);
+    }
+    if (!usage->has_total) {
+        usage->total_tokens = usage->prompt_tokens + usage->completion_tokens;
+    }
+}
