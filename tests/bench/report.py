@@ -49,12 +49,14 @@ def machine(env):
     lines = [
         f"A {kind} with {env['cores']} cores of {env['cpu']}, {env['memory_gib']} GiB of memory, "
         f"Linux {env['kernel']}; {', '.join(env['programs'])}. Measured on {env['date']}: "
-        f"{env['placement']}. Load average before {env['load_average_before']:.2f}, after "
+        f"{env['placement']}{', at raised priority' if env['raised_priority'] else ''}. Load average before {env['load_average_before']:.2f}, after "
         f"{env['load_average_after']:.2f}."]
-    repeated = sum(env["rounds_repeated"].values())
-    noisy = sum(env["rounds_noisy"].values())
+    told = {key: sum(row[key] for row in env["rows"].values())
+            for key in ("repeated", "noisy", "disturbed")}
     lines.append(f"Rounds of each row: {env['rounds']}. Rounds done again because the machine was "
-                 f"not quiet: {repeated}. Rounds kept though it was not quiet: {noisy}.")
+                 f"not quiet: {told['repeated']}; kept though it was not quiet: {told['noisy']}. "
+                 f"Measurements during which other programs took over 6 % of a core: "
+                 f"{told['disturbed']} (done again, up to twice; the calmest counts).")
     lines += [f"Without {name}: {why}." for name, why in env["skipped"].items()]
     return "\n\n".join(lines)
 

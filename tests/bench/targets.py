@@ -9,6 +9,7 @@ SPDX-License-Identifier: Apache-2.0
 import json
 import os
 import pathlib
+import resource
 import shutil
 import socket
 import subprocess
@@ -145,6 +146,51 @@ def resident_kib(pids):
     return total
 
 
+def run_time(pids):
+    """Seconds of processor time of processes that live, all threads."""
+    total = 0
+    for pid in pids:
+        for path in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            try:
+                total += int(path.read_text().split()[0])
+            except OSError:
+                pass
+    return total / 1e9
+
+
+class Others:
+    """What programs other than the benchmark's own take of the cores in use, from now on.
+
+    All busy time of these cores less the time of the benchmark's programs; time that a hypervisor
+    took away counts as well.
+    """
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.began, self.busy, self.own = time.monotonic(), self.busy_time(), self.own_time()
+
+    def busy_time(self):
+        total = 0
+        for line in pathlib.Path("/proc/stat").read_text().splitlines():
+            name, *ticks = line.split()
+            if name in {f"cpu{core}" for core in (self.lab.load_core, self.lab.proxy_core)}:
+                ticks = [int(tick) for tick in ticks]
+                total += sum(ticks[:3]) + sum(ticks[5:8])  # without idle and waiting for disks
+        return total / os.sysconf("SC_CLK_TCK")
+
+    def own_time(self):
+        # A program that was stopped in between moves from the living to the children waited for.
+        living = [program.pids() for program in (self.lab.upstream, *self.lab.running.values())]
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (run_time(pid for pids in living for pid in pids) + usage.ru_utime +
+                usage.ru_stime + time.process_time())
+
+    def share(self):
+        """Of one core."""
+        wall = time.monotonic() - self.began
+        return (self.busy_time() - self.busy - (self.own_time() - self.own)) / wall
+
+
 class Program:
     """One started program that listens on a port. `stop()` ends it by its process id."""
 
@@ -259,6 +305,18 @@ class Lab:
         """Puts all running proxies on a core."""
         for program in self.running.values():
             set_core(program.pids(), core)
+
+    def others(self):
+        return Others(self)
+
+    def wait_calm(self, share, longest):
+        """Waits until other programs leave the cores alone, but not for ever."""
+        until = time.monotonic() + longest
+        while time.monotonic() + 0.3 < until:
+            others = self.others()
+            time.sleep(0.3)
+            if others.share() <= share:
+                return
 
     def client_command(self, name, core=None, **options):
         program = self.start(name)
