@@ -12,9 +12,9 @@
  *   header line       token ":" OWS value OWS; no space before the colon, no folding, no control
  *                     character but TAB in the value, bytes from 0x80 on are allowed
  *   Host              exactly one in HTTP/1.1 requests, at most one in HTTP/1.0; never empty
- *   Content-Length    digits only, once, below 2^63
- *   Transfer-Encoding exactly "chunked", once, not in HTTP/1.0, never beside Content-Length; not in
- *                     an answer that has no body by its status (1xx, 204)
+ *   Content-Length    digits only, once, below 2^63, no TAB beside the value
+ *   Transfer-Encoding exactly "chunked", once, not in HTTP/1.0, never beside Content-Length, no TAB
+ *                     beside the value; not in a response without a body by its status (1xx, 204)
  *   Connection        a list of tokens
  *
  * Thread: pure functions.

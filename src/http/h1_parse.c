@@ -232,13 +232,29 @@ const char *ps_h1_parse_field(const char *p, const char *end, struct ps_h1_heade
     return line_end(p, end, PS_H1_ERR_HEADER_VALUE, fault);
 }
 
+/* Is there a TAB between the colon and the value or between the value and the CR? Parsers differ in
+ * whether such a value is still the same one (Node reads "chunked TAB" as not chunked), so where the
+ * length of a message depends on it, it is refused. */
+static bool has_tab_around(struct ps_str value)
+{
+    const char *before = value.ptr - 1;
+    const char *after = value.ptr + value.len;
+    while (*before == ' ') {
+        before--;
+    }
+    while (*after == ' ') {
+        after++;
+    }
+    return *before != ':' || *after != '\r';
+}
+
 static enum ps_h1_error_code apply_content_length(struct ps_h1_head *head, struct ps_str value)
 {
     if (head->has_content_length) {
         return PS_H1_ERR_CONTENT_LENGTH_TWICE;
     }
     uint64_t length;
-    if (ps_str_to_u64(value, &length) != PS_OK || length > INT64_MAX) {
+    if (ps_str_to_u64(value, &length) != PS_OK || length > INT64_MAX || has_tab_around(value)) {
         return PS_H1_ERR_CONTENT_LENGTH;
     }
     head->content_length = length;
@@ -254,7 +270,7 @@ static enum ps_h1_error_code apply_transfer_encoding(struct ps_h1_head *head, st
     if (head->minor == 0) {
         return PS_H1_ERR_TRANSFER_ENCODING_VERSION;
     }
-    if (!ps_str_ieq(value, PS_STR("chunked"))) {
+    if (!ps_str_ieq(value, PS_STR("chunked")) || has_tab_around(value)) {
         return PS_H1_ERR_TRANSFER_ENCODING;
     }
     head->chunked = true;

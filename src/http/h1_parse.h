@@ -35,7 +35,8 @@ const char *ps_h1_parse_status_line(const char *p, const char *end, struct ps_h1
 const char *ps_h1_parse_field(const char *p, const char *end, struct ps_h1_header *out,
                               struct ps_h1_fault *fault);
 
-/* Takes in what one header of the head says about the message. */
+/* Takes in what one header of the head says about the message. The header must be a view into its
+ * line: the bytes around the value are looked at. */
 enum ps_h1_error_code ps_h1_apply_field(struct ps_h1_head *head, const struct ps_h1_header *header,
                                         bool is_request);
 
