@@ -38,6 +38,8 @@ struct ps_call {
     void *ctx;
     uint64_t written; /* bytes of this call handed to the stream */
     ps_time since;    /* when the call began, its request was sent, or the connection became idle */
+    ps_span head_timeout;
+    ps_span idle_timeout;
     int connect_error;
     bool connected;
     bool reused;
@@ -257,10 +259,10 @@ static ps_time call_deadline(const struct ps_call *call)
         return after(ps_stream_last_write(call->stream), opts->send_timeout);
     case PS_CALL_HEAD: {
         ps_time sent = ps_stream_last_write(call->stream);
-        return after(sent > call->since ? sent : call->since, opts->head_timeout);
+        return after(sent > call->since ? sent : call->since, call->head_timeout);
     }
     case PS_CALL_BODY:
-        return call->paused ? PS_NEVER : after(ps_stream_last_read(call->stream), opts->idle_timeout);
+        return call->paused ? PS_NEVER : after(ps_stream_last_read(call->stream), call->idle_timeout);
     }
     return PS_NEVER;
 }
@@ -299,8 +301,8 @@ static bool head_event(struct ps_call *call)
         return !call->dead;
     }
     call->headed = true;
-    if (call->pool->opts.idle_timeout > 0) {
-        arm_by(call, ps_loop_now(call->pool->loop) + call->pool->opts.idle_timeout);
+    if (call->idle_timeout > 0) {
+        arm_by(call, ps_loop_now(call->pool->loop) + call->idle_timeout);
     }
     call->ops->on_head(call->ctx, head);
     return !call->dead;
@@ -456,9 +458,24 @@ static struct ps_call *new_connection(struct ps_client_pool *pool)
     return call;
 }
 
+/* Head and pieces leave in one system call. */
+static int send_pieces(struct ps_call *call, const struct ps_call_request *request)
+{
+    struct ps_str parts[PS_CALL_PIECES_MAX + 1] = {request->head};
+    PS_CHECK(request->piece_count <= PS_CALL_PIECES_MAX && !request->chunked);
+    for (size_t i = 0; i < request->piece_count; i++) {
+        parts[i + 1] = request->pieces[i];
+        call->written += request->pieces[i].len;
+    }
+    return ps_stream_write(call->stream, parts, request->piece_count + 1);
+}
+
 static int send_request(struct ps_call *call, const struct ps_call_request *request)
 {
     call->written = request->head.len;
+    if (request->piece_count > 0) {
+        return send_pieces(call, request);
+    }
     if (!request->chunked || request->body.len == 0) {
         struct ps_str parts[2] = {request->head, request->body};
         call->written += request->body.len;
@@ -493,6 +510,8 @@ int ps_call_start(struct ps_call **out, struct ps_client_pool *pool, const struc
     call->paused = false;
     call->chunked = request->chunked;
     call->body_done = !request->body_follows;
+    call->head_timeout = request->head_timeout > 0 ? request->head_timeout : pool->opts.head_timeout;
+    call->idle_timeout = request->idle_timeout > 0 ? request->idle_timeout : pool->opts.idle_timeout;
     ps_h1_expect(&call->h1, request->is_head ? PS_H1_METHOD_HEAD : PS_H1_METHOD_POST);
     int err = call->stream == NULL ? PS_OK : send_request(call, request);
     if (err != PS_OK) {

@@ -92,14 +92,20 @@ void ps_pool_close_idle(struct ps_client_pool *pool);
 
 size_t ps_pool_idle(const struct ps_client_pool *pool);
 
+#define PS_CALL_PIECES_MAX 16
+
 /* What a call sends first. */
 struct ps_call_request {
     struct ps_str head; /* start line, headers, blank line, framing included; borrowed until it returns */
     struct ps_str body; /* first or only part of the body, borrowed likewise; may be empty */
+    const struct ps_str *pieces; /* instead of `body`, not chunked: up to PS_CALL_PIECES_MAX parts */
+    size_t piece_count;
     bool body_follows;  /* more comes by ps_call_write() and ps_call_end() */
     bool chunked;       /* the head says Transfer-Encoding: chunked: pieces are framed here */
     bool is_head;       /* HEAD: the answer has no body */
     bool fresh;         /* do not reuse an idle connection */
+    ps_span head_timeout; /* instead of the pool's; 0 = the pool's, here and below */
+    ps_span idle_timeout;
 };
 
 /* Begins a call. PS_OK means that callbacks follow, ending with on_end or on_error (never from inside

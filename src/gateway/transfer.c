@@ -1,0 +1,650 @@
+#include "gateway/transfer.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/proxy_metric.h"
+#include "http/h1_write.h"
+
+enum { EXTRA_LIMIT = 8 * 1024 };
+
+static const struct ps_exchange_ops exchange_ops;
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void release(struct ps_transfer *transfer)
+{
+    ps_list_remove(&transfer->link);
+    transfer->proxy->active--;
+    ps_gateway_unref(transfer->gateway);
+    free(transfer);
+}
+
+/* Out of the gate, whatever the state. */
+static void leave_gate(struct ps_transfer *transfer, ps_time now)
+{
+    if (transfer->in_gate) {
+        transfer->in_gate = false;
+        ps_gate_leave(transfer->backend->gate, &transfer->ticket, now);
+    } else if (transfer->queued) {
+        transfer->queued = false;
+        ps_timer_clear(transfer->proxy->loop, &transfer->deadline);
+        /* Just handed over by another thread: its letter still points here. */
+        transfer->zombie = !ps_gate_cancel(transfer->backend->gate, &transfer->ticket, now);
+    }
+}
+
+/* What it took in the end replaces what was reserved. */
+static void settle(struct ps_transfer *transfer, ps_time now)
+{
+    const struct ps_request *request = transfer->request;
+    struct ps_usage *usage = &transfer->usage;
+    bool reached = transfer->attempts > 0 && transfer->status != 0;
+    if (reached && request != NULL) {
+        double bytes_per_token = ps_backend_bytes_per_token(transfer->backend);
+        if (usage->has_prompt && transfer->status == 200) {
+            ps_backend_learn(transfer->backend, request->input_bytes, usage->prompt_tokens);
+        }
+        if (transfer->status < 400) {
+            ps_usage_estimate(usage, ps_request_estimate_input(request, bytes_per_token), transfer->bytes_out,
+                              bytes_per_token);
+        }
+    }
+    if (!transfer->grant.held) {
+        return;
+    }
+    if (transfer->attempts == 0) {
+        ps_tenant_return(transfer->tenant, &transfer->grant, now);
+        return;
+    }
+    uint64_t tokens = usage->prompt_tokens + usage->completion_tokens;
+    ps_tenant_settle(transfer->tenant, &transfer->grant, tokens, ps_price_usage(&transfer->price, usage), now);
+}
+
+static void count(const struct ps_transfer *transfer, const struct ps_record *record)
+{
+    struct ps_proxy_sample sample = {
+        .route = transfer->route == NULL ? SIZE_MAX : transfer->route->index,
+        .upstream = transfer->backend == NULL ? SIZE_MAX : transfer->backend->index,
+        .status = record->status,
+        .seconds = ps_span_seconds(record->duration),
+        .first_byte_seconds = record->first_byte < 0 ? NAN : ps_span_seconds(record->first_byte),
+        .queue_seconds = record->queued < 0 ? NAN : ps_span_seconds(record->queued),
+        .input_tokens = transfer->usage.prompt_tokens,
+        .output_tokens = transfer->usage.completion_tokens,
+        .bytes_in = record->bytes_in,
+        .bytes_out = record->bytes_out,
+    };
+    ps_proxy_metrics_request(transfer->gateway->metrics, transfer->proxy->opts.shard, &sample);
+}
+
+/* Tells the log and the metrics; `exchange` is still there. */
+static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int status, bool complete,
+                 ps_time now)
+{
+    const struct ps_h1_head *head = ps_exchange_head(exchange);
+    const struct ps_request *request = transfer->request;
+    ps_time began = ps_exchange_started(exchange);
+    struct ps_record record = {
+        .wall = ps_clock_wall(ps_loop_clock(transfer->proxy->loop)) - (now - began),
+        .duration = now - began,
+        .first_byte = transfer->first_byte == 0 ? -1 : transfer->first_byte - began,
+        .queued = transfer->waited,
+        .status = status,
+        .complete = complete,
+        .method = head->method,
+        .path = ps_exchange_path(exchange),
+        .request_id = ps_str_from(transfer->request_id),
+        .model = request == NULL ? PS_STR("") : (struct ps_str){request->model, request->model_len},
+        .route = transfer->route == NULL ? NULL : transfer->route->name,
+        .upstream = transfer->backend == NULL ? NULL : transfer->backend->name,
+        .endpoint = transfer->endpoint < 0 ? NULL : transfer->backend->endpoints[transfer->endpoint]->text,
+        .tenant = transfer->tenant == NULL ? NULL : transfer->tenant->name,
+        .error = transfer->error,
+        .peer = ps_exchange_peer(exchange),
+        .bytes_in = transfer->bytes_in,
+        .bytes_out = transfer->bytes_out,
+        .attempts = transfer->attempts,
+        .has_usage = ps_usage_is_known(&transfer->usage) || transfer->usage.estimated,
+        .usage = transfer->usage,
+    };
+    count(transfer, &record);
+    if (transfer->proxy->opts.on_done != NULL) {
+        transfer->proxy->opts.on_done(transfer->proxy->opts.ctx, &record);
+    }
+}
+
+/* Gives everything back; the exchange may be answered after this. */
+static void let_go(struct ps_transfer *transfer, enum ps_outcome outcome, ps_time now)
+{
+    ps_call_cancel(transfer->call);
+    transfer->call = NULL;
+    settle(transfer, now);
+    ps_transfer_unbook(transfer, outcome);
+    leave_gate(transfer, now);
+    ps_chunks_fini(&transfer->body);
+    ps_buf_fini(&transfer->headers);
+    ps_sse_fini(&transfer->sse);
+    ps_usage_reader_fini(&transfer->reader);
+}
+
+static void bury(struct ps_transfer *transfer)
+{
+    ps_request_parser_free(transfer->parser);
+    free(transfer->edits);
+    transfer->parser = NULL;
+    transfer->request = NULL;
+    transfer->edits = NULL;
+    if (!transfer->zombie) {
+        release(transfer);
+    }
+}
+
+void ps_transfer_finish(struct ps_transfer *transfer, int status, bool complete, enum ps_outcome outcome)
+{
+    ps_time now = ps_loop_now(transfer->proxy->loop);
+    struct ps_exchange *exchange = transfer->exchange;
+    int endpoint = transfer->endpoint;
+    let_go(transfer, outcome, now);
+    transfer->endpoint = endpoint;
+    transfer->exchange = NULL;
+    if (exchange != NULL) {
+        tell(transfer, exchange, status, complete, now);
+    }
+    bury(transfer);
+}
+
+void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answer, const char *format, ...)
+{
+    char text[512];
+    struct ps_buf headers = ps_buf_make(EXTRA_LIMIT);
+    struct ps_exchange *exchange = transfer->exchange;
+    struct ps_answer full = *answer;
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t used = len < 0 ? 0 : (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
+    int err = ps_buf_append_str(&headers, answer->headers);
+    err = err != PS_OK ? err : ps_h1_write_header(&headers, PS_STR("X-Request-Id"), ps_str_from(transfer->request_id));
+    err = err != PS_OK ? err : ps_transfer_write_extra(transfer, &headers);
+    full.headers = ps_buf_str(&headers);
+    full.openai = transfer->route != NULL && transfer->route->kind == PS_ROUTE_OPENAI;
+    ps_time now = ps_loop_now(transfer->proxy->loop);
+    int endpoint = transfer->endpoint;
+    let_go(transfer, PS_OUTCOME_NONE, now);
+    transfer->endpoint = endpoint;
+    tell(transfer, exchange, answer->status, true, now);
+    transfer->exchange = NULL;
+    bury(transfer);
+    ps_exchange_handle(exchange, NULL, NULL);
+    if (err == PS_OK) {
+        ps_answer_error(exchange, &full, (struct ps_str){text, used});
+    } else {
+        ps_exchange_reset(exchange);
+    }
+    ps_buf_fini(&headers);
+}
+
+/* --- who and whence --------------------------------------------------------------------------- */
+
+static struct ps_str header(const struct ps_transfer *transfer, enum ps_h1_field id)
+{
+    const struct ps_h1_header *found = ps_h1_head_find(ps_exchange_head(transfer->exchange), id);
+    return found == NULL ? (struct ps_str){NULL, 0} : found->value;
+}
+
+static void set_request_id(struct ps_transfer *transfer)
+{
+    struct ps_str given = ps_forward_request_id(ps_exchange_head(transfer->exchange));
+    if (given.len > 0) {
+        memcpy(transfer->request_id, given.ptr, given.len);
+        transfer->request_id[given.len] = '\0';
+        return;
+    }
+    uint64_t bits[2] = {ps_rng_next(&transfer->proxy->rng), ps_rng_next(&transfer->proxy->rng)};
+    static const char digits[] = "0123456789abcdef";
+    for (unsigned i = 0; i < 32; i++) {
+        transfer->request_id[i] = digits[(bits[i / 16] >> (4 * (i % 16))) & 15];
+    }
+    transfer->request_id[32] = '\0';
+}
+
+static int write_cors(struct ps_transfer *transfer, struct ps_buf *out)
+{
+    struct ps_str origin = header(transfer, PS_H1_ORIGIN);
+    int err = ps_h1_write_header(out, PS_STR("Access-Control-Allow-Origin"), origin);
+    return err != PS_OK ? err
+                        : ps_buf_append_str(out, PS_STR("Vary: Origin\r\nAccess-Control-Expose-Headers: *\r\n"));
+}
+
+int ps_transfer_write_extra(struct ps_transfer *transfer, struct ps_buf *out)
+{
+    int err = transfer->cors ? write_cors(transfer, out) : PS_OK;
+    if (err == PS_OK && transfer->tenant != NULL) {
+        struct ps_loop *loop = transfer->proxy->loop;
+        err = ps_tenant_write_headers(transfer->tenant, ps_loop_now(loop),
+                                      ps_clock_wall(ps_loop_clock(loop)), out);
+    }
+    return err;
+}
+
+/* Answers a browser's question whether it may ask (Fetch standard, CORS preflight). */
+static void answer_preflight(struct ps_transfer *transfer)
+{
+    struct ps_buf headers = ps_buf_make(EXTRA_LIMIT);
+    struct ps_exchange *exchange = transfer->exchange;
+    struct ps_str asked = header(transfer, PS_H1_ACCESS_CONTROL_REQUEST_HEADERS);
+    int err = write_cors(transfer, &headers);
+    err = err != PS_OK ? err
+                       : ps_buf_append_str(&headers, PS_STR("Access-Control-Allow-Methods: GET, HEAD, POST, PUT, "
+                                                            "PATCH, DELETE\r\nAccess-Control-Max-Age: 600\r\n"));
+    if (err == PS_OK && asked.len > 0) {
+        err = ps_h1_write_header(&headers, PS_STR("Access-Control-Allow-Headers"), asked);
+    }
+    ps_exchange_handle(exchange, NULL, NULL);
+    ps_transfer_finish(transfer, 204, true, PS_OUTCOME_NONE);
+    if (err == PS_OK) {
+        ps_exchange_respond(exchange, 204, ps_buf_str(&headers), PS_STR(""), PS_STR(""));
+    } else {
+        ps_exchange_reset(exchange);
+    }
+    ps_buf_fini(&headers);
+}
+
+/* Without keys, only this machine's own pages and names are let in (DNS rebinding, CSRF). Returns false when
+ * the request was answered. */
+static bool check_origin(struct ps_transfer *transfer)
+{
+    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
+    struct ps_str origin = header(transfer, PS_H1_ORIGIN);
+    transfer->cors = origin.len > 0 && ps_gateway_allows_origin(transfer->gateway, origin);
+    if (!transfer->gateway->loopback_only) {
+        return true;
+    }
+    if (!ps_host_is_loopback(head->host)) {
+        struct ps_answer answer = {.status = 403, .code = "host_not_allowed"};
+        ps_transfer_fail(transfer, &answer, "without tenants only names of this machine are served");
+        return false;
+    }
+    if (origin.len > 0 && !transfer->cors && !ps_host_is_loopback(ps_origin_host(origin))) {
+        struct ps_answer answer = {.status = 403, .code = "origin_not_allowed"};
+        ps_transfer_fail(transfer, &answer, "this origin is not in cors.origins");
+        return false;
+    }
+    return true;
+}
+
+static bool find_tenant(struct ps_transfer *transfer)
+{
+    const struct ps_tenants *tenants = transfer->gateway->tenants;
+    if (tenants == NULL) {
+        return true;
+    }
+    struct ps_str key = ps_tenant_bearer(header(transfer, PS_H1_AUTHORIZATION));
+    key = key.len > 0 ? key : header(transfer, PS_H1_X_API_KEY);
+    key = key.len > 0 ? key : header(transfer, PS_H1_API_KEY);
+    transfer->tenant = key.len == 0 ? NULL : ps_tenants_find(tenants, key);
+    if (transfer->tenant != NULL) {
+        transfer->body.budget = ps_tenant_buffer(transfer->tenant);
+        return true;
+    }
+    struct ps_answer answer = {
+        .status = 401, .code = "invalid_api_key", .headers = PS_STR("WWW-Authenticate: Bearer\r\n")};
+    ps_transfer_fail(transfer, &answer, key.len == 0 ? "no API key was given" : "the API key is not known");
+    return false;
+}
+
+static bool find_route(struct ps_transfer *transfer)
+{
+    struct ps_exchange *exchange = transfer->exchange;
+    const struct ps_h1_head *head = ps_exchange_head(exchange);
+    struct ps_route_match match = {.route = NULL};
+    enum ps_route_result result = PS_ROUTE_NONE;
+    if (transfer->gateway->routes != NULL) {
+        result = ps_route_match(transfer->gateway->routes, head->method, head->host, ps_exchange_path(exchange),
+                                &match);
+    }
+    transfer->route = match.route;
+    switch (result) {
+    case PS_ROUTE_FOUND:
+        transfer->backend = transfer->gateway->backends[match.route->upstream];
+        return true;
+    case PS_ROUTE_NONE: {
+        struct ps_answer answer = {.status = 404, .code = "no_route"};
+        ps_transfer_fail(transfer, &answer, "no route matches this path");
+        return false;
+    }
+    case PS_ROUTE_METHOD: {
+        struct ps_buf allow = ps_buf_make(1024);
+        PS_IGNORE(ps_buf_append_str(&allow, PS_STR("Allow: ")));
+        PS_IGNORE(ps_route_write_allow(transfer->gateway->routes, head->host, ps_exchange_path(exchange), &allow));
+        PS_IGNORE(ps_buf_append_str(&allow, PS_STR("\r\n")));
+        struct ps_answer answer = {.status = 405, .code = "method_not_allowed", .headers = ps_buf_str(&allow)};
+        ps_transfer_fail(transfer, &answer, "this path does not take the method %.*s", PS_STR_ARG(head->method));
+        ps_buf_fini(&allow);
+        return false;
+    }
+    case PS_ROUTE_REFUSED: {
+        struct ps_answer answer = {.status = 400, .code = "ambiguous_path"};
+        ps_transfer_fail(transfer, &answer, "%s", match.reason);
+        return false;
+    }
+    }
+    return false;
+}
+
+/* --- limits and the gate ---------------------------------------------------------------------- */
+
+static bool reserve(struct ps_transfer *transfer)
+{
+    struct ps_loop *loop = transfer->proxy->loop;
+    ps_time now = ps_loop_now(loop);
+    if (transfer->tenant == NULL) {
+        return true;
+    }
+    int64_t cost = 0;
+    uint64_t tokens = 0;
+    if (transfer->request != NULL) {
+        double per_token = ps_backend_bytes_per_token(transfer->backend);
+        uint64_t input = ps_request_estimate_input(transfer->request, per_token);
+        tokens = transfer->estimate;
+        cost = ps_price_cost(&transfer->price, input, tokens > input ? tokens - input : 0);
+    }
+    struct ps_tenant_decision decision = ps_tenant_reserve(
+        transfer->tenant, tokens, cost, now, ps_clock_wall(ps_loop_clock(loop)), &transfer->grant);
+    if (decision.limit == PS_LIMIT_NONE) {
+        return true;
+    }
+    bool budget = decision.limit == PS_LIMIT_BUDGET;
+    struct ps_answer answer = {
+        .status = 429,
+        .type = budget ? "insufficient_quota" : "rate_limit_error",
+        .code = budget ? "insufficient_quota" : "rate_limit_exceeded",
+        .retry_after = decision.never ? 0 : decision.retry_after > PS_SECOND ? decision.retry_after : PS_SECOND,
+    };
+    ps_transfer_fail(transfer, &answer,
+                     decision.never ? "the request is larger than the whole limit on %s of tenant %s"
+                                    : "the limit on %s of tenant %s is reached",
+                     ps_tenant_limit_text(decision.limit), transfer->tenant->name);
+    return false;
+}
+
+static void admitted(struct ps_transfer *transfer)
+{
+    ps_time now = ps_loop_now(transfer->proxy->loop);
+    transfer->in_gate = true;
+    transfer->queued = false;
+    transfer->waited = now - transfer->gate_since;
+    ps_timer_clear(transfer->proxy->loop, &transfer->deadline);
+    ps_backend_count_request(transfer->backend);
+    ps_transfer_call(transfer);
+}
+
+/* A slot was freed for us, perhaps on another thread. */
+static void on_granted(struct ps_letter *letter, void *receiver)
+{
+    (void)receiver;
+    struct ps_transfer *transfer = PS_CONTAINER_OF(letter, struct ps_transfer, granted);
+    if (transfer->zombie) {
+        release(transfer);
+    } else {
+        admitted(transfer);
+    }
+}
+
+static void on_notify(struct ps_ticket *ticket)
+{
+    struct ps_transfer *transfer = PS_CONTAINER_OF(ticket, struct ps_transfer, ticket);
+    ps_mailbox_post(transfer->proxy->mailbox, &transfer->granted);
+}
+
+static void on_deadline(struct ps_timer *timer, ps_time now)
+{
+    struct ps_transfer *transfer = PS_CONTAINER_OF(timer, struct ps_transfer, deadline);
+    struct ps_answer answer = {.status = 429,
+                               .type = "server_error",
+                               .code = "queue_timeout",
+                               .retry_after = ps_gate_retry_after(transfer->backend->gate, now)};
+    transfer->error = "waited too long at the gate";
+    ps_transfer_fail(transfer, &answer, "no slot became free at upstream %s in time", transfer->backend->name);
+}
+
+static void refuse(struct ps_transfer *transfer, enum ps_admission admission, ps_time now)
+{
+    bool full = admission == PS_REFUSED_FULL;
+    struct ps_answer answer = {.status = full ? 429 : 503,
+                               .type = "server_error",
+                               .code = full ? "queue_full" : "no_capacity",
+                               .retry_after = ps_gate_retry_after(transfer->backend->gate, now)};
+    ps_transfer_fail(transfer, &answer, full ? "the queue of upstream %s is full" : "upstream %s takes no requests",
+                     transfer->backend->name);
+}
+
+static void enter_gate(struct ps_transfer *transfer)
+{
+    ps_time now = ps_loop_now(transfer->proxy->loop);
+    enum ps_priority best = transfer->tenant == NULL ? PS_PRIORITY_HIGH : transfer->tenant->priority;
+    transfer->ticket.priority = transfer->route->priority > best ? transfer->route->priority : best;
+    transfer->ticket.tokens = transfer->estimate;
+    transfer->ticket.bytes = transfer->body.len;
+    transfer->ticket.notify = on_notify;
+    transfer->granted.on_delivery = on_granted;
+    transfer->deadline.on_time = on_deadline;
+    transfer->gate_since = now;
+    enum ps_admission admission = ps_gate_enter(transfer->backend->gate, &transfer->ticket, now);
+    switch (admission) {
+    case PS_ADMITTED:
+        admitted(transfer);
+        return;
+    case PS_QUEUED:
+        transfer->queued = true;
+        PS_IGNORE(ps_timer_set(transfer->proxy->loop, &transfer->deadline,
+                               now + transfer->backend->admission.max_wait));
+        return;
+    case PS_REFUSED_FULL:
+    case PS_REFUSED_CLOSED:
+        refuse(transfer, admission, now);
+        return;
+    }
+}
+
+/* --- the body --------------------------------------------------------------------------------- */
+
+static void fail_body(struct ps_transfer *transfer, int err)
+{
+    if (err == PS_EPARSE) {
+        struct ps_request_error error = ps_request_parser_error(transfer->parser);
+        struct ps_answer answer = {.status = 400, .code = "invalid_json"};
+        ps_transfer_fail(transfer, &answer, "the request body is not usable: %s at byte %llu", error.reason,
+                         (unsigned long long)error.offset);
+        return;
+    }
+    struct ps_answer answer = {.status = 503, .code = "no_memory", .retry_after = PS_SECOND};
+    ps_transfer_fail(transfer, &answer, "too much is buffered at present");
+}
+
+/* Where the model leads, what must change in the body, and what it may cost. Returns false when the request
+ * was answered. */
+static bool understand(struct ps_transfer *transfer)
+{
+    const struct ps_request *request = ps_request_parser_get(transfer->parser);
+    struct ps_str model = {request->model, request->model_len};
+    struct ps_route_model target = {.price = NULL};
+    transfer->request = request;
+    if (ps_route_resolve(transfer->gateway->routes, transfer->route, model, &target) != PS_OK) {
+        struct ps_answer answer = {.status = 404, .code = "model_not_found"};
+        ps_transfer_fail(transfer, &answer, "the model '%.*s' is not served here", PS_STR_ARG(model));
+        return false;
+    }
+    transfer->backend = transfer->gateway->backends[target.upstream];
+    transfer->price = target.price != NULL ? *target.price : transfer->backend->price;
+    transfer->estimate = ps_request_estimate(request, ps_backend_bytes_per_token(transfer->backend),
+                                             PS_TRANSFER_DEFAULT_OUTPUT);
+    bool asks = request->stream && !request->include_usage && !request->options_invalid &&
+                (request->kind == PS_REQUEST_CHAT || request->kind == PS_REQUEST_COMPLETIONS);
+    if (!asks && target.target.len == 0) {
+        return true;
+    }
+    transfer->edits = malloc(sizeof *transfer->edits);
+    if (transfer->edits == NULL) {
+        fail_body(transfer, PS_ENOMEM);
+        return false;
+    }
+    ps_request_edits_make(request, asks, target.target, transfer->edits);
+    transfer->hide_usage = asks;
+    return true;
+}
+
+static void on_body(void *ctx, struct ps_str data)
+{
+    struct ps_transfer *transfer = ctx;
+    transfer->bytes_in += data.len;
+    if (transfer->gateway->max_body > 0 && transfer->bytes_in > transfer->gateway->max_body) {
+        struct ps_answer answer = {.status = 413, .code = "body_too_large"};
+        ps_transfer_fail(transfer, &answer, "the request body is larger than %llu bytes",
+                         (unsigned long long)transfer->gateway->max_body);
+        return;
+    }
+    int err;
+    if (transfer->streaming) {
+        transfer->retry_spoilt = true;
+        err = ps_call_write(transfer->call, data);
+        if (err == PS_OK && ps_call_queued(transfer->call) > PS_TRANSFER_HIGH_WATER) {
+            ps_exchange_pause(transfer->exchange);
+        }
+    } else {
+        err = ps_chunks_append(&transfer->body, data);
+        if (err == PS_OK && transfer->parsed) {
+            err = ps_request_parser_feed(transfer->parser, data);
+        }
+    }
+    if (err != PS_OK) {
+        fail_body(transfer, err);
+    }
+}
+
+static void on_body_end(void *ctx)
+{
+    struct ps_transfer *transfer = ctx;
+    transfer->request_done = true;
+    if (transfer->streaming) {
+        if (transfer->call != NULL) {
+            transfer->body_given = true;
+            ps_call_end(transfer->call);
+        }
+        return;
+    }
+    if (transfer->parsed) {
+        int err = ps_request_parser_end(transfer->parser);
+        if (err != PS_OK) {
+            fail_body(transfer, err);
+            return;
+        }
+        if (!understand(transfer)) {
+            return;
+        }
+    }
+    if (reserve(transfer)) {
+        enter_gate(transfer);
+    }
+}
+
+static void on_drain(void *ctx)
+{
+    ps_transfer_on_drain(ctx);
+}
+
+static void on_abort(void *ctx)
+{
+    struct ps_transfer *transfer = ctx;
+    transfer->error = "the client left";
+    ps_transfer_finish(transfer, transfer->started ? transfer->status : 499, false, PS_OUTCOME_NONE);
+}
+
+static const struct ps_exchange_ops exchange_ops = {on_body, on_body_end, on_drain, on_abort};
+
+/* --- the beginning ---------------------------------------------------------------------------- */
+
+static bool is_json(struct ps_str type)
+{
+    return type.len == 0 || ps_str_istarts_with(type, PS_STR("application/json"));
+}
+
+/* How the body is treated: parsed, kept, or passed through. Returns false when it was answered. */
+static bool plan_body(struct ps_transfer *transfer)
+{
+    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
+    uint64_t most = transfer->gateway->max_body;
+    if (most > 0 && head->has_content_length && head->content_length > most) {
+        struct ps_answer answer = {.status = 413, .code = "body_too_large"};
+        ps_transfer_fail(transfer, &answer, "the request body is larger than %llu bytes",
+                         (unsigned long long)most);
+        return false;
+    }
+    transfer->upgrade = head->upgrade;
+    transfer->parsed = transfer->route->kind == PS_ROUTE_OPENAI && head->method_id == PS_H1_METHOD_POST &&
+                       is_json(header(transfer, PS_H1_CONTENT_TYPE));
+    if (transfer->parsed) {
+        enum ps_request_kind kind = ps_request_kind_of(ps_exchange_path(transfer->exchange));
+        if (ps_request_parser_new(&transfer->parser, kind, transfer->body.budget) != PS_OK) {
+            fail_body(transfer, PS_ENOMEM);
+            return false;
+        }
+        return true;
+    }
+    bool small = head->has_content_length && head->content_length <= PS_TRANSFER_KEEP_BODY;
+    bool bodiless = !head->has_content_length && !head->chunked;
+    transfer->streaming = !small && !bodiless;
+    return true;
+}
+
+static struct ps_transfer *new_transfer(struct ps_proxy *proxy, struct ps_exchange *exchange)
+{
+    struct ps_transfer *transfer = calloc(1, sizeof *transfer);
+    if (transfer != NULL) {
+        transfer->proxy = proxy;
+        transfer->gateway = ps_gateway_ref(proxy->gateway);
+        transfer->exchange = exchange;
+        transfer->body = ps_chunks_make(proxy->gateway->budget);
+        transfer->headers = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
+        transfer->endpoint = -1;
+        transfer->estimate = 1;
+        transfer->waited = -1;
+        ps_list_push(&proxy->transfers, &transfer->link);
+        proxy->active++;
+    }
+    return transfer;
+}
+
+void ps_transfer_begin(struct ps_proxy *proxy, struct ps_exchange *exchange)
+{
+    struct ps_transfer *transfer = new_transfer(proxy, exchange);
+    if (transfer == NULL) {
+        struct ps_answer answer = {.status = 503, .code = "no_memory", .retry_after = PS_SECOND};
+        ps_answer_errorf(exchange, &answer, "out of memory");
+        return;
+    }
+    set_request_id(transfer);
+    ps_exchange_handle(exchange, &exchange_ops, transfer);
+    if (!check_origin(transfer)) {
+        return;
+    }
+    bool preflight = ps_exchange_head(exchange)->method_id == PS_H1_METHOD_OPTIONS && transfer->cors &&
+                     header(transfer, PS_H1_ACCESS_CONTROL_REQUEST_METHOD).len > 0;
+    if (preflight) {
+        answer_preflight(transfer);
+        return;
+    }
+    if (!find_route(transfer) || !find_tenant(transfer) || !plan_body(transfer)) {
+        return;
+    }
+    if (transfer->streaming) {
+        ps_exchange_pause(exchange);
+        if (reserve(transfer)) {
+            enter_gate(transfer);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+/* transfer - one request on its way: the inside of proxy, shared by its files and nobody else.
+ *
+ *      receiving --> (waiting at the gate) --> calling --> answering --> gone
+ *          |                  |                 ^    |          |
+ *          '--- error         '--- error        '----' retry    '--- broken: reset
+ *
+ * transfer.c has the request's side, transfer_send.c the calls, transfer_answer.c the way back.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_GATEWAY_TRANSFER_H
+#define PS_GATEWAY_TRANSFER_H
+
+#include "base/chunk.h"
+#include "base/list.h"
+#include "base/rng.h"
+#include "gateway/admit.h"
+#include "gateway/answer.h"
+#include "gateway/backend.h"
+#include "gateway/forward.h"
+#include "gateway/gateway.h"
+#include "gateway/proxy.h"
+#include "gateway/request.h"
+#include "gateway/route.h"
+#include "gateway/tenant.h"
+#include "gateway/usage.h"
+#include "http/client.h"
+#include "http/server.h"
+#include "http/sse.h"
+#include "io/loop.h"
+#include "io/mailbox.h"
+
+enum {
+    PS_TRANSFER_HIGH_WATER = 64 * 1024,  /* unsent bytes at which the source is not read any more */
+    PS_TRANSFER_KEEP_BODY = 64 * 1024,   /* plain bodies up to this size are kept for a retry */
+    PS_TRANSFER_HEAD_LIMIT = 256 * 1024, /* heads that we write */
+    PS_TRANSFER_EVENT_LIMIT = 256 * 1024, /* an event of a stream that is looked at */
+    PS_TRANSFER_DEFAULT_OUTPUT = 256     /* tokens assumed when the request has no max_tokens */
+};
+
+/* Pools of one endpoint on this worker. */
+struct ps_proxy_pool {
+    struct ps_client_pool *pool;
+    struct ps_endpoint *endpoint; /* reference */
+    uint32_t generation;
+    size_t address; /* which of the endpoint's addresses */
+};
+
+struct ps_proxy {
+    struct ps_loop *loop;
+    struct ps_proxy_opts opts;
+    struct ps_gateway *gateway;
+    struct ps_mailbox *mailbox;
+    struct ps_list transfers;
+    struct ps_list tunnels;
+    size_t active;
+    struct ps_proxy_pool *pools; /* by endpoint id */
+    size_t pool_count;
+    struct ps_rng rng;
+};
+
+struct ps_transfer {
+    struct ps_list link;
+    struct ps_proxy *proxy;
+    struct ps_gateway *gateway; /* reference */
+    struct ps_exchange *exchange; /* NULL when the client is gone or has its answer */
+    const struct ps_route *route;
+    const struct ps_tenant *tenant; /* or NULL */
+    struct ps_backend *backend;     /* of the gateway; NULL until decided */
+    struct ps_price price;
+
+    /* the request */
+    struct ps_request_parser *parser; /* parsed bodies only */
+    const struct ps_request *request; /* inside the parser, once complete */
+    struct ps_request_edits *edits;   /* or NULL */
+    struct ps_chunks body;
+    uint64_t bytes_in;
+    uint64_t estimate; /* tokens */
+    bool parsed;       /* the body is JSON that is read */
+    bool streaming;    /* the body passes through and is not kept */
+    bool request_done;
+    bool upgrade;
+    bool cors;
+    char request_id[PS_REQUEST_ID_MAX + 1];
+
+    /* limits and the gate */
+    struct ps_tenant_grant grant;
+    struct ps_ticket ticket;
+    struct ps_letter granted; /* a slot was handed over by another thread */
+    struct ps_timer deadline; /* of the wait */
+    bool in_gate;
+    bool queued;
+    bool zombie; /* finished, but the letter is still on its way */
+    ps_time gate_since;
+    ps_span waited; /* -1 = not yet */
+
+    /* the call */
+    struct ps_call *call;
+    int endpoint; /* index, -1 = none booked */
+    uint64_t tried;
+    unsigned attempts;
+    bool fresh; /* a kept connection had died: the next call opens a new one */
+    uint64_t sent;      /* bytes of the body handed to the call */
+    size_t edit;        /* next edit to send */
+    bool body_given;    /* the whole body was handed to the call */
+    bool retry_spoilt;  /* bytes that are not kept went upstream */
+
+    /* the answer */
+    struct ps_buf headers; /* end-to-end lines, held until the first byte of the body */
+    uint64_t length;
+    int status; /* of the upstream's answer; 0 = none yet */
+    bool started;
+    bool is_sse;
+    bool hide_usage;
+    struct ps_sse sse;
+    struct ps_usage usage;
+    struct ps_usage_reader reader;
+    uint64_t bytes_out;
+    ps_time first_byte; /* 0 = not yet */
+    const char *error;  /* static text for the log */
+};
+
+/* --- transfer.c */
+void ps_transfer_begin(struct ps_proxy *proxy, struct ps_exchange *exchange);
+
+/* Answers with an error and ends. */
+void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answer, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Everything it holds goes back; `status` is what the client got (499: it left), `complete` whether it got
+ * all of it. */
+void ps_transfer_finish(struct ps_transfer *transfer, int status, bool complete, enum ps_outcome outcome);
+
+/* Appends the lines that every answer of ours carries, but for x-request-id: CORS and limits. */
+PS_MUST_CHECK int ps_transfer_write_extra(struct ps_transfer *transfer, struct ps_buf *out);
+
+/* --- transfer_send.c */
+
+/* The gate is passed: choose an endpoint and send. */
+void ps_transfer_call(struct ps_transfer *transfer);
+
+/* Sends on when there is more of the body and the socket has room. */
+void ps_transfer_pump(struct ps_transfer *transfer);
+
+/* A try has failed with this phase; sends again if that is allowed. False: it is not. */
+bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, bool reused);
+
+/* Takes the request off its endpoint. */
+void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome);
+
+/* --- transfer_answer.c */
+extern const struct ps_call_ops ps_transfer_call_ops;
+
+/* The client took what was written: read on. */
+void ps_transfer_on_drain(struct ps_transfer *transfer);
+
+/* --- proxy.c */
+
+/* The pool for an endpoint; NULL: it has no address, or no memory. */
+struct ps_client_pool *ps_proxy_pool_of(struct ps_proxy *proxy, const struct ps_transfer *transfer,
+                                        struct ps_endpoint *endpoint);
+
+/* The address of this endpoint can't be reached: the next call tries its next one. */
+void ps_proxy_rotate(struct ps_proxy *proxy, struct ps_endpoint *endpoint);
+
+#endif

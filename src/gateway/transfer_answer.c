@@ -1,0 +1,291 @@
+#include <stdio.h>
+
+#include "gateway/proxy_metric.h"
+#include "gateway/transfer.h"
+#include "gateway/tunnel.h"
+#include "http/h1_write.h"
+
+/* --- the head --------------------------------------------------------------------------------- */
+
+static bool wants_trailers(const struct ps_transfer *transfer)
+{
+    const struct ps_h1_header *te = ps_h1_head_find(ps_exchange_head(transfer->exchange), PS_H1_TE);
+    return te != NULL && ps_str_contains(te->value, PS_STR("trailers"));
+}
+
+/* Everything that can fail did not: from here on the client gets this answer or a broken one. */
+static int start_answer(struct ps_transfer *transfer)
+{
+    int err = ps_transfer_write_extra(transfer, &transfer->headers);
+    if (err == PS_OK) {
+        err = ps_exchange_start(transfer->exchange, transfer->status, PS_STR(""),
+                                ps_buf_str(&transfer->headers), transfer->length);
+    }
+    transfer->started = err == PS_OK;
+    ps_buf_fini(&transfer->headers);
+    if (transfer->body_given) {
+        ps_chunks_fini(&transfer->body); /* no retry is possible any more */
+    }
+    return err;
+}
+
+/* The answer can't go on: the client sees a broken connection, never a complete-looking one. */
+static void break_off(struct ps_transfer *transfer, const char *why, enum ps_outcome outcome)
+{
+    struct ps_exchange *exchange = transfer->exchange;
+    transfer->error = why;
+    ps_exchange_handle(exchange, NULL, NULL);
+    ps_transfer_finish(transfer, transfer->started ? transfer->status : 502, false, outcome);
+    ps_exchange_reset(exchange);
+}
+
+static void on_tunnel_end(void *ctx, uint64_t from_client, uint64_t from_upstream)
+{
+    struct ps_transfer *transfer = ctx;
+    transfer->bytes_in += from_client;
+    transfer->bytes_out += from_upstream;
+    ps_transfer_finish(transfer, 101, true, PS_OUTCOME_OK);
+}
+
+static void switch_protocols(struct ps_transfer *transfer, const struct ps_h1_head *head)
+{
+    struct ps_buf out = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
+    int err = ps_h1_write_status_line(&out, 101, PS_STR(""));
+    err = err != PS_OK ? err : ps_h1_copy_end_to_end(&out, head, PS_H1_BIT(PS_H1_CONTENT_LENGTH), PS_H1_COPY_UPGRADE);
+    err = err != PS_OK ? err : ps_h1_write_header(&out, PS_STR("X-Request-Id"), ps_str_from(transfer->request_id));
+    err = err != PS_OK ? err : ps_buf_append_str(&out, PS_STR("Connection: Upgrade\r\n"));
+    err = err != PS_OK ? err : ps_h1_write_head_end(&out);
+    if (err != PS_OK) {
+        ps_buf_fini(&out);
+        break_off(transfer, "out of memory", PS_OUTCOME_NONE);
+        return;
+    }
+    struct ps_stream *upstream = ps_call_upgrade(transfer->call);
+    transfer->call = NULL;
+    struct ps_exchange *exchange = transfer->exchange;
+    ps_span idle = transfer->route->idle_timeout > 0 ? transfer->route->idle_timeout
+                                                     : transfer->backend->timeouts.idle;
+    /* The record is written now: the exchange is gone when the tunnel ends. */
+    transfer->started = true;
+    struct ps_proxy *proxy = transfer->proxy;
+    transfer->status = 101;
+    transfer->exchange = NULL;
+    struct ps_stream *client = ps_exchange_upgrade(exchange, ps_buf_str(&out));
+    ps_buf_fini(&out);
+    if (client == NULL) {
+        ps_stream_free(upstream);
+        ps_transfer_finish(transfer, 499, false, PS_OUTCOME_NONE);
+    } else if (ps_tunnel_new(proxy->loop, client, upstream, idle, &proxy->tunnels, on_tunnel_end, transfer) !=
+               PS_OK) {
+        ps_transfer_finish(transfer, 101, false, PS_OUTCOME_NONE);
+    }
+}
+
+static bool is_overload(int status)
+{
+    return status == 502 || status == 503 || status == 504;
+}
+
+static void on_head(void *ctx, const struct ps_h1_head *head)
+{
+    struct ps_transfer *transfer = ctx;
+    transfer->status = head->status;
+    if (head->status == 101) {
+        if (transfer->upgrade) {
+            switch_protocols(transfer, head);
+        } else {
+            break_off(transfer, "101 without being asked", PS_OUTCOME_FAILED);
+        }
+        return;
+    }
+    if (is_overload(head->status)) {
+        struct ps_call *call = transfer->call;
+        if (ps_transfer_retry(transfer, PS_CALL_HEAD, false)) {
+            ps_call_cancel(call);
+            return;
+        }
+    }
+    const struct ps_h1_header *type = ps_h1_head_find(head, PS_H1_CONTENT_TYPE);
+    transfer->length = head->has_content_length ? head->content_length : PS_LENGTH_UNKNOWN;
+    transfer->is_sse = transfer->parsed && type != NULL &&
+                       ps_str_istarts_with(type->value, PS_STR("text/event-stream"));
+    if (transfer->is_sse) {
+        transfer->length = transfer->hide_usage ? PS_LENGTH_UNKNOWN : transfer->length;
+        ps_sse_init(&transfer->sse, PS_TRANSFER_EVENT_LIMIT);
+    } else if (transfer->parsed) {
+        ps_usage_reader_init(&transfer->reader, &transfer->usage);
+    }
+    struct ps_str id = ps_str_from(transfer->request_id);
+    if (ps_forward_response(&transfer->headers, head, id, transfer->cors) != PS_OK) {
+        break_off(transfer, "out of memory", PS_OUTCOME_NONE);
+    }
+}
+
+static void on_interim(void *ctx, const struct ps_h1_head *head)
+{
+    struct ps_transfer *transfer = ctx;
+    struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
+    /* 100 is between us and the upstream; others (103) concern the client. */
+    if (head->status != 100 && ps_h1_copy_end_to_end(&lines, head, 0, 0) == PS_OK) {
+        PS_IGNORE(ps_exchange_interim(transfer->exchange, head->status, ps_buf_str(&lines)));
+    }
+    ps_buf_fini(&lines);
+}
+
+/* --- the body --------------------------------------------------------------------------------- */
+
+static int put(struct ps_transfer *transfer, struct ps_str bytes)
+{
+    transfer->bytes_out += bytes.len;
+    return ps_exchange_write(transfer->exchange, bytes);
+}
+
+/* Bytes of the splitter's own buffer don't live as long as a cork. */
+static int put_now(struct ps_transfer *transfer, struct ps_str bytes)
+{
+    int err = put(transfer, bytes);
+    err = err != PS_OK ? err : ps_exchange_uncork(transfer->exchange);
+    ps_exchange_cork(transfer->exchange);
+    return err;
+}
+
+static bool is_inside(struct ps_str part, struct ps_str whole)
+{
+    return part.ptr >= whole.ptr && part.ptr + part.len <= whole.ptr + whole.len;
+}
+
+/* Forwards whole events in runs as long as possible, and leaves out the usage that nobody asked for. */
+static int put_events(struct ps_transfer *transfer, struct ps_str data)
+{
+    struct ps_str input = data;
+    struct ps_str run = {data.ptr, 0};
+    struct ps_sse_event event;
+    int err = PS_OK;
+    enum ps_sse_result result;
+    while (err == PS_OK && (result = ps_sse_next(&transfer->sse, &input, &event)) != PS_SSE_MORE) {
+        bool hidden = false;
+        if (result == PS_SSE_EVENT && event.has_data) {
+            struct ps_usage_event seen = ps_usage_read_event(&transfer->usage, event.data);
+            hidden = seen.only_usage && transfer->hide_usage;
+        }
+        bool in_run = is_inside(event.raw, data) && event.raw.ptr == run.ptr + run.len;
+        if (!hidden && in_run) {
+            run.len += event.raw.len;
+            continue;
+        }
+        err = put(transfer, run);
+        if (err == PS_OK && !hidden) {
+            if (is_inside(event.raw, data)) {
+                run = event.raw;
+                continue;
+            }
+            err = put_now(transfer, event.raw);
+        }
+        run = (struct ps_str){input.ptr, 0};
+    }
+    return err == PS_OK ? put(transfer, run) : err;
+}
+
+static void on_body(void *ctx, struct ps_str data)
+{
+    struct ps_transfer *transfer = ctx;
+    int err = PS_OK;
+    if (!transfer->started) {
+        transfer->first_byte = ps_loop_now(transfer->proxy->loop);
+        err = start_answer(transfer);
+    }
+    ps_exchange_cork(transfer->exchange);
+    if (err == PS_OK && transfer->is_sse) {
+        err = put_events(transfer, data);
+    } else if (err == PS_OK) {
+        if (transfer->parsed) {
+            ps_usage_reader_feed(&transfer->reader, data);
+        }
+        err = put(transfer, data);
+    }
+    if (err != PS_OK) {
+        break_off(transfer, ps_err_text(err), PS_OUTCOME_NONE);
+    }
+}
+
+static void on_batch(void *ctx)
+{
+    struct ps_transfer *transfer = ctx;
+    if (!transfer->started) {
+        return;
+    }
+    if (ps_exchange_uncork(transfer->exchange) != PS_OK) {
+        break_off(transfer, "the client reads too slowly for the memory there is", PS_OUTCOME_NONE);
+    } else if (ps_exchange_queued(transfer->exchange) > PS_TRANSFER_HIGH_WATER) {
+        ps_call_pause(transfer->call);
+    }
+}
+
+static void on_end(void *ctx, struct ps_str trailers)
+{
+    struct ps_transfer *transfer = ctx;
+    struct ps_exchange *exchange = transfer->exchange;
+    int err = PS_OK;
+    transfer->call = NULL;
+    if (!transfer->started) {
+        err = start_answer(transfer);
+    }
+    if (err == PS_OK && transfer->is_sse) {
+        struct ps_str rest = ps_sse_rest(&transfer->sse);
+        err = rest.len > 0 ? put_now(transfer, rest) : PS_OK;
+    }
+    if (err != PS_OK) {
+        break_off(transfer, ps_err_text(err), PS_OUTCOME_NONE);
+        return;
+    }
+    struct ps_str last = trailers.len > 0 && wants_trailers(transfer) ? trailers : PS_STR("");
+    enum ps_outcome outcome = is_overload(transfer->status) ? PS_OUTCOME_FAILED : PS_OUTCOME_OK;
+    ps_exchange_handle(exchange, NULL, NULL);
+    ps_transfer_finish(transfer, transfer->status, true, outcome);
+    ps_exchange_end(exchange, last);
+}
+
+static void on_drain(void *ctx)
+{
+    ps_transfer_pump(ctx);
+}
+
+static void on_error(void *ctx, const struct ps_call_error *error)
+{
+    struct ps_transfer *transfer = ctx;
+    struct ps_backend *backend = transfer->backend;
+    const char *phase = ps_call_phase_text(error->phase);
+    transfer->call = NULL;
+    transfer->error = ps_err_text(error->err);
+    ps_proxy_metrics_failure(transfer->gateway->metrics, transfer->proxy->opts.shard, backend->index,
+                             error->phase);
+    if (error->phase == PS_CALL_CONNECT && transfer->endpoint >= 0) {
+        ps_proxy_rotate(transfer->proxy, backend->endpoints[transfer->endpoint]);
+    }
+    if (transfer->started) {
+        break_off(transfer, ps_err_text(error->err), PS_OUTCOME_FAILED);
+        return;
+    }
+    char detail[160];
+    snprintf(detail, sizeof detail, "%s", error->detail);
+    if (ps_transfer_retry(transfer, error->phase, error->reused)) {
+        return;
+    }
+    bool late = error->err == PS_ETIMEOUT;
+    struct ps_answer answer = {.status = late ? 504 : 502,
+                               .type = "server_error",
+                               .code = late ? "upstream_timeout" : "upstream_failed"};
+    ps_transfer_unbook(transfer, PS_OUTCOME_FAILED);
+    transfer->status = 0;
+    ps_transfer_fail(transfer, &answer, "upstream %s failed in phase %s: %s", backend->name, phase, detail);
+}
+
+const struct ps_call_ops ps_transfer_call_ops = {on_interim, on_head, on_body, on_end,
+                                                 on_error,   on_batch, on_drain};
+
+void ps_transfer_on_drain(struct ps_transfer *transfer)
+{
+    if (transfer->call != NULL) {
+        ps_call_resume(transfer->call);
+    }
+}
