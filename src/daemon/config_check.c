@@ -314,6 +314,7 @@ static void check_access(struct check *check)
     bool split = config->admin.listen.count > 0;
     const struct ps_option_strings *reserved = split ? &config->admin.listen : &config->listen;
     const char *name = split ? "admin.listen" : "listen";
+    bool readable = !is_wrong(check, "listen");
     if (!ps_config_is_loopback(reserved) && config->admin.tokens.count == 0 && !is_wrong(check, "admin.tokens") &&
         !is_wrong(check, name)) {
         look_at(check, "%s", name);
@@ -322,7 +323,7 @@ static void check_access(struct check *check)
               split ? "" : ", or put them elsewhere with admin.listen");
     }
     if (!ps_config_is_loopback(&config->listen) && config->tenants.count == 0 && !config->tenants_open &&
-        !is_wrong(check, "tenants") && !is_wrong(check, "listen")) {
+        readable && !is_wrong(check, "tenants")) {
         look_at(check, "listen");
         ERROR(check, "beyond loopback the gateway needs tenants, or `tenants: open` to serve anybody");
     }
