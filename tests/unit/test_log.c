@@ -39,7 +39,7 @@ static const char *logged(void)
     assert_int_equal(write(STDERR_FILENO, "$", 1), 1);
     ssize_t n = read(ends[0], text, sizeof text - 1);
     assert_true(n > 0 && text[n - 1] == '$');
-    text[n - 1] = '\0';
+    text[n > 0 ? n - 1 : 0] = '\0';
     return n > 25 ? text + 24 : text;
 }
 

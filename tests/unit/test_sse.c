@@ -72,7 +72,7 @@ static void all_line_ends_and_the_mark_are_known(void **state)
     (void)state;
     const char *const streams[] = {
         "data: a\n\n", "data: a\r\n\r\n", "data: a\r\r", "data: a\r\n\n", "data: a\n\r\n",
-        "\xef\xbb\xbf" "data: a\n\n",
+        "\357\273\277data: a\n\n",
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(streams); i++) {
         struct ps_sse sse;
