@@ -15,7 +15,7 @@ so that nothing hangs and nothing is left behind. Its first lines may hold
     // tags: threads slow        threads: also under the thread sanitizer; slow: only with --slow
     // timeout: 300              seconds, instead of 120
 
-Usage: tools/test.py [--full | --slow] [--build DIR] [--only TEXT] [--total FILE]
+Usage: tools/test.py [--full | --leg NAME | --slow] [--build DIR] [--only TEXT] [--total FILE]
 """
 import argparse
 import concurrent.futures
@@ -329,13 +329,17 @@ def run_leg(leg, only):
 def main():
     parser = argparse.ArgumentParser(description="builds, runs every test and sums up")
     parser.add_argument("--full", action="store_true", help="both compilers, all sanitizers")
+    parser.add_argument("--leg", choices=["normal", "clang", "asan", "tsan"], help="only this one of --full")
     parser.add_argument("--slow", action="store_true", help="the slow tests instead")
     parser.add_argument("--build", default="build", help="folder of the normal build")
     parser.add_argument("--only", default="", help='only what holds this text, e.g. "unit h1"')
     parser.add_argument("--total", help="write the last line to this file instead")
     args = parser.parse_args()
     total = Sum()
+    args.full = args.full or args.leg is not None
     for leg in legs_of(args):
+        if args.leg not in (None, leg.name):
+            continue
         total.add(run_leg(leg, args.only))
     if total.passed + total.failed == 0:
         say("no test ran")
