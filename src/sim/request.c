@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "sim/embed.h"
+#include "sim/json.h"
 #include "sim/png.h"
 #include "sim/words.h"
 
@@ -545,13 +546,15 @@ int ps_sim_request_parse(enum ps_sim_kind kind, struct ps_str body, const struct
         .refusal = refusal,
         .n = 1,
     };
-    json_error_t error;
-    json_t *root = json_loadb(body.ptr == NULL ? "" : body.ptr, body.len,
-                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
+    struct ps_sim_json_error error;
+    json_t *root = NULL;
+    int err = ps_sim_json_parse(body, &root, &error);
     r.root = root;
-    int err = root != NULL ? read_request(&r)
-                           : refuse(&r, NULL, "JSON decode error at byte %d: %s.", error.position,
-                                    error.text);
+    if (err == PS_OK) {
+        err = read_request(&r);
+    } else if (err == PS_EPARSE) {
+        err = refuse(&r, NULL, "JSON decode error at byte %zu: %s.", error.offset, error.text);
+    }
     json_decref(root);
     if (err != PS_OK) {
         ps_sim_request_fini(&request);
