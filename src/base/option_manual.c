@@ -154,7 +154,7 @@ static const char *type_words(const struct ps_option *row)
     case PS_OPTION_SPAN:
         return "time";
     case PS_OPTION_DOUBLE:
-        return "fraction";
+        return "number";
     case PS_OPTION_STRING:
         return row->path ? "file" : "text";
     case PS_OPTION_SECRET:
@@ -188,7 +188,10 @@ static int manual_default(const struct ps_option *row, struct ps_buf *out)
     if (row->required) {
         return ps_buf_append_str(out, PS_STR("required"));
     }
-    bool scalar = row->type != PS_OPTION_SECTION && row->type != PS_OPTION_LIST;
+    if (row->type == PS_OPTION_SECTION) {
+        return ps_buf_append_str(out, PS_STR("see below"));
+    }
+    bool scalar = row->type != PS_OPTION_LIST;
     if (row->fallback != NULL && scalar) {
         return ps_buf_printf(out, "`%s`", row->fallback);
     }
@@ -201,13 +204,8 @@ static int manual_default(const struct ps_option *row, struct ps_buf *out)
 
 static int manual_bound(const struct ps_option *row, double bound, const char *word, struct ps_buf *out)
 {
-    uint64_t whole = (uint64_t)bound;
-    int64_t span = (int64_t)bound;
-    const void *field = row->type == PS_OPTION_DOUBLE ? (const void *)&bound
-                        : row->type == PS_OPTION_SPAN ? (const void *)&span
-                                                      : (const void *)&whole;
     int err = ps_buf_printf(out, " %s ", word);
-    return err == PS_OK ? ps_option_scalar_print(row, field, out) : err;
+    return err == PS_OK ? ps_option_bound_print(row, bound, out) : err;
 }
 
 static int manual_bounds(const struct ps_option *row, struct ps_buf *out)
@@ -263,7 +261,8 @@ static int manual_nested(const struct ps_option *row, const char *path, struct p
     char below[256];
     snprintf(below, sizeof below, "%s%s%s%s", path, *path == '\0' ? "" : ".", row->name,
              row->type == PS_OPTION_LIST ? "[]" : "");
-    int err = ps_buf_printf(out, "\n## `%s`\n\n%s.\n\n", below, row->help);
+    char first = row->help[0] >= 'a' && row->help[0] <= 'z' ? (char)(row->help[0] - 'a' + 'A') : row->help[0];
+    int err = ps_buf_printf(out, "\n## `%s`\n\n%c%s.\n\n", below, first, row->help + 1);
     return err == PS_OK ? ps_option_manual(row->table, below, out) : err;
 }
 

@@ -200,35 +200,36 @@ static void expect(const struct ps_option *row, char *reason, size_t size)
     }
 }
 
-/* A bound in words: of the row's type, so that 1e10 ns reads "10s". */
-static void print_bound(const struct ps_option *row, double bound, char *text, size_t size)
+int ps_option_bound_print(const struct ps_option *row, double bound, struct ps_buf *out)
 {
-    struct ps_buf out = ps_buf_make(64);
-    uint64_t whole = bound >= 0x1p64 ? UINT64_MAX : (uint64_t)bound;
-    int64_t span = bound >= 0x1p63 ? INT64_MAX : (int64_t)bound;
+    uint64_t whole = bound <= 0 ? 0 : bound >= 0x1p64 ? UINT64_MAX : (uint64_t)bound;
+    int64_t span = bound <= 0 ? 0 : bound >= 0x1p63 ? INT64_MAX : (int64_t)bound;
     const void *field = row->type == PS_OPTION_DOUBLE ? (const void *)&bound
                         : row->type == PS_OPTION_SPAN ? (const void *)&span
                                                       : (const void *)&whole;
-    int err = ps_option_scalar_print(row, field, &out);
-    snprintf(text, size, "%.*s", err == PS_OK ? (int)out.len : 0, err == PS_OK ? out.data : "");
-    ps_buf_fini(&out);
+    return ps_option_scalar_print(row, field, out);
+}
+
+static int refuse_bound(const struct ps_option *row, const char *word, double bound, char *reason, size_t size)
+{
+    struct ps_buf text = ps_buf_make(64);
+    int err = ps_option_bound_print(row, bound, &text);
+    snprintf(reason, size, "must be %s %.*s", word, err == PS_OK ? (int)text.len : 0,
+             err == PS_OK ? text.data : "");
+    ps_buf_fini(&text);
+    return PS_EINVAL;
 }
 
 static int check_bounds(const struct ps_option *row, double value, char *reason, size_t size)
 {
-    char text[64];
     if (row->min == 0 && row->max == 0) {
         return PS_OK;
     }
     if (value < row->min) {
-        print_bound(row, row->min, text, sizeof text);
-        snprintf(reason, size, "must be at least %s", text);
-        return PS_EINVAL;
+        return refuse_bound(row, "at least", row->min, reason, size);
     }
     if (row->max >= row->min && value > row->max) {
-        print_bound(row, row->max, text, sizeof text);
-        snprintf(reason, size, "must be at most %s", text);
-        return PS_EINVAL;
+        return refuse_bound(row, "at most", row->max, reason, size);
     }
     return PS_OK;
 }
@@ -308,6 +309,9 @@ int ps_option_scalar_parse(const struct ps_option *row, void *field, struct ps_s
 static int print_double(double value, struct ps_buf *out)
 {
     char text[40];
+    if (fabs(value) < 1e15 && value == trunc(value)) {
+        return ps_buf_printf(out, "%.0f", value);
+    }
     for (int digits = 6; digits <= 17; digits++) {
         double again = 0;
         int len = snprintf(text, sizeof text, "%.*g", digits, value);

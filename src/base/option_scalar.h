@@ -28,6 +28,9 @@ PS_MUST_CHECK int ps_option_scalar_parse(const struct ps_option *row, void *fiel
 PS_MUST_CHECK int ps_option_scalar_print(const struct ps_option *row, const void *field,
                                          struct ps_buf *out);
 
+/* Appends one of the row's bounds as a value of its type: 1e10 ns reads "10s". */
+PS_MUST_CHECK int ps_option_bound_print(const struct ps_option *row, double bound, struct ps_buf *out);
+
 /* Appends text as one YAML scalar, quoted where it would otherwise mean something else. */
 PS_MUST_CHECK int ps_option_quote(struct ps_str text, struct ps_buf *out);
 

@@ -401,9 +401,9 @@ static void check_routes(struct check *check, const struct names *upstreams)
     const struct ps_route_opts *routes = check->config->routes.items;
     size_t count = check->config->routes.count;
     look_at(check, "routes");
-    if (count > 0 && check->config->upstreams.count == 0 && !is_wrong(check, "upstreams")) {
+    bool any = check->config->upstreams.count > 0;
+    if (count > 0 && !any && !is_wrong(check, "upstreams")) {
         ERROR(check, "there are no upstreams to go to");
-        return;
     }
     for (size_t i = 0; i < count; i++) {
         look_at(check, "routes[%zu].path", i);
@@ -411,7 +411,7 @@ static void check_routes(struct check *check, const struct names *upstreams)
             check_path(check, routes[i].path);
         }
         look_at(check, "routes[%zu].upstream", i);
-        if (routes[i].upstream != NULL && !knows(upstreams, routes[i].upstream)) {
+        if (any && routes[i].upstream != NULL && !knows(upstreams, routes[i].upstream)) {
             report_missing(check, upstreams, routes[i].upstream);
         }
     }

@@ -14,6 +14,7 @@
 
 struct inner {
     uint64_t depth;
+    double shift;
     char *label;
 };
 
@@ -42,6 +43,7 @@ static const char *const colors[] = {"red", "green", "blue", NULL};
 
 static const struct ps_option inner_options[] = {
     PS_OPTION_ROW(inner, depth, U64, "3", "how deep", .max = 9),
+    PS_OPTION_ROW(inner, shift, DOUBLE, "-1", "how far", .min = -2, .max = 5),
     PS_OPTION_ROW(inner, label, STRING, "plain", "what it is called"),
     {0},
 };
@@ -200,6 +202,8 @@ static void a_bad_value_is_explained_and_changes_nothing(void **state)
     assert_int_equal(set(opts, "share", "0.05"), PS_EINVAL);
     assert_string_equal(reason, "must be at least 0.1");
     assert_int_equal(set(opts, "share", "nan"), PS_EINVAL);
+    assert_int_equal(ps_option_set(&inner_options[1], &opts->inner, PS_STR("-3"), reason, sizeof reason), PS_EINVAL);
+    assert_string_equal(reason, "must be at least -2");
     assert_int_equal(set(opts, "color", "pink"), PS_EINVAL);
     assert_string_equal(reason, "expected red, green or blue");
     assert_int_equal(opts->color, 1);
@@ -370,6 +374,7 @@ static void yaml_of_everything_names_every_row(void **state)
                 "words: [one, two]\n"
                 "inner:\n"
                 "  depth: 3\n"
+                "  shift: -1\n"
                 "  label: plain\n"
                 "items: open\n");
 }
@@ -419,14 +424,15 @@ static void the_manual_says_everything_in_the_rows(void **state)
     static const char *const lines[] = {
         "| `on` | yes or no | `yes` | a switch. |\n",
         "| `count` | number from 1 up to 1000000 | `20k` | a number. |\n",
+        "| `shift` | number from -2 up to 5 | `-1` | how far. |\n",
         "| `wait` | time from 1ms up to 10s | `1500ms` | a time. |\n",
         "| `file` | file | none | a file. |\n",
         "| `token` | secret | none | a secret. `token_file` names a file that holds it. |\n",
         "| `color` | one of `red`, `green`, `blue` | `green` | a color. A change needs a restart. |\n",
         "| `items` | list | none | a list. The word `open` may stand instead of the list.",
         " An item that is plain text is its `url`. |\n",
-        "\n## `inner`\n\na section.\n\n",
-        "\n## `items[]`\n\na list.\n\n",
+        "\n## `inner`\n\nA section.\n\n",
+        "\n## `items[]`\n\nA list.\n\n",
         "| `url` | text | required | where. |\n"};
     struct ps_buf out = ps_buf_make(65536);
     (void)state;
