@@ -13,9 +13,10 @@
 #include <unistd.h>
 
 #define LOG_SHOWN 2048
+#define SELF "/proc/self/exe"
 
 /* In the new process, before it is another program: async-signal-safe calls only. */
-static void become(pid_t parent, int log, char *const *argv)
+static void become(pid_t parent, int log, const char *program, char *const *argv)
 {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {
@@ -30,7 +31,8 @@ static void become(pid_t parent, int log, char *const *argv)
     if (nothing > STDERR_FILENO) {
         close(nothing);
     }
-    execv("/proc/self/exe", argv);
+    execv(program, argv);
+    execv(SELF, argv); /* the file was replaced or removed meanwhile */
     _exit(127);
 }
 
@@ -43,10 +45,14 @@ int ps_child_start(struct ps_child *child, const char *name, char *const *argv, 
     if (file < 0) {
         return ps_err_from_errno(errno);
     }
+    /* By its own path, so that lists of processes show the program's name and not "exe". */
+    char program[4096];
+    ssize_t len = readlink(SELF, program, sizeof program - 1);
+    program[len < 0 ? 0 : len] = '\0';
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0) {
-        become(parent, file, argv);
+        become(parent, file, program, argv);
     }
     close(file);
     if (pid < 0) {

@@ -45,7 +45,7 @@ static int fail(struct ps_reader_error *error, int err, const char *what, const 
 static int spawn_xz(int file, pid_t *pid, int *from, struct ps_reader_error *error)
 {
     static char name[] = "xz";
-    static char option[] = "-dcq";
+    static char option[] = "-dcqq";
     char *const argv[] = {name, option, NULL};
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {

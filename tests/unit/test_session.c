@@ -1,0 +1,313 @@
+/* test_session - one request against a scripted server: what is measured, what counts as a failure.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "io/loop.h"
+#include "io/stream.h"
+#include "load/answer.h"
+#include "load/session.h"
+#include "load/target.h"
+
+#define SSE_HEAD "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+#define TEXT(word) "data: {\"choices\":[{\"delta\":{\"content\":\"" word "\"}}]}\n\n"
+#define USAGE                                                                                      \
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n"
+#define DONE "data: [DONE]\n\n"
+
+/* What the server sends: the first part at once, the second one 30 ms later; then it closes. */
+struct story {
+    const char *first;
+    const char *second; /* NULL = it stays silent */
+};
+
+struct world {
+    struct ps_loop *loop;
+    struct ps_listener *listener;
+    struct ps_stream *stream;
+    struct ps_target *target;
+    struct ps_timer timer;
+    struct ps_list sessions;
+    struct story story;
+    ps_span timeout;
+    enum ps_plan_kind kind;
+    unsigned texts;
+    bool over;
+    struct ps_session_result result;
+    char detail[256];
+};
+
+static struct world world;
+
+/* ------------------------------------------------------------------------------------- server */
+
+static void send_text(const char *text)
+{
+    struct ps_str part = ps_str_from(text);
+    assert_int_equal(ps_stream_write(world.stream, &part, 1), PS_OK);
+}
+
+static void on_second(struct ps_timer *timer, ps_time now)
+{
+    (void)timer;
+    (void)now;
+    if (world.stream != NULL && world.story.second != NULL) {
+        send_text(world.story.second);
+        ps_stream_free(world.stream);
+        world.stream = NULL;
+    }
+}
+
+static size_t on_data(void *ctx, struct ps_str data)
+{
+    (void)ctx;
+    if (ps_str_contains(data, PS_STR("\r\n\r\n")) && world.story.first != NULL) {
+        send_text(world.story.first);
+        world.timer.on_time = on_second;
+        assert_int_equal(ps_timer_set(world.loop, &world.timer,
+                                      ps_loop_now(world.loop) + 30 * PS_MILLISECOND), PS_OK);
+    }
+    return data.len;
+}
+
+static void on_close(void *ctx, int err)
+{
+    (void)ctx;
+    (void)err;
+    ps_stream_free(world.stream);
+    world.stream = NULL;
+}
+
+static void on_accept(void *ctx, int fd, const struct ps_address *peer)
+{
+    static const struct ps_stream_ops ops = {.on_data = on_data, .on_close = on_close};
+    struct ps_stream_opts opts = {.ops = &ops};
+    (void)ctx;
+    (void)peer;
+    assert_int_equal(ps_stream_accept(&world.stream, world.loop, fd, &opts), PS_OK);
+}
+
+/* ------------------------------------------------------------------------------------ session */
+
+static void on_text(void *ctx)
+{
+    (void)ctx;
+    world.texts++;
+}
+
+static void on_done(void *ctx, const struct ps_session_result *result)
+{
+    (void)ctx;
+    world.result = *result;
+    snprintf(world.detail, sizeof world.detail, "%s", result->detail);
+    world.over = true;
+    ps_loop_stop(world.loop);
+}
+
+static void on_target(void *ctx, int err, const char *why)
+{
+    static const struct ps_session_ops ops = {.on_text = on_text, .on_done = on_done};
+    (void)ctx;
+    (void)why;
+    assert_int_equal(err, PS_OK);
+    struct ps_session_request request = {
+        .kind = world.kind,
+        .prompt_tokens = 9,
+        .body = PS_STR("{}"),
+        .intended = ps_loop_now(world.loop) - 20 * PS_MILLISECOND,
+        .timeout = world.timeout,
+    };
+    assert_int_equal(ps_session_start(&world.sessions, world.loop, world.target, &request, &ops,
+                                      NULL), PS_OK);
+}
+
+static void play(struct story story)
+{
+    char url[128] = "http://";
+    struct ps_target_error error;
+    struct ps_address any;
+    world.story = story;
+    assert_int_equal(ps_loop_new(&world.loop, &ps_clock_real), PS_OK);
+    assert_int_equal(ps_address_parse(PS_STR("127.0.0.1:0"), &any), PS_OK);
+    assert_int_equal(ps_listener_new(&world.listener, world.loop, &any, on_accept, NULL), PS_OK);
+    ps_address_text(ps_listener_address(world.listener), url + strlen(url));
+    struct ps_target_opts opts = {.url = url};
+    assert_int_equal(ps_target_new(&world.target, world.loop, &opts, on_target, NULL, &error), PS_OK);
+    ps_loop_run(world.loop);
+    assert_true(world.over);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    memset(&world, 0, sizeof world);
+    ps_list_init(&world.sessions);
+    world.timeout = 10 * PS_SECOND;
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    ps_timer_clear(world.loop, &world.timer);
+    ps_stream_free(world.stream);
+    ps_listener_free(world.listener);
+    ps_target_free(world.target);
+    ps_loop_free(world.loop);
+    return !ps_list_is_empty(&world.sessions);
+}
+
+static void assert_failure(enum ps_failure failure)
+{
+    assert_string_equal(ps_failure_text(world.result.failure), ps_failure_text(failure));
+}
+
+static void a_whole_stream_is_measured_from_both_times(void **state)
+{
+    (void)state;
+    play((struct story){SSE_HEAD TEXT("a"), TEXT("b") TEXT("") USAGE DONE});
+    const struct ps_session_result *result = &world.result;
+    assert_failure(PS_FAILURE_NONE);
+    assert_int_equal(result->status, 200);
+    assert_int_equal(result->texts, 2);
+    assert_int_equal(world.texts, 2);
+    assert_true(result->counted);
+    assert_int_equal(result->prompt_tokens, 3);
+    assert_int_equal(result->output_tokens, 5);
+    assert_true(result->sent - result->intended >= 20 * PS_MILLISECOND);
+    assert_true(result->sent <= result->first_text && result->first_text < result->last_text);
+    assert_true(result->last_text - result->first_text >= 25 * PS_MILLISECOND);
+    assert_true(result->last_text <= result->end);
+}
+
+static void without_usage_events_with_text_are_counted(void **state)
+{
+    (void)state;
+    play((struct story){SSE_HEAD TEXT("a") TEXT("b"), TEXT("c") DONE});
+    assert_failure(PS_FAILURE_NONE);
+    assert_false(world.result.counted);
+    assert_int_equal(world.result.output_tokens, 3);
+    assert_int_equal(world.result.prompt_tokens, 9);
+}
+
+static void a_stream_without_its_end_is_a_failure(void **state)
+{
+    (void)state;
+    play((struct story){SSE_HEAD TEXT("a"), TEXT("b")});
+    assert_failure(PS_FAILURE_STREAM_CUT);
+}
+
+static void an_error_inside_a_stream_is_a_failure(void **state)
+{
+    (void)state;
+    play((struct story){SSE_HEAD TEXT("a"), "data: {\"error\":{\"message\":\"out of room\"}}\n\n" DONE});
+    assert_failure(PS_FAILURE_STREAM_ERROR);
+    assert_string_equal(world.detail, "out of room");
+}
+
+static void a_status_is_a_failure_with_the_servers_words(void **state)
+{
+    (void)state;
+    play((struct story){"HTTP/1.1 503 No\r\ncontent-length: 7\r\n\r\nno", " room"});
+    assert_failure(PS_FAILURE_STATUS);
+    assert_int_equal(world.result.status, 503);
+    assert_string_equal(world.detail, "no room");
+}
+
+static void an_answer_that_is_no_stream_is_a_failure(void **state)
+{
+    (void)state;
+    play((struct story){"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{", "}"});
+    assert_failure(PS_FAILURE_BAD_ANSWER);
+}
+
+static void an_embedding_needs_no_stream(void **state)
+{
+    (void)state;
+    world.kind = PS_PLAN_EMBEDDING;
+    play((struct story){"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{", "}"});
+    assert_failure(PS_FAILURE_NONE);
+    assert_int_equal(world.result.texts, 0);
+}
+
+static void a_connection_that_breaks_is_a_failure(void **state)
+{
+    (void)state;
+    play((struct story){"HTTP/1.1 200 OK\r\ncontent-length: 9\r\ncontent-type: text/event-stream\r\n\r\n",
+                        ": hi\n"});
+    assert_failure(PS_FAILURE_RESET);
+}
+
+static void rubbish_is_not_understood(void **state)
+{
+    (void)state;
+    play((struct story){"SSH-2.0-x\r\n\r\n", ""});
+    assert_failure(PS_FAILURE_BAD_ANSWER);
+}
+
+static void silence_ends_with_the_timeout(void **state)
+{
+    (void)state;
+    world.timeout = 50 * PS_MILLISECOND;
+    play((struct story){NULL, NULL});
+    assert_failure(PS_FAILURE_TIMEOUT);
+    assert_true(world.result.end - world.result.sent >= 50 * PS_MILLISECOND);
+}
+
+/* ------------------------------------------------------------------------------------- events */
+
+static bool has_text(const char *json)
+{
+    return ps_answer_has_text(ps_str_from(json));
+}
+
+static void text_is_found_whatever_the_spacing(void **state)
+{
+    (void)state;
+    assert_true(has_text("{\"choices\":[{\"delta\":{\"content\":\"x\"}}]}"));
+    assert_true(has_text("{\"choices\": [{\"delta\": {\"content\" : \"x\"}}]}"));
+    assert_true(has_text("{\"choices\":[{\"text\":\"x\"}]}"));
+    assert_true(has_text("{\"delta\":{\"content\":\"\",\"reasoning_content\":\"hm\"}}"));
+    assert_true(has_text("{\"function\":{\"arguments\":\"{\"}}"));
+}
+
+static void empty_text_and_quoted_names_are_no_text(void **state)
+{
+    (void)state;
+    assert_false(has_text("{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}"));
+    assert_false(has_text("{\"delta\":{\"content\":null}}"));
+    assert_false(has_text("{\"id\":\"\\\"content\\\":\\\"x\\\"\"}"));
+    assert_false(has_text("{\"content"));
+    assert_false(has_text(""));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(a_whole_stream_is_measured_from_both_times),
+        CASE(without_usage_events_with_text_are_counted),
+        CASE(a_stream_without_its_end_is_a_failure),
+        CASE(an_error_inside_a_stream_is_a_failure),
+        CASE(a_status_is_a_failure_with_the_servers_words),
+        CASE(an_answer_that_is_no_stream_is_a_failure),
+        CASE(an_embedding_needs_no_stream),
+        CASE(a_connection_that_breaks_is_a_failure),
+        CASE(rubbish_is_not_understood),
+        CASE(silence_ends_with_the_timeout),
+        cmocka_unit_test(text_is_found_whatever_the_spacing),
+        cmocka_unit_test(empty_text_and_quoted_names_are_no_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
