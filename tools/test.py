@@ -100,7 +100,8 @@ def build(leg):
         done = subprocess.run(step, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, text=True,
                               errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode != 0:
-            say("\n".join(done.stdout.splitlines()[-80:]))
+            words = [line for line in done.stdout.splitlines() if not re.match(r"\[\d+/\d+\]", line)]
+            say("\n".join(words[-80:]))
             return False
     stamp.write_text(" ".join(wanted))
     return True
