@@ -15,7 +15,7 @@
 #include "sim/options.h"
 #include "sim/sim.h"
 
-#define MOST_ROWS 40
+#define MOST_ROWS    40
 #define LONGEST_NAME 40
 
 struct opts {
@@ -34,7 +34,8 @@ struct table {
 
 static const char notes[] =
     "Nothing that it reports was measured on a GPU: every answer says simulated.\n"
-    "Routes: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/images/generations, /v1/models,\n"
+    "Routes: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/images/generations, "
+    "/v1/models,\n"
     "/health, /version, /metrics, /reset_prefix_cache, /sim/state.\n";
 
 static enum ps_arg_type arg_type(enum ps_option_type type)
@@ -124,10 +125,13 @@ static const char *why_not(int err)
 {
     switch (err) {
     case PS_ELIMIT:
-        return "the model does not fit: weights, activations and context leave no room for cache blocks"
-               " within --gpu-memory-utilization of --memory, or there would be more than 2^24 blocks";
+        return "the model does not fit: weights, activations and context leave no room for cache "
+               "blocks"
+               " within --gpu-memory-utilization of --memory, or there would be more than 2^24 "
+               "blocks";
     case PS_EINVAL:
-        return "--max-model-len is more than the cache holds, or a --model name has characters other than"
+        return "--max-model-len is more than the cache holds, or a --model name has characters "
+               "other than"
                " letters, digits and ._-/:";
     default:
         return "can't create the server";
@@ -145,7 +149,8 @@ static int serve(struct ps_loop *loop, struct ps_sim *sim, const char *where)
         return fail(where, err);
     }
     char text[PS_ADDRESS_TEXT];
-    printf("penstock sim: listening on %s (simulated)\n", ps_address_text(ps_sim_address(sim), text));
+    printf("penstock sim: listening on %s (simulated)\n",
+           ps_address_text(ps_sim_address(sim), text));
     (void)fflush(stdout);
     ps_loop_run(loop);
     return 0;
@@ -177,7 +182,8 @@ out:
 
 int ps_sim_command(int argc, char **argv)
 {
-    static struct table table; /* rows and their names; large, and only ever filled in the same way */
+    static struct table
+        table; /* rows and their names; large, and only ever filled in the same way */
     struct opts opts = {0};
     struct ps_command command = {
         .name = "sim",

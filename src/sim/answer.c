@@ -24,7 +24,8 @@ static const char *object_name(const struct ps_sim_answer *answer, bool chunk)
 static int put_head(struct ps_buf *out, const struct ps_sim_answer *answer, bool chunk)
 {
     return ps_buf_printf(out,
-                         "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":\"%s\","
+                         "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64
+                         ",\"model\":\"%s\","
                          "\"simulated\":true,\"choices\":[",
                          answer->id, object_name(answer, chunk), answer->created, answer->model);
 }
@@ -39,13 +40,14 @@ static int put_usage(struct ps_buf *out, const struct ps_sim_tokens *tokens)
                          tokens->cached);
 }
 
-int ps_sim_answer_chunk(struct ps_buf *out, const struct ps_sim_answer *answer, size_t index, bool begin,
-                        struct ps_str text, const char *finish)
+int ps_sim_answer_chunk(struct ps_buf *out, const struct ps_sim_answer *answer, size_t index,
+                        bool begin, struct ps_str text, const char *finish)
 {
     const char *before = "\"text\":\"";
     const char *after = "\"";
     if (answer->kind == PS_SIM_CHAT) {
-        before = begin ? "\"delta\":{\"role\":\"assistant\",\"content\":\"" : "\"delta\":{\"content\":\"";
+        before = begin ? "\"delta\":{\"role\":\"assistant\",\"content\":\""
+                       : "\"delta\":{\"content\":\"";
         after = "\"}";
     }
     int err = ps_buf_append_str(out, PS_STR("data: "));
@@ -75,8 +77,9 @@ int ps_sim_answer_choice(struct ps_buf *out, const struct ps_sim_answer *answer,
                          struct ps_str text, const char *finish)
 {
     bool chat = answer->kind == PS_SIM_CHAT;
-    int err = ps_buf_printf(out, "%s{\"index\":%zu,%s", index == 0 ? "" : ",", index,
-                            chat ? "\"message\":{\"role\":\"assistant\",\"content\":\"" : "\"text\":\"");
+    int err =
+        ps_buf_printf(out, "%s{\"index\":%zu,%s", index == 0 ? "" : ",", index,
+                      chat ? "\"message\":{\"role\":\"assistant\",\"content\":\"" : "\"text\":\"");
     err = THEN(err, ps_buf_append_str(out, text));
     return THEN(err, ps_buf_printf(out, "%s,\"logprobs\":null,\"finish_reason\":%s}",
                                    chat ? "\",\"tool_calls\":[]}" : "\"", quoted(finish)));
@@ -128,11 +131,11 @@ static int put_picture(struct ps_buf *out, const struct ps_sim_request *request,
 int ps_sim_answer_images(struct ps_buf *out, const struct ps_sim_answer *answer,
                          const struct ps_sim_request *request)
 {
-    int err = ps_buf_printf(out,
-                            "{\"created\":%" PRId64 ",\"model\":\"%s\",\"simulated\":true,"
-                            "\"output_format\":\"png\",\"size\":\"%ux%u\",\"steps\":%" PRIu64 ",\"data\":[",
-                            answer->created, answer->model, request->width, request->height,
-                            request->steps);
+    int err = ps_buf_printf(
+        out,
+        "{\"created\":%" PRId64 ",\"model\":\"%s\",\"simulated\":true,"
+        "\"output_format\":\"png\",\"size\":\"%ux%u\",\"steps\":%" PRIu64 ",\"data\":[",
+        answer->created, answer->model, request->width, request->height, request->steps);
     for (size_t i = 0; i < request->pictures && err == PS_OK; i++) {
         err = put_picture(out, request, i);
     }

@@ -33,10 +33,11 @@ struct ps_sim_tokens {
 };
 
 /* A piece of a stream: one event with its empty line. begin: the first piece of this choice;
- * finish: "stop" or "length" for the last piece, or NULL. The text is printable ASCII without quotes
- * and backslashes. All functions: PS_OK, PS_ELIMIT or PS_ENOMEM. */
+ * finish: "stop" or "length" for the last piece, or NULL. The text is printable ASCII without
+ * quotes and backslashes. All functions: PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_sim_answer_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
-                                      size_t index, bool begin, struct ps_str text, const char *finish);
+                                      size_t index, bool begin, struct ps_str text,
+                                      const char *finish);
 
 /* The piece with the usage and without choices. */
 PS_MUST_CHECK int ps_sim_answer_usage_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,

@@ -1,7 +1,8 @@
 /* blocks - the blocks of the key-value cache, and which text is still in them.
  *
- * A block that nobody uses keeps what it holds until it is needed for something else, the one that was
- * freed first goes first. So a prompt that begins like an earlier one finds its first blocks ready.
+ * A block that nobody uses keeps what it holds until it is needed for something else, the one that
+ * was freed first goes first. So a prompt that begins like an earlier one finds its first blocks
+ * ready.
  *
  *      find(hash) --> ref ---> in use (refs > 0) --- unref ---> idle list, oldest first
  *      take ---------------------^   publish(hash)                 |
@@ -19,7 +20,7 @@
 
 #include "base/err.h"
 
-#define PS_SIM_NO_BLOCK UINT32_MAX
+#define PS_SIM_NO_BLOCK    UINT32_MAX
 #define PS_SIM_MOST_BLOCKS ((uint64_t)1 << 24)
 
 struct ps_sim_blocks;

@@ -9,9 +9,9 @@
 #include "sim/answer.h"
 #include "sim/words.h"
 
-#define STREAM_BACKLOG ((size_t)64 << 10) /* unsent bytes above which a stream waits for its reader */
+/* Unsent bytes above which a stream waits for its reader. */
+#define STREAM_BACKLOG   ((size_t)64 << 10)
 #define LONGEST_GIVEN_ID 64
-#define SEND_PIECE ((size_t)1 << 20)
 
 struct call;
 
@@ -41,8 +41,6 @@ struct call {
     size_t left;      /* choices not done */
     struct ps_sim_image image;
 };
-
-static const struct ps_sim_seq_ops seq_ops;
 
 static struct choice *choice_of(struct ps_sim_seq *seq)
 {
@@ -98,8 +96,8 @@ void ps_sim_call_refuse(struct ps_sim_desk *desk, struct ps_exchange *exchange,
         ps_exchange_reset(exchange);
         return;
     }
-    ps_exchange_respond(exchange, refusal->status, PS_STR(PS_SIM_HEADERS), PS_STR("application/json"),
-                        ps_buf_str(&desk->scratch));
+    ps_exchange_respond(exchange, refusal->status, PS_STR(PS_SIM_HEADERS),
+                        PS_STR("application/json"), ps_buf_str(&desk->scratch));
 }
 
 static void refuse(struct call *call, const struct ps_sim_refusal *refusal)
@@ -134,8 +132,7 @@ static void respond(struct call *call)
 
 /* --- answers that stream ---------------------------------------------------------------------- */
 
-/* Tokens in the front of the stream that the client may see now, as text in *text: at most `cap` bytes.
- */
+/* The next tokens that the client may see, as text: at most `cap` bytes. */
 static struct ps_str next_text(struct choice *choice, char *text, size_t cap)
 {
     uint64_t shown = prompt_of(choice)->text_bytes;
@@ -167,8 +164,9 @@ static int append_events(struct choice *choice, struct ps_buf *out)
         bool begin = choice->sent_tokens == 0;
         struct ps_str piece = next_text(choice, text, sizeof text);
         choice->closed = choice->done && choice->sent_tokens == choice->seq.generated;
-        err = ps_sim_answer_chunk(out, &choice->call->answer, (size_t)(choice - choice->call->choices),
-                                  begin, piece, choice->closed ? finish_of(choice) : NULL);
+        err = ps_sim_answer_chunk(out, &choice->call->answer,
+                                  (size_t)(choice - choice->call->choices), begin, piece,
+                                  choice->closed ? finish_of(choice) : NULL);
     }
     return err;
 }
@@ -196,7 +194,8 @@ static int append_tail(struct call *call, struct ps_buf *out)
     return err == PS_OK ? ps_buf_append_str(out, PS_STR("data: [DONE]\n\n")) : err;
 }
 
-/* Writes what is due for all choices, and the end after the last. The call may be gone afterwards. */
+/* Writes what is due for all choices, or only one, and the end after the last. The call may be
+ * gone afterwards. */
 static void flush(struct call *call, struct choice *only)
 {
     if (ps_exchange_queued(call->exchange) > STREAM_BACKLOG) {
@@ -244,8 +243,9 @@ static int append_choice(struct choice *choice, struct ps_buf *out)
     if (text == NULL) {
         return PS_ENOMEM;
     }
-    int err = ps_sim_answer_choice(out, &choice->call->answer, (size_t)(choice - choice->call->choices),
-                                   next_text(choice, text, cap), finish_of(choice));
+    int err =
+        ps_sim_answer_choice(out, &choice->call->answer, (size_t)(choice - choice->call->choices),
+                             next_text(choice, text, cap), finish_of(choice));
     free(text);
     return err;
 }
@@ -265,7 +265,8 @@ static void answer_whole(struct call *call)
     struct ps_buf *out = &call->desk->scratch;
     ps_buf_clear(out);
     int err = call->kind == PS_SIM_EMBEDDING
-                  ? ps_sim_answer_embeddings(out, &call->answer, &call->request, count_tokens(call).prompt)
+                  ? ps_sim_answer_embeddings(out, &call->answer, &call->request,
+                                             count_tokens(call).prompt)
                   : append_choices(call, out);
     if (err != PS_OK) {
         refuse_for_memory(call);
@@ -302,7 +303,8 @@ static void on_done(struct ps_sim_seq *seq, ps_time now)
     struct choice *choice = choice_of(seq);
     struct call *call = choice->call;
     choice->done = true;
-    ps_sim_metrics_add(&call->desk->metrics, seq, prompt_of(choice)->stopped || seq->want == 0, now);
+    ps_sim_metrics_add(&call->desk->metrics, seq, prompt_of(choice)->stopped || seq->want == 0,
+                       now);
     call->left--;
     if (call->request.stream) {
         flush(call, choice);
@@ -318,10 +320,11 @@ static void refuse_image(struct call *call)
     struct ps_sim_usage usage = ps_sim_device_usage(ps_sim_engine_device(call->desk->engine));
     double bytes = (double)call->image.pixels * (double)call->desk->opts->image_bytes_per_pixel;
     struct ps_sim_refusal refusal = {.status = 500, .type = "InternalServerError"};
-    (void)snprintf(refusal.text, sizeof refusal.text,
-                   "CUDA out of memory (simulated). Tried to allocate %.2f GiB. GPU 0 has a total capacity"
-                   " of %.2f GiB of which %.2f GiB is free.",
-                   bytes / 0x1p30, (double)call->desk->opts->memory / 0x1p30, (double)usage.free / 0x1p30);
+    (void)snprintf(
+        refusal.text, sizeof refusal.text,
+        "CUDA out of memory (simulated). Tried to allocate %.2f GiB. GPU 0 has a total capacity"
+        " of %.2f GiB of which %.2f GiB is free.",
+        bytes / 0x1p30, (double)call->desk->opts->memory / 0x1p30, (double)usage.free / 0x1p30);
     refuse(call, &refusal);
 }
 
@@ -377,14 +380,18 @@ static bool is_id(struct ps_str text)
 static void name_answer(struct call *call)
 {
     static const char *const prefixes[] = {
-        [PS_SIM_CHAT] = "chatcmpl", [PS_SIM_COMPLETION] = "cmpl", [PS_SIM_EMBEDDING] = "embd",
-        [PS_SIM_IMAGE] = "img"};
+        [PS_SIM_CHAT] = "chatcmpl",
+        [PS_SIM_COMPLETION] = "cmpl",
+        [PS_SIM_EMBEDDING] = "embd",
+        [PS_SIM_IMAGE] = "img",
+    };
     struct ps_str given = ps_exchange_header(call->exchange, PS_STR("x-request-id"));
     if (is_id(given)) {
-        (void)snprintf(call->id, sizeof call->id, "%s-%.*s", prefixes[call->kind], PS_STR_ARG(given));
+        (void)snprintf(call->id, sizeof call->id, "%s-%.*s", prefixes[call->kind],
+                       PS_STR_ARG(given));
     } else {
-        (void)snprintf(call->id, sizeof call->id, "%s-sim%" PRIx64 "-%" PRIu64, prefixes[call->kind],
-                       call->desk->opts->seed, call->desk->count);
+        (void)snprintf(call->id, sizeof call->id, "%s-sim%" PRIx64 "-%" PRIu64,
+                       prefixes[call->kind], call->desk->opts->seed, call->desk->count);
     }
     call->answer = (struct ps_sim_answer){
         .kind = call->kind,
@@ -425,7 +432,8 @@ static int submit(struct call *call)
         return err;
     }
     if (call->kind == PS_SIM_IMAGE) {
-        call->image.pixels = (uint64_t)call->request.width * call->request.height * call->request.pictures;
+        call->image.pixels =
+            (uint64_t)call->request.width * call->request.height * call->request.pictures;
         call->image.steps = call->request.steps;
         call->image.on_done = on_image;
         ps_sim_engine_submit_image(call->desk->engine, &call->image);
@@ -437,8 +445,9 @@ static int submit(struct call *call)
     }
     if (call->request.stream) {
         err = ps_exchange_start(call->exchange, 200, PS_STR("OK"),
-                                PS_STR(PS_SIM_HEADERS "Content-Type: text/event-stream; charset=utf-8\r\n"
-                                                      "Cache-Control: no-cache\r\n"),
+                                PS_STR(PS_SIM_HEADERS
+                                       "Content-Type: text/event-stream; charset=utf-8\r\n"
+                                       "Cache-Control: no-cache\r\n"),
                                 PS_LENGTH_UNKNOWN);
     }
     if (err == PS_OK) {
@@ -465,7 +474,8 @@ static void on_body_end(void *ctx)
 {
     struct call *call = ctx;
     if (ps_rng_unit(&call->desk->faults) < call->desk->opts->fail_rate) {
-        refuse_with(call, 500, "InternalServerError", "An error on purpose (simulated, --fail-rate).");
+        refuse_with(call, 500, "InternalServerError",
+                    "An error on purpose (simulated, --fail-rate).");
         return;
     }
     if (!parse_body(call)) {
@@ -486,12 +496,14 @@ static void on_body_end(void *ctx)
 static const struct ps_exchange_ops exchange_ops = {
     .on_body = on_body, .on_body_end = on_body_end, .on_drain = on_drain, .on_abort = on_abort};
 
-void ps_sim_call_start(struct ps_sim_desk *desk, struct ps_exchange *exchange, enum ps_sim_kind kind)
+void ps_sim_call_start(struct ps_sim_desk *desk, struct ps_exchange *exchange,
+                       enum ps_sim_kind kind)
 {
     struct call *call = calloc(1, sizeof *call);
     if (call == NULL) {
-        struct ps_sim_refusal refusal = {
-            .status = 503, .type = "ServiceUnavailableError", .text = "The simulation is out of memory."};
+        struct ps_sim_refusal refusal = {.status = 503,
+                                         .type = "ServiceUnavailableError",
+                                         .text = "The simulation is out of memory."};
         ps_sim_call_refuse(desk, exchange, &refusal);
         return;
     }
@@ -508,8 +520,8 @@ void ps_sim_desk_tick(struct ps_sim_desk *desk, ps_time now)
 {
     ps_time next = ps_sim_engine_tick(desk->engine, now);
     if (next != PS_NEVER && ps_timer_set(desk->loop, &desk->timer, next) != PS_OK) {
-        /* Moving a timer can't fail, and this one has been in the heap. Without it all calls would hang,
-         * so they end. */
+        /* Moving a timer can't fail, and this one has been in the heap. Without it all calls would
+         * hang, so they end. */
         while (!ps_list_is_empty(&desk->calls)) {
             reset(PS_LIST_FIRST(&desk->calls, struct call, link));
         }

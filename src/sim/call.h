@@ -38,7 +38,8 @@ struct ps_sim_desk {
 };
 
 /* Takes over an exchange whose head arrived; answers it when its body is there. */
-void ps_sim_call_start(struct ps_sim_desk *desk, struct ps_exchange *exchange, enum ps_sim_kind kind);
+void ps_sim_call_start(struct ps_sim_desk *desk, struct ps_exchange *exchange,
+                       enum ps_sim_kind kind);
 
 /* Answers with an error and counts it. */
 void ps_sim_call_refuse(struct ps_sim_desk *desk, struct ps_exchange *exchange,

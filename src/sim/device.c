@@ -2,7 +2,8 @@
 
 #include "base/check.h"
 
-int ps_sim_device_init(struct ps_sim_device *device, const struct ps_sim_opts *opts, uint64_t *blocks)
+int ps_sim_device_init(struct ps_sim_device *device, const struct ps_sim_opts *opts,
+                       uint64_t *blocks)
 {
     uint64_t share = (uint64_t)((double)opts->memory * opts->gpu_memory_utilization);
     uint64_t block = opts->kv_bytes_per_token * PS_SIM_BLOCK_TOKENS;

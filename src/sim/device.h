@@ -21,7 +21,7 @@
 #include "base/err.h"
 #include "sim/options.h"
 
-#define PS_SIM_SEGMENTS 64u
+#define PS_SIM_SEGMENTS      64u
 #define PS_SIM_SEGMENT_BYTES ((uint64_t)2 << 20) /* segments are multiples of this */
 
 struct ps_sim_segment {

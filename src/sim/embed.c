@@ -8,7 +8,7 @@
 #include "base/rng.h"
 
 #define COMPONENTS_PER_WORD 16
-#define UNIT 10000000 /* 1 / 1e-7 */
+#define UNIT                10000000 /* 1 / 1e-7 */
 
 static bool is_word_byte(unsigned char c)
 {

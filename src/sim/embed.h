@@ -27,7 +27,8 @@ void ps_sim_embed(struct ps_str text, uint64_t seed, int32_t *units, size_t dime
 /* Appends "[0.0123456,-0.1,...]". PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_sim_embed_json(struct ps_buf *out, const int32_t *units, size_t dimensions);
 
-/* Appends the base64 of the components as little-endian 32-bit floats, in quotes. Errors as above. */
+/* Appends the base64 of the components as little-endian 32-bit floats, in quotes. Errors as above.
+ */
 PS_MUST_CHECK int ps_sim_embed_base64(struct ps_buf *out, const int32_t *units, size_t dimensions);
 
 /* Appends base64 with padding (RFC 4648, 4), without quotes. Errors as above. */

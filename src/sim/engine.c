@@ -26,8 +26,8 @@ struct step {
     uint64_t kv_read;
 };
 
-static const double step_token_bounds[] = {1,   8,    16,   32,   64,   128,   256, 512,
-                                           1024, 2048, 4096, 8192, 16384, 0};
+static const double step_token_bounds[] = {1,   8,    16,   32,   64,   128,   256,
+                                           512, 1024, 2048, 4096, 8192, 16384, 0};
 
 static struct ps_sim_seq *seq_of(struct ps_list *link)
 {
@@ -147,7 +147,8 @@ static bool cover(struct ps_sim_engine *engine, struct ps_sim_seq *seq, uint64_t
     if (need <= seq->block_count) {
         return true;
     }
-    if (need - seq->block_count > ps_sim_blocks_idle(engine->blocks) || !reserve_places(seq, need)) {
+    if (need - seq->block_count > ps_sim_blocks_idle(engine->blocks) ||
+        !reserve_places(seq, need)) {
         return false;
     }
     while (seq->block_count < need) {
@@ -163,7 +164,8 @@ static void publish(struct ps_sim_engine *engine, struct ps_sim_seq *seq, uint64
         return;
     }
     uint64_t full = seq->computed / PS_SIM_BLOCK_TOKENS;
-    for (uint64_t i = computed_before / PS_SIM_BLOCK_TOKENS; i < full && i < seq->chain.count; i++) {
+    for (uint64_t i = computed_before / PS_SIM_BLOCK_TOKENS; i < full && i < seq->chain.count;
+         i++) {
         ps_sim_blocks_publish(engine->blocks, seq->blocks[i], seq->chain.hashes[i]);
     }
 }
@@ -215,7 +217,8 @@ static void preempt(struct ps_sim_engine *engine, struct ps_sim_seq *seq)
     enter(engine, engine->waiting.next, seq, WAITING);
 }
 
-/* Gives every running sequence its share. False when one had to be preempted: then nobody is let in. */
+/* Gives every running sequence its share. False when one had to be preempted: then nobody is let
+ * in. */
 static bool schedule_running(struct ps_sim_engine *engine, struct step *step)
 {
     uint64_t before = engine->stats.preemptions;
@@ -252,7 +255,8 @@ static void count_first_start(struct ps_sim_engine *engine, struct ps_sim_seq *s
     }
 }
 
-static bool let_in(struct ps_sim_engine *engine, struct ps_sim_seq *seq, struct step *step, ps_time now)
+static bool let_in(struct ps_sim_engine *engine, struct ps_sim_seq *seq, struct step *step,
+                   ps_time now)
 {
     uint64_t total = seq->prompt_tokens + seq->generated;
     use_cached_prefix(engine, seq, total);
@@ -308,7 +312,8 @@ static struct ps_sim_image *choose_image(struct ps_sim_engine *engine, ps_time n
         if (image->active) {
             return image;
         }
-        if (ps_sim_device_take(&engine->device, image_bytes(engine, image), &image->segment) == PS_OK) {
+        if (ps_sim_device_take(&engine->device, image_bytes(engine, image), &image->segment) ==
+            PS_OK) {
             image->active = true;
             return image;
         }

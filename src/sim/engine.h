@@ -1,9 +1,9 @@
 /* engine - the simulated scheduler: continuous batching over a paged key-value cache.
  *
- * Works in steps as vLLM's does. A step gives every running sequence its next token (or the next chunk
- * of its prompt) and lets waiting ones in while token budget, sequence limit and cache blocks last. When
- * the blocks run out the sequence that came last is preempted: it loses its blocks and later
- * computes everything again. A step takes
+ * Works in steps as vLLM's does. A step gives every running sequence its next token (or the next
+ * chunk of its prompt) and lets waiting ones in while token budget, sequence limit and cache blocks
+ * last. When the blocks run out the sequence that came last is preempted: it loses its blocks and
+ * later computes everything again. A step takes
  *
  *      decode_base + decode_per_seq * decoding + cached tokens read / kv_read_rate
  *                  + prompt tokens / prefill_rate + image pixels / image_rate
@@ -11,8 +11,8 @@
  *      submit -> delayed -> waiting -> running -> done
  *                   (latency_first)  ^-- preempted --'
  *
- * Pure: time is an argument and the caller keeps the one timer. Sequences and images are embedded in
- * what they are for.
+ * Pure: time is an argument and the caller keeps the one timer. Sequences and images are embedded
+ * in what they are for.
  *
  * Thread: owned by one thread.
  *
@@ -90,19 +90,20 @@ struct ps_sim_image {
 struct ps_sim_stats {
     uint64_t steps;
     uint64_t preemptions;
-    uint64_t prompt_tokens;     /* of sequences that were let in */
+    uint64_t prompt_tokens; /* of sequences that were let in */
     uint64_t generated_tokens;
     uint64_t computed_prompt_tokens; /* without those found in the cache, with recomputed ones */
-    uint64_t prefix_queries;    /* tokens */
-    uint64_t prefix_hits;       /* tokens */
+    uint64_t prefix_queries;         /* tokens */
+    uint64_t prefix_hits;            /* tokens */
     uint64_t images;
-    uint64_t canceled; /* sequences */
+    uint64_t canceled;                               /* sequences */
     size_t delayed, waiting, running, images_queued; /* now */
     struct ps_sim_tally step_tokens;
 };
 
 /* Loads the model onto the device. The options are borrowed and outlive the engine. PS_OK,
- * PS_ELIMIT (it doesn't fit), PS_EINVAL (max_model_len is more than the cache holds) or PS_ENOMEM. */
+ * PS_ELIMIT (it doesn't fit), PS_EINVAL (max_model_len is more than the cache holds) or PS_ENOMEM.
+ */
 PS_MUST_CHECK int ps_sim_engine_new(struct ps_sim_engine **out, const struct ps_sim_opts *opts);
 
 /* Frees the engine; nothing may be submitted any more. NULL is fine. */

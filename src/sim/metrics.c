@@ -8,10 +8,11 @@
 
 static const double seconds_bounds[] = {0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
                                         1.0,   2.5,  5.0,  7.5,  10,   20,   40,  80,   160, 0};
-static const double gap_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05,
-                                    0.075, 0.1,    0.15,  0.2,  0.3,   0.4,  0.5,   0.75, 1.0,  0};
-static const double tokens_bounds[] = {1,    2,    5,    10,    20,    50,     100, 200, 500, 1000,
-                                       2000, 5000, 10000, 20000, 50000, 100000, 0};
+static const double gap_bounds[] = {0.001, 0.0025, 0.005, 0.01,  0.015, 0.02, 0.025,
+                                    0.03,  0.04,   0.05,  0.075, 0.1,   0.15, 0.2,
+                                    0.3,   0.4,    0.5,   0.75,  1.0,   0};
+static const double tokens_bounds[] = {1,    2,    5,    10,    20,    50,    100,    200, 500,
+                                       1000, 2000, 5000, 10000, 20000, 50000, 100000, 0};
 
 /* What all writers below need. */
 struct page {
@@ -49,7 +50,8 @@ void ps_sim_metrics_add(struct ps_sim_metrics *metrics, const struct ps_sim_seq 
 static void head(struct page *page, const char *name, const char *type, const char *help)
 {
     if (page->err == PS_OK) {
-        page->err = ps_buf_printf(page->out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+        page->err =
+            ps_buf_printf(page->out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
     }
 }
 
@@ -58,12 +60,13 @@ static void value(struct page *page, const char *name, const char *labels, doubl
 {
     if (page->err == PS_OK) {
         page->err = ps_buf_printf(page->out,
-                                  "%s{%sengine=\"0\",model_name=\"%s\",simulated=\"true\"} %.15g\n", name,
-                                  labels, page->model, number);
+                                  "%s{%sengine=\"0\",model_name=\"%s\",simulated=\"true\"} %.15g\n",
+                                  name, labels, page->model, number);
     }
 }
 
-static void single(struct page *page, const char *name, const char *type, const char *help, double number)
+static void single(struct page *page, const char *name, const char *type, const char *help,
+                   double number)
 {
     head(page, name, type, help);
     value(page, name, "", number);
@@ -72,10 +75,11 @@ static void single(struct page *page, const char *name, const char *type, const 
 static void bucket(struct page *page, const char *name, const char *bound, uint64_t count)
 {
     if (page->err == PS_OK) {
-        page->err = ps_buf_printf(page->out,
-                                  "%s_bucket{engine=\"0\",le=\"%s\",model_name=\"%s\",simulated=\"true\"} "
-                                  "%" PRIu64 "\n",
-                                  name, bound, page->model, count);
+        page->err =
+            ps_buf_printf(page->out,
+                          "%s_bucket{engine=\"0\",le=\"%s\",model_name=\"%s\",simulated=\"true\"} "
+                          "%" PRIu64 "\n",
+                          name, bound, page->model, count);
     }
 }
 
@@ -107,12 +111,15 @@ static double cache_usage(const struct ps_sim_engine *engine)
 static void write_gauges(struct page *page, const struct ps_sim_engine *engine)
 {
     const struct ps_sim_stats *stats = ps_sim_engine_stats(engine);
-    single(page, "vllm:num_requests_running", "gauge", "Sequences in the batch.", (double)stats->running);
+    single(page, "vllm:num_requests_running", "gauge", "Sequences in the batch.",
+           (double)stats->running);
     single(page, "vllm:num_requests_waiting", "gauge", "Sequences that wait.",
            (double)(stats->waiting + stats->delayed));
     head(page, "vllm:num_requests_waiting_by_reason", "gauge", "Sequences that wait, by reason.");
-    value(page, "vllm:num_requests_waiting_by_reason", "reason=\"capacity\",", (double)stats->waiting);
-    value(page, "vllm:num_requests_waiting_by_reason", "reason=\"deferred\",", (double)stats->delayed);
+    value(page, "vllm:num_requests_waiting_by_reason", "reason=\"capacity\",",
+          (double)stats->waiting);
+    value(page, "vllm:num_requests_waiting_by_reason", "reason=\"deferred\",",
+          (double)stats->delayed);
     single(page, "vllm:kv_cache_usage_perc", "gauge", "Share of the cache blocks in use, 0 to 1.",
            cache_usage(engine));
     single(page, "vllm:gpu_cache_usage_perc", "gauge", "Old name of vllm:kv_cache_usage_perc.",
@@ -122,11 +129,12 @@ static void write_gauges(struct page *page, const struct ps_sim_engine *engine)
 static void write_counters(struct page *page, const struct ps_sim_engine *engine)
 {
     const struct ps_sim_stats *stats = ps_sim_engine_stats(engine);
-    single(page, "vllm:prompt_tokens_total", "counter", "Prompt tokens.", (double)stats->prompt_tokens);
+    single(page, "vllm:prompt_tokens_total", "counter", "Prompt tokens.",
+           (double)stats->prompt_tokens);
     single(page, "vllm:generation_tokens_total", "counter", "Generated tokens.",
            (double)stats->generated_tokens);
-    single(page, "vllm:prefix_cache_queries_total", "counter", "Prompt tokens looked up in the cache.",
-           (double)stats->prefix_queries);
+    single(page, "vllm:prefix_cache_queries_total", "counter",
+           "Prompt tokens looked up in the cache.", (double)stats->prefix_queries);
     single(page, "vllm:prefix_cache_hits_total", "counter", "Prompt tokens found in the cache.",
            (double)stats->prefix_hits);
     single(page, "vllm:num_preemptions_total", "counter", "Sequences that lost their cache blocks.",
@@ -140,13 +148,16 @@ static void write_requests(struct page *page, const struct ps_sim_metrics *metri
     value(page, name, "finished_reason=\"stop\",", (double)metrics->stopped);
     value(page, name, "finished_reason=\"length\",", (double)metrics->length);
     value(page, name, "finished_reason=\"abort\",", (double)metrics->aborted);
-    histogram(page, "vllm:time_to_first_token_seconds", "Arrival to first token.", &metrics->first_token);
+    histogram(page, "vllm:time_to_first_token_seconds", "Arrival to first token.",
+              &metrics->first_token);
     histogram(page, "vllm:inter_token_latency_seconds", "Token to token.", &metrics->inter_token);
     histogram(page, "vllm:time_per_output_token_seconds", "Old name of the above.",
               &metrics->inter_token);
-    histogram(page, "vllm:e2e_request_latency_seconds", "Arrival to last token.", &metrics->end_to_end);
+    histogram(page, "vllm:e2e_request_latency_seconds", "Arrival to last token.",
+              &metrics->end_to_end);
     histogram(page, "vllm:request_queue_time_seconds", "Arrival to first step.", &metrics->queue);
-    histogram(page, "vllm:request_prompt_tokens", "Prompt tokens of a request.", &metrics->prompt_tokens);
+    histogram(page, "vllm:request_prompt_tokens", "Prompt tokens of a request.",
+              &metrics->prompt_tokens);
     histogram(page, "vllm:request_generation_tokens", "Generated tokens of a request.",
               &metrics->generation_tokens);
 }
@@ -210,13 +221,15 @@ static void write_own(struct page *page, const struct ps_sim_metrics *metrics,
                       const struct ps_sim_engine *engine)
 {
     const struct ps_sim_stats *stats = ps_sim_engine_stats(engine);
-    single(page, "penstock_sim_steps_total", "counter", "Steps of the engine.", (double)stats->steps);
+    single(page, "penstock_sim_steps_total", "counter", "Steps of the engine.",
+           (double)stats->steps);
     single(page, "penstock_sim_computed_prompt_tokens_total", "counter",
            "Prompt tokens computed, not found in the cache; recomputed ones again.",
            (double)stats->computed_prompt_tokens);
     single(page, "penstock_sim_canceled_total", "counter", "Sequences whose client went away.",
            (double)stats->canceled);
-    single(page, "penstock_sim_images_total", "counter", "Image jobs finished.", (double)stats->images);
+    single(page, "penstock_sim_images_total", "counter", "Image jobs finished.",
+           (double)stats->images);
     single(page, "penstock_sim_refused_total", "counter", "Requests answered with 4xx.",
            (double)metrics->refused);
     single(page, "penstock_sim_failed_total", "counter", "Requests answered with 5xx.",
@@ -247,11 +260,13 @@ static int state_device(struct ps_buf *out, const struct ps_sim_device *device)
     struct ps_sim_usage usage = ps_sim_device_usage(device);
     int err = ps_buf_printf(out, "\"device\":{\"total_bytes\":%" PRIu64, device->memory);
     for (size_t i = 0; i < PS_ARRAY_LEN(kinds) && err == PS_OK; i++) {
-        err = ps_buf_printf(out, ",\"%s_bytes\":%" PRIu64, kinds[i].name, bytes_of(&usage, &kinds[i]));
+        err = ps_buf_printf(out, ",\"%s_bytes\":%" PRIu64, kinds[i].name,
+                            bytes_of(&usage, &kinds[i]));
     }
     return err != PS_OK ? err
                         : ps_buf_printf(out,
-                                        ",\"out_of_memory\":%" PRIu64 ",\"allocation_retries\":%" PRIu64 "},",
+                                        ",\"out_of_memory\":%" PRIu64
+                                        ",\"allocation_retries\":%" PRIu64 "},",
                                         device->out_of_memory, device->retries);
 }
 
@@ -260,9 +275,10 @@ static int state_blocks(struct ps_buf *out, const struct ps_sim_blocks *blocks)
     uint32_t count = ps_sim_blocks_count(blocks);
     uint32_t idle = ps_sim_blocks_idle(blocks);
     return ps_buf_printf(out,
-                         "\"blocks\":{\"tokens_per_block\":%u,\"total\":%" PRIu32 ",\"used\":%" PRIu32
-                         ",\"idle\":%" PRIu32 ",\"cached\":%" PRIu32 "},",
-                         PS_SIM_BLOCK_TOKENS, count, count - idle, idle, ps_sim_blocks_cached(blocks));
+                         "\"blocks\":{\"tokens_per_block\":%u,\"total\":%" PRIu32
+                         ",\"used\":%" PRIu32 ",\"idle\":%" PRIu32 ",\"cached\":%" PRIu32 "},",
+                         PS_SIM_BLOCK_TOKENS, count, count - idle, idle,
+                         ps_sim_blocks_cached(blocks));
 }
 
 static int state_stats(struct ps_buf *out, const struct ps_sim_stats *stats)
@@ -272,24 +288,26 @@ static int state_stats(struct ps_buf *out, const struct ps_sim_stats *stats)
                             "\"images\":%zu,\"canceled\":%" PRIu64 ",\"preemptions\":%" PRIu64 "},",
                             stats->running, stats->waiting, stats->delayed, stats->images_queued,
                             stats->canceled, stats->preemptions);
-    return err != PS_OK
-               ? err
-               : ps_buf_printf(out,
-                               "\"tokens\":{\"prompt\":%" PRIu64 ",\"generated\":%" PRIu64
-                               ",\"computed_prompt\":%" PRIu64 ",\"prefix_queries\":%" PRIu64
-                               ",\"prefix_hits\":%" PRIu64 "},\"steps\":%" PRIu64 ",\"images\":%" PRIu64 ",",
-                               stats->prompt_tokens, stats->generated_tokens,
-                               stats->computed_prompt_tokens, stats->prefix_queries, stats->prefix_hits,
-                               stats->steps, stats->images);
+    return err != PS_OK ? err
+                        : ps_buf_printf(out,
+                                        "\"tokens\":{\"prompt\":%" PRIu64 ",\"generated\":%" PRIu64
+                                        ",\"computed_prompt\":%" PRIu64
+                                        ",\"prefix_queries\":%" PRIu64 ",\"prefix_hits\":%" PRIu64
+                                        "},\"steps\":%" PRIu64 ",\"images\":%" PRIu64 ",",
+                                        stats->prompt_tokens, stats->generated_tokens,
+                                        stats->computed_prompt_tokens, stats->prefix_queries,
+                                        stats->prefix_hits, stats->steps, stats->images);
 }
 
 int ps_sim_metrics_state(struct ps_buf *out, const struct ps_sim_metrics *metrics,
                          const struct ps_sim_engine *engine, const struct ps_sim_opts *opts,
                          const char *model)
 {
-    int err = ps_buf_printf(out, "{\"simulated\":true,\"model\":\"%s\",\"seed\":%" PRIu64 ",\"speed\":%g,"
-                                 "\"max_model_len\":%" PRIu64 ",",
-                            model, opts->seed, opts->speed, ps_sim_engine_max_model_len(engine));
+    int err =
+        ps_buf_printf(out,
+                      "{\"simulated\":true,\"model\":\"%s\",\"seed\":%" PRIu64 ",\"speed\":%g,"
+                      "\"max_model_len\":%" PRIu64 ",",
+                      model, opts->seed, opts->speed, ps_sim_engine_max_model_len(engine));
     err = err == PS_OK ? state_device(out, ps_sim_engine_device(engine)) : err;
     err = err == PS_OK ? state_blocks(out, ps_sim_engine_blocks(engine)) : err;
     err = err == PS_OK ? state_stats(out, ps_sim_engine_stats(engine)) : err;

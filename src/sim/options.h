@@ -19,14 +19,15 @@
 #include "base/option.h"
 
 #define PS_SIM_BLOCK_TOKENS 16u /* tokens in a block of the key-value cache */
-#define PS_SIM_TOKEN_BYTES 4u   /* a token is 4 bytes of text, always */
-#define PS_SIM_BLOCK_BYTES (PS_SIM_BLOCK_TOKENS * PS_SIM_TOKEN_BYTES)
-#define PS_SIM_LONGEST_MODEL_LEN 131072u /* when max_model_len is not given and the cache is larger */
+#define PS_SIM_TOKEN_BYTES  4u  /* a token is 4 bytes of text, always */
+#define PS_SIM_BLOCK_BYTES  (PS_SIM_BLOCK_TOKENS * PS_SIM_TOKEN_BYTES)
+#define PS_SIM_LONGEST_MODEL_LEN \
+    131072u /* when max_model_len is not given and the cache is larger */
 
 struct ps_sim_opts {
     /* the device */
     uint64_t memory;
-    uint64_t context;     /* what the driver and the process take before anything is loaded */
+    uint64_t context; /* what the driver and the process take before anything is loaded */
     uint64_t weights;
     uint64_t activations; /* reserved for the largest step */
     double gpu_memory_utilization;
@@ -43,7 +44,7 @@ struct ps_sim_opts {
     uint64_t max_num_seqs;
     uint64_t max_num_batched_tokens;
     uint64_t max_model_len; /* tokens; 0 = as many as the cache holds */
-    bool prefix_caching; /* on unless the caller says no; not in the table */
+    bool prefix_caching;    /* on unless the caller says no; not in the table */
     /* the surface */
     const char *const *models; /* names that are served, at least one; not in the table */
     size_t model_count;

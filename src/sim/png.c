@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "base/rng.h"
 
-#define TILE 32u
+#define TILE    32u
 #define COLOURS 16u
 
 static void put_u32(unsigned char *at, uint32_t value)
@@ -104,13 +104,15 @@ static int append_header(struct ps_buf *out, uint32_t width, uint32_t height)
 
 int ps_sim_png(struct ps_buf *out, uint32_t width, uint32_t height, uint64_t seed)
 {
-    PS_CHECK(width > 0 && height > 0 && width <= PS_SIM_LONGEST_SIDE && height <= PS_SIM_LONGEST_SIDE);
+    PS_CHECK(width > 0 && height > 0 && width <= PS_SIM_LONGEST_SIDE &&
+             height <= PS_SIM_LONGEST_SIDE);
     static const char note[] = "Comment\0simulated: true";
     struct ps_buf packed = ps_buf_make(16u << 20);
     int err = pack_lines(&packed, width, height, seed);
     err = err == PS_OK ? append_header(out, width, height) : err;
     err = err == PS_OK ? append_palette(out, seed) : err;
-    err = err == PS_OK ? append_part(out, "tEXt", (const unsigned char *)note, sizeof note - 1) : err;
+    err =
+        err == PS_OK ? append_part(out, "tEXt", (const unsigned char *)note, sizeof note - 1) : err;
     err = err == PS_OK ? append_part(out, "IDAT", (unsigned char *)packed.data, packed.len) : err;
     err = err == PS_OK ? append_part(out, "IEND", NULL, 0) : err;
     ps_buf_fini(&packed);

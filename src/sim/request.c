@@ -12,12 +12,12 @@
 #include "sim/words.h"
 
 #define SHORTEST_ANSWER 16 /* tokens of an answer without max_tokens: 16 to 271 */
-#define ANSWER_SPREAD 256
-#define MOST_N 128
-#define MOST_STOPS 16
-#define MOST_PICTURES 10
-#define DEFAULT_STEPS 30
-#define MOST_STEPS 1000
+#define ANSWER_SPREAD   256
+#define MOST_N          128
+#define MOST_STOPS      16
+#define MOST_PICTURES   10
+#define DEFAULT_STEPS   30
+#define MOST_STEPS      1000
 
 /* What all the readers below need. */
 struct reader {
@@ -66,8 +66,8 @@ static int read_count(struct reader *r, const char *name, uint64_t min, uint64_t
     }
     json_int_t number = json_integer_value(value);
     if (!json_is_integer(value) || number < 0 || (uint64_t)number < min || (uint64_t)number > max) {
-        return refuse(r, name, "%s must be a whole number from %" PRIu64 " to %" PRIu64 ".", name, min,
-                      max);
+        return refuse(r, name, "%s must be a whole number from %" PRIu64 " to %" PRIu64 ".", name,
+                      min, max);
     }
     *out = (uint64_t)number;
     return PS_OK;
@@ -283,7 +283,8 @@ static int choose_length(struct reader *r, struct ps_sim_prompt *prompt)
     uint64_t asked = r->has_max_tokens ? r->max_tokens : 1;
     if (tokens >= r->max_model_len || tokens + asked > r->max_model_len) {
         return refuse(r, r->out->kind == PS_SIM_CHAT ? "messages" : "prompt",
-                      "This model's maximum context length is %" PRIu64 " tokens. However, you requested"
+                      "This model's maximum context length is %" PRIu64
+                      " tokens. However, you requested"
                       " %" PRIu64 " tokens (%" PRIu64 " in the prompt, %" PRIu64 " in the answer)."
                       " Please reduce the length of the prompt or the answer.",
                       r->max_model_len, tokens + asked, tokens, asked);
@@ -459,7 +460,8 @@ static int read_embedding(struct reader *r)
     int err = read_model(r, true);
     err = err == PS_OK ? read_seeds(r) : err;
     err = err == PS_OK ? read_encoding(r) : err;
-    err = err == PS_OK ? read_count(r, "dimensions", 1, r->opts->embedding_dimensions, &dimensions) : err;
+    err = err == PS_OK ? read_count(r, "dimensions", 1, r->opts->embedding_dimensions, &dimensions)
+                       : err;
     r->out->dimensions = dimensions;
     err = err == PS_OK ? read_prompts(r, "input") : err;
     return err == PS_OK ? embed_inputs(r) : err;
@@ -480,7 +482,8 @@ static int read_size(struct reader *r)
                pixels[i] <= PS_SIM_LONGEST_SIDE;
     }
     if (!good || rest.ptr != NULL) {
-        return refuse(r, "size", "size must be WIDTHxHEIGHT, each from 16 to %u.", PS_SIM_LONGEST_SIDE);
+        return refuse(r, "size", "size must be WIDTHxHEIGHT, each from 16 to %u.",
+                      PS_SIM_LONGEST_SIDE);
     }
     r->out->width = (uint32_t)pixels[0];
     r->out->height = (uint32_t)pixels[1];

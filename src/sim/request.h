@@ -1,8 +1,8 @@
 /* request - what a client of an OpenAI-compatible server asks for, checked.
  *
- * The JSON is strict (no duplicate keys, no trailing bytes) and answers come as vLLM would give them:
- * 400 with a sentence for what is malformed, missing or too long, 404 for a model that isn't served.
- * Fields that change nothing in a simulation are accepted and ignored.
+ * The JSON is strict (no duplicate keys, no trailing bytes) and answers come as vLLM would give
+ * them: 400 with a sentence for what is malformed, missing or too long, 404 for a model that isn't
+ * served. Fields that change nothing in a simulation are accepted and ignored.
  *
  * Thread: pure.
  *
@@ -44,7 +44,7 @@ struct ps_sim_prompt {
 
 struct ps_sim_request {
     enum ps_sim_kind kind;
-    size_t model; /* index into opts->models */
+    size_t model;                  /* index into opts->models */
     struct ps_sim_prompt *prompts; /* owned */
     size_t count;
     bool stream;

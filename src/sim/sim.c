@@ -10,9 +10,9 @@
 #include "version.h"
 
 #define MOST_CONNECTIONS 16384u
-#define MOST_BUFFERED ((int64_t)2 << 30)
-#define LARGEST_ANSWER ((size_t)512 << 20)
-#define KEPT_SCRATCH ((size_t)1 << 20)
+#define MOST_BUFFERED    ((int64_t)2 << 30)
+#define LARGEST_ANSWER   ((size_t)512 << 20)
+#define KEPT_SCRATCH     ((size_t)1 << 20)
 
 struct ps_sim {
     struct ps_sim_desk desk;
@@ -66,8 +66,9 @@ static void answer_health(struct ps_sim *sim, struct ps_exchange *exchange)
 static void answer_version(struct ps_sim *sim, struct ps_exchange *exchange)
 {
     (void)sim;
-    respond_json(exchange, PS_STR("{\"version\":\"" PS_VERSION "+simulated\",\"engine\":\"penstock sim\","
-                                  "\"simulated\":true}"));
+    respond_json(exchange,
+                 PS_STR("{\"version\":\"" PS_VERSION "+simulated\",\"engine\":\"penstock sim\","
+                        "\"simulated\":true}"));
 }
 
 static int append_models(struct ps_sim *sim, struct ps_buf *out)
@@ -76,21 +77,24 @@ static int append_models(struct ps_sim *sim, struct ps_buf *out)
     int64_t created = ps_clock_wall(ps_loop_clock(sim->desk.loop)) / PS_SECOND;
     int err = ps_buf_append_str(out, PS_STR("{\"object\":\"list\",\"simulated\":true,\"data\":["));
     for (size_t i = 0; i < opts->model_count && err == PS_OK; i++) {
-        err = ps_buf_printf(out,
-                            "%s{\"id\":\"%s\",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"vllm\","
-                            "\"root\":\"%s\",\"parent\":null,\"max_model_len\":%llu,\"simulated\":true}",
-                            i == 0 ? "" : ",", opts->models[i], (long long)created, opts->models[i],
-                            (unsigned long long)ps_sim_engine_max_model_len(sim->desk.engine));
+        err = ps_buf_printf(
+            out,
+            "%s{\"id\":\"%s\",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"vllm\","
+            "\"root\":\"%s\",\"parent\":null,\"max_model_len\":%llu,\"simulated\":true}",
+            i == 0 ? "" : ",", opts->models[i], (long long)created, opts->models[i],
+            (unsigned long long)ps_sim_engine_max_model_len(sim->desk.engine));
     }
     return err == PS_OK ? ps_buf_append_str(out, PS_STR("]}")) : err;
 }
 
 /* Sends the scratch, or an error when it could not be filled. */
-static void respond_scratch(struct ps_sim *sim, struct ps_exchange *exchange, int err, struct ps_str type)
+static void respond_scratch(struct ps_sim *sim, struct ps_exchange *exchange, int err,
+                            struct ps_str type)
 {
     if (err != PS_OK) {
-        struct ps_sim_refusal refusal = {
-            .status = 503, .type = "ServiceUnavailableError", .text = "The simulation is out of memory."};
+        struct ps_sim_refusal refusal = {.status = 503,
+                                         .type = "ServiceUnavailableError",
+                                         .text = "The simulation is out of memory."};
         ps_sim_call_refuse(&sim->desk, exchange, &refusal);
         return;
     }
@@ -196,7 +200,8 @@ static void on_time(struct ps_timer *timer, ps_time now)
 static bool is_name(const char *name)
 {
     return name[0] != '\0' && strlen(name) <= 200 &&
-           name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:")] ==
+           name[strspn(name,
+                       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:")] ==
                '\0';
 }
 

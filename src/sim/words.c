@@ -5,18 +5,18 @@
 #include "base/check.h"
 
 static const char *const vocabulary[] = {
-    "water ",  "gate ",    "river ",  "turbine ", "pressure ", "flow ",   "valve ",  "level ",
-    "stone ",  "channel ", "lake ",   "mill ",    "wheel ",    "light ",  "power ",  "night ",
-    "morning ", "engine ", "current ", "winter ", "summer ",   "rain ",   "snow ",   "ice ",
-    "bridge ", "bank ",    "boat ",   "harbour ", "wind ",     "hill ",   "valley ", "meadow ",
-    "path ",   "house ",   "window ", "door ",    "table ",    "letter ", "number ", "measure ",
-    "slow ",   "quick ",   "deep ",   "shallow ", "clear ",    "cold ",   "warm ",   "quiet ",
-    "steady ", "narrow ",  "wide ",   "early ",   "late ",     "old ",    "new ",    "small ",
-    "runs ",   "falls ",   "turns ",  "opens ",   "closes ",   "carries ", "holds ", "fills ",
-    "drives ", "meets ",   "leaves ", "finds ",   "keeps ",    "counts ", "waits ",  "begins ",
-    "the ",    "a ",       "this ",   "that ",    "each ",     "every ",  "one ",    "another ",
-    "and ",    "or ",      "but ",    "then ",    "when ",     "while ",  "where ",  "because ",
-    "in ",     "on ",      "under ",  "over ",    "through ",  "behind ", "before ", "after ",
+    "water ",   "gate ",    "river ",   "turbine ", "pressure ", "flow ",    "valve ",  "level ",
+    "stone ",   "channel ", "lake ",    "mill ",    "wheel ",    "light ",   "power ",  "night ",
+    "morning ", "engine ",  "current ", "winter ",  "summer ",   "rain ",    "snow ",   "ice ",
+    "bridge ",  "bank ",    "boat ",    "harbour ", "wind ",     "hill ",    "valley ", "meadow ",
+    "path ",    "house ",   "window ",  "door ",    "table ",    "letter ",  "number ", "measure ",
+    "slow ",    "quick ",   "deep ",    "shallow ", "clear ",    "cold ",    "warm ",   "quiet ",
+    "steady ",  "narrow ",  "wide ",    "early ",   "late ",     "old ",     "new ",    "small ",
+    "runs ",    "falls ",   "turns ",   "opens ",   "closes ",   "carries ", "holds ",  "fills ",
+    "drives ",  "meets ",   "leaves ",  "finds ",   "keeps ",    "counts ",  "waits ",  "begins ",
+    "the ",     "a ",       "this ",    "that ",    "each ",     "every ",   "one ",    "another ",
+    "and ",     "or ",      "but ",     "then ",    "when ",     "while ",   "where ",  "because ",
+    "in ",      "on ",      "under ",   "over ",    "through ",  "behind ",  "before ", "after ",
 };
 
 static void begin_word(struct ps_sim_words *words)

@@ -1,5 +1,5 @@
-/* fuzz_sim_request - any body is either refused with a sentence that makes a valid answer, or it is a
- * request within all limits.
+/* fuzz_sim_request - any body is either refused with a sentence that makes a valid answer, or it is
+ * a request within all limits.
  *
  * Input: one byte that chooses the route, then the body.
  *
@@ -57,8 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(body, data + 1, size - 1);
     ps_sim_opts_init(&opts);
     opts.embedding_dimensions = 16;
-    int err = ps_sim_request_parse((enum ps_sim_kind)(data[0] % 4), (struct ps_str){body, size - 1}, &opts,
-                                   MAX_MODEL_LEN, &request, &refusal);
+    int err = ps_sim_request_parse((enum ps_sim_kind)(data[0] % 4), (struct ps_str){body, size - 1},
+                                   &opts, MAX_MODEL_LEN, &request, &refusal);
     if (err == PS_OK) {
         check_request(&request);
         ps_sim_request_fini(&request);

@@ -22,8 +22,8 @@ static struct ps_sim_opts small(void)
 static void check_sum(const struct ps_sim_device *device)
 {
     struct ps_sim_usage u = ps_sim_device_usage(device);
-    assert_int_equal(u.context + u.weights + u.activations + u.kv_cache + u.transient + u.fragmentation +
-                         u.cached + u.free,
+    assert_int_equal(u.context + u.weights + u.activations + u.kv_cache + u.transient +
+                         u.fragmentation + u.cached + u.free,
                      device->memory);
     assert_int_equal(u.used + u.free, device->memory);
 }
@@ -122,7 +122,8 @@ static void sums_hold_after_any_sequence_of_calls(void **state)
             size_t at = ps_rng_below(&rng, count);
             ps_sim_device_give(&device, held[at]);
             held[at] = held[--count];
-        } else if (ps_sim_device_take(&device, 1 + ps_rng_below(&rng, GIB / 4), &held[count]) == PS_OK) {
+        } else if (ps_sim_device_take(&device, 1 + ps_rng_below(&rng, GIB / 4), &held[count]) ==
+                   PS_OK) {
             count++;
         }
         check_sum(&device);

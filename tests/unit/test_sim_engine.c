@@ -12,7 +12,7 @@
 #include "base/rng.h"
 #include "sim/engine.h"
 
-#define KIB ((uint64_t)1 << 10)
+#define KIB   ((uint64_t)1 << 10)
 #define START PS_SECOND
 
 /* A sequence that remembers what it was told. */
@@ -71,8 +71,8 @@ static struct ps_sim_opts options(uint64_t blocks)
     return opts;
 }
 
-static void submit(struct ps_sim_engine *engine, struct probe *probe, const char *letter, uint64_t tokens,
-                   uint64_t want, ps_time now)
+static void submit(struct ps_sim_engine *engine, struct probe *probe, const char *letter,
+                   uint64_t tokens, uint64_t want, ps_time now)
 {
     *probe = (struct probe){.engine = engine};
     probe->seq.ops = &ops;
@@ -169,7 +169,8 @@ static void equal_prefix_is_found_in_the_cache(void **state)
     submit(engine, &b, "a", 160, 1, now);
     (void)run(engine, now);
     assert_int_equal(a.seq.hit, 0);
-    assert_int_equal(b.seq.hit, 144); /* the last block is computed: somebody must give the next token */
+    assert_int_equal(b.seq.hit,
+                     144); /* the last block is computed: somebody must give the next token */
     assert_in_range(b.first - now, 26 * PS_MILLISECOND, 26 * PS_MILLISECOND + 1);
     assert_int_equal(ps_sim_engine_stats(engine)->prefix_hits, 144);
     assert_int_equal(ps_sim_engine_stats(engine)->prefix_queries, 320);
@@ -410,7 +411,8 @@ static void random_load_leaves_nothing_behind(void **state)
     ps_time now = START;
     for (int i = 0; i < COUNT; i++) {
         char letter[2] = {(char)('a' + ps_rng_below(&rng, 3)), 0};
-        submit(engine, &probes[i], letter, 1 + ps_rng_below(&rng, 200), ps_rng_below(&rng, 100), now);
+        submit(engine, &probes[i], letter, 1 + ps_rng_below(&rng, 200), ps_rng_below(&rng, 100),
+               now);
         for (uint64_t steps = ps_rng_below(&rng, 8); steps > 0; steps--) {
             ps_time next = ps_sim_engine_tick(engine, now);
             now = next == PS_NEVER ? now : next;

@@ -28,7 +28,8 @@ static void text_holds_the_names_that_vllm_has(void **state)
         "vllm:e2e_request_latency_seconds_bucket{engine=\"0\",le=\"0.005\"",
         "vllm:time_to_first_token_seconds_bucket{engine=\"0\",le=\"+Inf\",",
         "vllm:time_to_first_token_seconds_sum{",
-        "vllm:time_to_first_token_seconds_count{engine=\"0\",model_name=\"m\",simulated=\"true\"} 2\n",
+        "vllm:time_to_first_token_seconds_count{",
+        "model_name=\"m\",simulated=\"true\"} 2\n",
         "penstock_simulated{engine=\"0\",model_name=\"m\",simulated=\"true\"} 1\n",
         "penstock_sim_device_bytes{kind=\"weights\",",
     };
@@ -57,9 +58,9 @@ static void text_holds_the_names_that_vllm_has(void **state)
 static void state_is_json_whose_bytes_add_up(void **state)
 {
     (void)state;
-    static const char *const kinds[] = {"context_bytes", "weights_bytes", "activations_bytes",
+    static const char *const kinds[] = {"context_bytes",  "weights_bytes",   "activations_bytes",
                                         "kv_cache_bytes", "transient_bytes", "fragmentation_bytes",
-                                        "cached_bytes", "free_bytes"};
+                                        "cached_bytes",   "free_bytes"};
     struct ps_sim_opts opts;
     struct ps_sim_engine *engine = NULL;
     struct ps_sim_metrics metrics;

@@ -47,7 +47,9 @@ static void chat_counts_four_bytes_as_a_token(void **state)
     (void)state;
     struct ps_sim_request r;
     accept(PS_SIM_CHAT,
-           "{\"model\":\"sim\",\"max_tokens\":7,\"messages\":[{\"role\":\"user\",\"content\":\"12345\"}]}", &r);
+           "{\"model\":\"sim\",\"max_tokens\":7,\"messages\":[{\"role\":\"user\",\"content\":"
+           "\"12345\"}]}",
+           &r);
     assert_int_equal(r.count, 1);
     /* "<|user|>\n12345\n<|assistant|>\n" */
     assert_int_equal(ps_sim_chain_tokens(&r.prompts[0].chain), (9 + 5 + 1 + 14 + 3) / 4);
@@ -74,7 +76,8 @@ static void newer_field_name_wins(void **state)
 static void same_prompt_gets_the_same_answer(void **state)
 {
     (void)state;
-    const char *body = "{\"model\":\"sim\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}";
+    const char *body =
+        "{\"model\":\"sim\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}";
     struct ps_sim_request a;
     struct ps_sim_request b;
     accept(PS_SIM_CHAT, body, &a);
@@ -94,7 +97,8 @@ static void list_of_prompts_and_n_make_that_many_answers(void **state)
 {
     (void)state;
     struct ps_sim_request r;
-    accept(PS_SIM_COMPLETION, "{\"model\":\"sim\",\"n\":2,\"prompt\":[\"one\",[1,2,3],\"three\"]}", &r);
+    accept(PS_SIM_COMPLETION, "{\"model\":\"sim\",\"n\":2,\"prompt\":[\"one\",[1,2,3],\"three\"]}",
+           &r);
     assert_int_equal(r.count, 6);
     assert_int_equal(r.prompts[2].chain.bytes, 12);
     assert_int_equal(r.prompts[0].want, 16);
@@ -110,7 +114,8 @@ static void stop_text_ends_the_answer_before_it(void **state)
 {
     (void)state;
     struct ps_sim_request r;
-    accept(PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"p\",\"max_tokens\":200,\"stop\":[\"zz\",\".\"]}", &r);
+    accept(PS_SIM_COMPLETION,
+           "{\"model\":\"sim\",\"prompt\":\"p\",\"max_tokens\":200,\"stop\":[\"zz\",\".\"]}", &r);
     const struct ps_sim_prompt *prompt = &r.prompts[0];
     assert_true(prompt->stopped);
     assert_true(prompt->text_bytes < 4 * prompt->want && prompt->want < 200);
@@ -143,22 +148,28 @@ static void bad_requests_are_refused_in_words(void **state)
         {PS_SIM_CHAT, "{\"model\":\"sim\"}", 400, "messages"},
         {PS_SIM_CHAT, "{\"model\":\"sim\",\"messages\":[]}", 400, "messages"},
         {PS_SIM_CHAT, "{\"model\":\"sim\",\"messages\":[{}]}", 400, "role"},
-        {PS_SIM_CHAT, "{\"model\":\"sim\",\"messages\":[{\"role\":\"user\",\"content\":5}]}", 400, "content"},
-        {PS_SIM_CHAT, "{\"model\":\"sim\",\"messages\":[{\"role\":\"user\",\"content\":[5]}]}", 400, "part"},
+        {PS_SIM_CHAT, "{\"model\":\"sim\",\"messages\":[{\"role\":\"user\",\"content\":5}]}", 400,
+         "content"},
+        {PS_SIM_CHAT, "{\"model\":\"sim\",\"messages\":[{\"role\":\"user\",\"content\":[5]}]}", 400,
+         "part"},
         {PS_SIM_COMPLETION, "{\"model\":\"sim\"}", 400, "prompt"},
         {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"\"}", 400, "empty"},
         {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":[]}", 400, "empty"},
         {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":[1,\"x\"]}", 400, "token"},
-        {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"x\",\"max_tokens\":0}", 400, "max_tokens"},
+        {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"x\",\"max_tokens\":0}", 400,
+         "max_tokens"},
         {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"x\",\"max_tokens\":1000}", 400,
          "maximum context length is 1000"},
         {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"x\",\"n\":129}", 400, "n must"},
         {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"x\",\"stream\":1}", 400, "stream"},
-        {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"x\",\"stream_options\":{}}", 400, "stream=true"},
+        {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"x\",\"stream_options\":{}}", 400,
+         "stream=true"},
         {PS_SIM_COMPLETION, "{\"model\":\"sim\",\"prompt\":\"x\",\"stop\":\"\"}", 400, "stop"},
         {PS_SIM_EMBEDDING, "{\"model\":\"sim\"}", 400, "input"},
-        {PS_SIM_EMBEDDING, "{\"model\":\"sim\",\"input\":\"x\",\"dimensions\":769}", 400, "dimensions"},
-        {PS_SIM_EMBEDDING, "{\"model\":\"sim\",\"input\":\"x\",\"encoding_format\":\"hex\"}", 400, "base64"},
+        {PS_SIM_EMBEDDING, "{\"model\":\"sim\",\"input\":\"x\",\"dimensions\":769}", 400,
+         "dimensions"},
+        {PS_SIM_EMBEDDING, "{\"model\":\"sim\",\"input\":\"x\",\"encoding_format\":\"hex\"}", 400,
+         "base64"},
         {PS_SIM_IMAGE, "{\"model\":\"sim\"}", 400, "prompt"},
         {PS_SIM_IMAGE, "{\"prompt\":\"x\",\"size\":\"big\"}", 400, "size"},
         {PS_SIM_IMAGE, "{\"prompt\":\"x\",\"size\":\"64x64x64\"}", 400, "size"},
@@ -179,8 +190,9 @@ static void bad_requests_are_refused_in_words(void **state)
         json_t *json = json_loadb(out.data, out.len, 0, NULL);
         assert_non_null(json);
         assert_true(json_is_true(json_object_get(json, "simulated")));
-        assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "error"), "code")),
-                         cases[i].status);
+        assert_int_equal(
+            json_integer_value(json_object_get(json_object_get(json, "error"), "code")),
+            cases[i].status);
         json_decref(json);
         ps_buf_fini(&out);
     }
@@ -234,7 +246,8 @@ static void both_encodings_hold_the_same_numbers(void **state)
     assert_int_equal(ps_sim_answer_embeddings(&out, &answer, &r, 2), PS_OK);
     json_t *json = json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(json);
-    json_t *numbers = json_object_get(json_array_get(json_object_get(json, "data"), 1), "embedding");
+    json_t *numbers =
+        json_object_get(json_array_get(json_object_get(json, "data"), 1), "embedding");
     assert_int_equal(json_array_size(numbers), 8);
     for (size_t i = 0; i < 8; i++) {
         double value = json_number_value(json_array_get(numbers, i));
@@ -256,7 +269,8 @@ static void token_lists_embed_by_their_numbers(void **state)
     accept(PS_SIM_EMBEDDING, "{\"model\":\"sim\",\"input\":[[1,2],[1,3],[1,2]]}", &r);
     assert_int_equal(r.count, 3);
     assert_memory_equal(r.prompts[0].vector, r.prompts[2].vector, r.dimensions * sizeof(int32_t));
-    assert_memory_not_equal(r.prompts[0].vector, r.prompts[1].vector, r.dimensions * sizeof(int32_t));
+    assert_memory_not_equal(r.prompts[0].vector, r.prompts[1].vector,
+                            r.dimensions * sizeof(int32_t));
     ps_sim_request_fini(&r);
 }
 
@@ -323,7 +337,8 @@ static void answers_and_chunks_are_valid_json_marked_simulated(void **state)
         ps_buf_clear(&out);
         assert_int_equal(ps_sim_answer_usage_chunk(&out, &answer, &tokens), PS_OK);
         json = json_loadb(out.data + 6, out.len - 6, JSON_REJECT_DUPLICATES, NULL);
-        assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "usage"), "total_tokens")), 5);
+        assert_int_equal(
+            json_integer_value(json_object_get(json_object_get(json, "usage"), "total_tokens")), 5);
         json_decref(json);
         ps_buf_fini(&out);
     }
