@@ -232,7 +232,7 @@ int ps_reader_line(struct ps_reader *reader, struct ps_str *line, struct ps_read
         size_t held = reader->len - reader->at;
         const char *from = held == 0 ? NULL : reader->data + reader->at;
         const char *end =
-            held == searched ? NULL : memchr(from + searched, '\n', held - searched);
+            held > searched ? memchr(from + searched, '\n', held - searched) : NULL;
         size_t len = end != NULL ? (size_t)(end - from) : held;
         if (len > PS_READER_LINE_MAX) {
             return fail(error, PS_ELIMIT, "the line is longer than 1 MiB", "");
