@@ -189,7 +189,8 @@ static char *copy_text(struct ps_str text, char *reason, size_t size, int *err)
     return copy;
 }
 
-static int set_text(const struct ps_option *row, void *opts, struct ps_str text, char *reason, size_t size)
+static int set_text(const struct ps_option *row, void *opts, struct ps_str text, char *reason,
+                    size_t size)
 {
     int err = PS_OK;
     if (row->type == PS_OPTION_SECRET && text.len == 0) {
@@ -204,7 +205,8 @@ static int set_text(const struct ps_option *row, void *opts, struct ps_str text,
     return err;
 }
 
-int ps_option_set(const struct ps_option *row, void *opts, struct ps_str text, char *reason, size_t size)
+int ps_option_set(const struct ps_option *row, void *opts, struct ps_str text, char *reason,
+                  size_t size)
 {
     switch (row->type) {
     case PS_OPTION_STRING:
@@ -255,7 +257,8 @@ static int grow(void **items, size_t count, size_t item_size)
     return PS_OK;
 }
 
-int ps_option_add(const struct ps_option *row, void *opts, struct ps_str text, char *reason, size_t size)
+int ps_option_add(const struct ps_option *row, void *opts, struct ps_str text, char *reason,
+                  size_t size)
 {
     PS_CHECK(row->type == PS_OPTION_STRINGS);
     struct ps_option_strings *strings = field_of(row, opts);
@@ -319,8 +322,8 @@ static bool scalar_is(const struct ps_option *row, const void *field, const char
         uint64_t bits;
         double real;
     } value = {.bits = 0};
-    if (fallback != NULL &&
-        ps_option_scalar_parse(row, &value, ps_str_from(fallback), reason, sizeof reason) != PS_OK) {
+    if (fallback != NULL && ps_option_scalar_parse(row, &value, ps_str_from(fallback), reason,
+                                                   sizeof reason) != PS_OK) {
         return false;
     }
     return memcmp(&value, field, field_size(row->type)) == 0;
@@ -352,7 +355,8 @@ bool ps_option_is_default(const struct ps_option *row, const void *opts)
         return all_default(row->table, field);
     case PS_OPTION_LIST:
         return ((const struct ps_option_list *)field)->count == 0 &&
-               (row->word == NULL || !*(const bool *)(const void *)((const char *)opts + row->word_offset));
+               (row->word == NULL ||
+                !*(const bool *)(const void *)((const char *)opts + row->word_offset));
     case PS_OPTION_BOOL:
     case PS_OPTION_U64:
     case PS_OPTION_BYTES:
@@ -379,8 +383,8 @@ static bool is_name(struct ps_str name)
 }
 
 /* `text` begins with "${": appends the variable's value and moves text behind the brace. */
-static int expand_one(struct ps_str *text, ps_option_lookup_fn *lookup, void *ctx, struct ps_buf *out,
-                      char *reason, size_t size)
+static int expand_one(struct ps_str *text, ps_option_lookup_fn *lookup, void *ctx,
+                      struct ps_buf *out, char *reason, size_t size)
 {
     struct ps_str inside = ps_str_skip(*text, 2);
     size_t end = ps_str_find(inside, '}');
@@ -401,8 +405,8 @@ static int expand_one(struct ps_str *text, ps_option_lookup_fn *lookup, void *ct
     return ps_buf_append_str(out, ps_str_from(value));
 }
 
-static int expand_into(struct ps_str text, ps_option_lookup_fn *lookup, void *ctx, struct ps_buf *out,
-                       char *reason, size_t size)
+static int expand_into(struct ps_str text, ps_option_lookup_fn *lookup, void *ctx,
+                       struct ps_buf *out, char *reason, size_t size)
 {
     int err = PS_OK;
     while (err == PS_OK && text.len > 0) {
@@ -425,8 +429,8 @@ static int expand_into(struct ps_str text, ps_option_lookup_fn *lookup, void *ct
     return err;
 }
 
-int ps_option_expand(struct ps_str text, ps_option_lookup_fn *lookup, void *ctx, char **out, char *reason,
-                     size_t size)
+int ps_option_expand(struct ps_str text, ps_option_lookup_fn *lookup, void *ctx, char **out,
+                     char *reason, size_t size)
 {
     struct ps_buf expanded = ps_buf_make(1024 * 1024);
     int err = expand_into(text, lookup, ctx, &expanded, reason, size);

@@ -43,7 +43,8 @@ int ps_option_print(const struct ps_option *row, const void *opts, struct ps_buf
                                          : ps_option_quote(ps_str_from(text), out);
 }
 
-/* --- YAML --------------------------------------------------------------------------------------- */
+/* --- YAML ---------------------------------------------------------------------------------------
+ */
 
 static int yaml_item(const struct ps_option *row, const void *item, unsigned indent, bool all,
                      struct ps_buf *out);
@@ -53,12 +54,15 @@ static int yaml_list(const struct ps_option *row, const void *opts, unsigned ind
 {
     const struct ps_option_list *list = field_of(row, opts);
     if (list->count == 0) {
-        bool word = row->word != NULL && *(const bool *)(const void *)((const char *)opts + row->word_offset);
-        return ps_buf_printf(out, "%*s%s: %s\n", (int)indent, "", row->name, word ? row->word : "[]");
+        bool word = row->word != NULL &&
+                    *(const bool *)(const void *)((const char *)opts + row->word_offset);
+        return ps_buf_printf(out, "%*s%s: %s\n", (int)indent, "", row->name,
+                             word ? row->word : "[]");
     }
     int err = ps_buf_printf(out, "%*s%s:\n", (int)indent, "", row->name);
     for (size_t i = 0; i < list->count && err == PS_OK; i++) {
-        err = yaml_item(row, (const char *)list->items + i * row->item_size, indent + INDENT, all, out);
+        err = yaml_item(row, (const char *)list->items + i * row->item_size, indent + INDENT, all,
+                        out);
     }
     return err;
 }
@@ -67,10 +71,12 @@ static int yaml_section(const struct ps_option *row, const void *opts, unsigned 
                         struct ps_buf *out)
 {
     int err = ps_buf_printf(out, "%*s%s:\n", (int)indent, "", row->name);
-    return err == PS_OK ? ps_option_yaml(row->table, field_of(row, opts), indent + INDENT, all, out) : err;
+    return err == PS_OK ? ps_option_yaml(row->table, field_of(row, opts), indent + INDENT, all, out)
+                        : err;
 }
 
-static int yaml_scalar(const struct ps_option *row, const void *opts, unsigned indent, struct ps_buf *out)
+static int yaml_scalar(const struct ps_option *row, const void *opts, unsigned indent,
+                       struct ps_buf *out)
 {
     bool absent = is_text(row) && *(char *const *)field_of(row, opts) == NULL;
     int err = ps_buf_printf(out, "%*s%s:%s", (int)indent, "", row->name, absent ? "" : " ");
@@ -110,7 +116,9 @@ static const struct ps_option *only_shorthand(const struct ps_option *row, const
     const struct ps_option *brief = NULL;
     for (const struct ps_option *at = row->table; at->type != PS_OPTION_END; at++) {
         if (row->shorthand != NULL && strcmp(at->name, row->shorthand) == 0) {
-            brief = at->type == PS_OPTION_STRING && *(char *const *)field_of(at, item) != NULL ? at : NULL;
+            brief = at->type == PS_OPTION_STRING && *(char *const *)field_of(at, item) != NULL
+                        ? at
+                        : NULL;
         } else if (!ps_option_is_default(at, item)) {
             return NULL;
         }
@@ -140,7 +148,8 @@ static int yaml_item(const struct ps_option *row, const void *item, unsigned ind
     return PS_OK;
 }
 
-/* --- the manual --------------------------------------------------------------------------------- */
+/* --- the manual ---------------------------------------------------------------------------------
+ */
 
 static const char *type_words(const struct ps_option *row)
 {
@@ -195,14 +204,15 @@ static int manual_default(const struct ps_option *row, struct ps_buf *out)
     if (row->fallback != NULL && scalar) {
         return ps_buf_printf(out, "`%s`", row->fallback);
     }
-    bool zero = row->type == PS_OPTION_U64 || row->type == PS_OPTION_BYTES || row->type == PS_OPTION_SPAN ||
-                row->type == PS_OPTION_DOUBLE;
-    return ps_buf_append_str(out, zero                            ? PS_STR("`0`")
+    bool zero = row->type == PS_OPTION_U64 || row->type == PS_OPTION_BYTES ||
+                row->type == PS_OPTION_SPAN || row->type == PS_OPTION_DOUBLE;
+    return ps_buf_append_str(out, zero                          ? PS_STR("`0`")
                                   : row->type == PS_OPTION_BOOL ? PS_STR("`no`")
-                                                                  : PS_STR("none"));
+                                                                : PS_STR("none"));
 }
 
-static int manual_bound(const struct ps_option *row, double bound, const char *word, struct ps_buf *out)
+static int manual_bound(const struct ps_option *row, double bound, const char *word,
+                        struct ps_buf *out)
 {
     int err = ps_buf_printf(out, " %s ", word);
     return err == PS_OK ? ps_option_bound_print(row, bound, out) : err;
@@ -249,7 +259,8 @@ static int manual_row(const struct ps_option *row, struct ps_buf *out)
 
 static int manual_rows(const struct ps_option *table, struct ps_buf *out)
 {
-    int err = ps_buf_append_str(out, PS_STR("| key | value | default | meaning |\n|---|---|---|---|\n"));
+    int err =
+        ps_buf_append_str(out, PS_STR("| key | value | default | meaning |\n|---|---|---|---|\n"));
     for (; table->type != PS_OPTION_END && err == PS_OK; table++) {
         err = manual_row(table, out);
     }
@@ -261,7 +272,8 @@ static int manual_nested(const struct ps_option *row, const char *path, struct p
     char below[256];
     snprintf(below, sizeof below, "%s%s%s%s", path, *path == '\0' ? "" : ".", row->name,
              row->type == PS_OPTION_LIST ? "[]" : "");
-    char first = row->help[0] >= 'a' && row->help[0] <= 'z' ? (char)(row->help[0] - 'a' + 'A') : row->help[0];
+    char first = row->help[0] >= 'a' && row->help[0] <= 'z' ? (char)(row->help[0] - 'a' + 'A')
+                                                            : row->help[0];
     int err = ps_buf_printf(out, "\n## `%s`\n\n%c%s.\n\n", below, first, row->help + 1);
     return err == PS_OK ? ps_option_manual(row->table, below, out) : err;
 }

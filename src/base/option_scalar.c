@@ -16,20 +16,36 @@ struct unit {
 };
 
 /* Largest first: printing takes the first that divides. */
-static const struct unit counts[] = {{"G", 1000000000}, {"M", 1000000}, {"k", 1000}, {"", 1}, {NULL, 0}};
+static const struct unit counts[] = {
+    {"G", 1000000000}, {"M", 1000000}, {"k", 1000}, {"", 1}, {NULL, 0}};
 
-static const struct unit sizes[] = {
-    {"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10},
-    {"TB", 1000000000000}, {"GB", 1000000000}, {"MB", 1000000}, {"kB", 1000},
-    {"B", 1}, {"", 1}, {NULL, 0}};
+static const struct unit sizes[] = {{"TiB", 1ull << 40},
+                                    {"GiB", 1ull << 30},
+                                    {"MiB", 1ull << 20},
+                                    {"KiB", 1ull << 10},
+                                    {"TB", 1000000000000},
+                                    {"GB", 1000000000},
+                                    {"MB", 1000000},
+                                    {"kB", 1000},
+                                    {"B", 1},
+                                    {"", 1},
+                                    {NULL, 0}};
 
-static const struct unit binary_sizes[] = {{"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20},
-                                           {"KiB", 1ull << 10}, {"", 1},             {NULL, 0}};
+static const struct unit binary_sizes[] = {{"TiB", 1ull << 40},
+                                           {"GiB", 1ull << 30},
+                                           {"MiB", 1ull << 20},
+                                           {"KiB", 1ull << 10},
+                                           {"", 1},
+                                           {NULL, 0}};
 
-static const struct unit spans[] = {
-    {"d", 24 * (uint64_t)PS_HOUR},  {"h", (uint64_t)PS_HOUR},        {"m", (uint64_t)PS_MINUTE},
-    {"s", (uint64_t)PS_SECOND},     {"ms", (uint64_t)PS_MILLISECOND}, {"us", (uint64_t)PS_MICROSECOND},
-    {"ns", 1},                      {NULL, 0}};
+static const struct unit spans[] = {{"d", 24 * (uint64_t)PS_HOUR},
+                                    {"h", (uint64_t)PS_HOUR},
+                                    {"m", (uint64_t)PS_MINUTE},
+                                    {"s", (uint64_t)PS_SECOND},
+                                    {"ms", (uint64_t)PS_MILLISECOND},
+                                    {"us", (uint64_t)PS_MICROSECOND},
+                                    {"ns", 1},
+                                    {NULL, 0}};
 
 /* Characters that YAML reads as line breaks or not at all, and that forge lines on a terminal:
  * U+0080..9F, U+2028, U+2029, U+FEFF, U+FFFE, U+FFFF. */
@@ -39,8 +55,10 @@ static bool is_wide_control(struct ps_str text)
     if (text.len >= 2 && byte[0] == 0xc2) {
         return byte[1] >= 0x80 && byte[1] <= 0x9f;
     }
-    return ps_str_starts_with(text, PS_STR("\xe2\x80\xa8")) || ps_str_starts_with(text, PS_STR("\xe2\x80\xa9")) ||
-           ps_str_starts_with(text, PS_STR("\xef\xbb\xbf")) || ps_str_starts_with(text, PS_STR("\xef\xbf\xbe")) ||
+    return ps_str_starts_with(text, PS_STR("\xe2\x80\xa8")) ||
+           ps_str_starts_with(text, PS_STR("\xe2\x80\xa9")) ||
+           ps_str_starts_with(text, PS_STR("\xef\xbb\xbf")) ||
+           ps_str_starts_with(text, PS_STR("\xef\xbf\xbe")) ||
            ps_str_starts_with(text, PS_STR("\xef\xbf\xbf"));
 }
 
@@ -87,7 +105,8 @@ static int add_fraction(uint64_t *value, struct ps_str digits, uint64_t factor)
         scale *= 10;
     }
     wide product = (wide)fraction * factor;
-    if (product % scale != 0 || __builtin_add_overflow(*value, (uint64_t)(product / scale), value)) {
+    if (product % scale != 0 ||
+        __builtin_add_overflow(*value, (uint64_t)(product / scale), value)) {
         return PS_EINVAL;
     }
     return PS_OK;
@@ -210,7 +229,8 @@ int ps_option_bound_print(const struct ps_option *row, double bound, struct ps_b
     return ps_option_scalar_print(row, field, out);
 }
 
-static int refuse_bound(const struct ps_option *row, const char *word, double bound, char *reason, size_t size)
+static int refuse_bound(const struct ps_option *row, const char *word, double bound, char *reason,
+                        size_t size)
 {
     struct ps_buf text = ps_buf_make(64);
     int err = ps_option_bound_print(row, bound, &text);
@@ -269,8 +289,8 @@ static int parse_any(const struct ps_option *row, struct ps_str text, union scal
     return PS_EINVAL;
 }
 
-int ps_option_scalar_parse(const struct ps_option *row, void *field, struct ps_str text, char *reason,
-                           size_t size)
+int ps_option_scalar_parse(const struct ps_option *row, void *field, struct ps_str text,
+                           char *reason, size_t size)
 {
     union scalar value = {.whole = 0};
     if (parse_any(row, text, &value) != PS_OK) {
@@ -315,7 +335,8 @@ static int print_double(double value, struct ps_buf *out)
     for (int digits = 6; digits <= 17; digits++) {
         double again = 0;
         int len = snprintf(text, sizeof text, "%.*g", digits, value);
-        if (ps_str_to_double((struct ps_str){text, (size_t)len}, &again) == PS_OK && again == value) {
+        if (ps_str_to_double((struct ps_str){text, (size_t)len}, &again) == PS_OK &&
+            again == value) {
             break;
         }
     }
@@ -330,8 +351,9 @@ int ps_option_scalar_print(const struct ps_option *row, const void *field, struc
     case PS_OPTION_U64:
         return ps_buf_append_u64(out, *(const uint64_t *)field);
     case PS_OPTION_BYTES:
-        return *(const uint64_t *)field == 0 ? ps_buf_append(out, "0", 1)
-                                             : print_scaled(*(const uint64_t *)field, binary_sizes, out);
+        return *(const uint64_t *)field == 0
+                   ? ps_buf_append(out, "0", 1)
+                   : print_scaled(*(const uint64_t *)field, binary_sizes, out);
     case PS_OPTION_SPAN:
         PS_CHECK(*(const int64_t *)field >= 0);
         return *(const int64_t *)field == 0
@@ -430,7 +452,8 @@ size_t ps_option_distance(struct ps_str a, struct ps_str b)
         for (size_t j = 1; j <= b.len; j++) {
             bool same = a.ptr[i - 1] == b.ptr[j - 1];
             here[j] = smaller(above[j - 1] + (same ? 0 : 1), smaller(above[j], here[j - 1]) + 1);
-            bool swapped = i > 1 && j > 1 && a.ptr[i - 1] == b.ptr[j - 2] && a.ptr[i - 2] == b.ptr[j - 1];
+            bool swapped =
+                i > 1 && j > 1 && a.ptr[i - 1] == b.ptr[j - 2] && a.ptr[i - 2] == b.ptr[j - 1];
             here[j] = swapped ? smaller(here[j], before[j - 2] + 1) : here[j];
         }
     }

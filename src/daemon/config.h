@@ -1,7 +1,7 @@
 /* config - the whole configuration: one struct, read from one YAML file, checked as a whole.
  *
- * The tables of the modules are strung together here; a module's options are declared beside the module
- * and nowhere else. A configuration never changes once it is read: a reload reads a new one.
+ * The tables of the modules are strung together here; a module's options are declared beside the
+ * module and nowhere else. A configuration never changes once it is read: a reload reads a new one.
  *
  *      file --> config_yaml (shape) --> config_check (sense) --> struct ps_config
  *                        `------ mistakes with places ------> struct ps_config_report
@@ -82,9 +82,9 @@ extern const struct ps_option ps_config_options[];
 /* The configuration of an empty file. PS_OK or PS_ENOMEM. */
 PS_MUST_CHECK int ps_config_default(struct ps_config **out);
 
-/* Reads and checks a file, with the environment and the files that it names. PS_OK (the report may hold
- * warnings); PS_EINVAL: the report says what is wrong, a file that can't be read included; PS_ENOMEM.
- * Findings are in the order of the file. */
+/* Reads and checks a file, with the environment and the files that it names. PS_OK (the report may
+ * hold warnings); PS_EINVAL: the report says what is wrong, a file that can't be read included;
+ * PS_ENOMEM. Findings are in the order of the file. */
 PS_MUST_CHECK int ps_config_load(struct ps_config **out, const char *path,
                                  struct ps_config_report *report);
 
@@ -94,7 +94,8 @@ PS_MUST_CHECK int ps_config_parse(struct ps_config **out, struct ps_str text,
                                   struct ps_config_report *report);
 
 /* Checks what was put together otherwise (by a command line). PS_OK, PS_EINVAL or PS_ENOMEM. */
-PS_MUST_CHECK int ps_config_validate(const struct ps_config *config, struct ps_config_report *report);
+PS_MUST_CHECK int ps_config_validate(const struct ps_config *config,
+                                     struct ps_config_report *report);
 
 /* NULL is fine. */
 void ps_config_free(struct ps_config *config);
@@ -106,20 +107,23 @@ PS_MUST_CHECK int ps_config_yaml(const struct ps_config *config, bool all, struc
 /* Appends the manual in Markdown. PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_config_manual(struct ps_buf *out);
 
-/* --- what command lines change ------------------------------------------------------------------ */
+/* --- what command lines change ------------------------------------------------------------------
+ */
 
-/* Listens on `address` instead of the default (first call), or besides what was added before. PS_OK,
- * PS_EINVAL (not an address) or PS_ENOMEM. */
+/* Listens on `address` instead of the default (first call), or besides what was added before.
+ * PS_OK, PS_EINVAL (not an address) or PS_ENOMEM. */
 PS_MUST_CHECK int ps_config_add_listen(struct ps_config *config, struct ps_str address, bool first);
 
-/* Adds an endpoint to the upstream called `name`, which is made when there is none. PS_OK, PS_EINVAL (not a
- * URL) or PS_ENOMEM. */
-PS_MUST_CHECK int ps_config_add_endpoint(struct ps_config *config, struct ps_str name, struct ps_str url);
+/* Adds an endpoint to the upstream called `name`, which is made when there is none. PS_OK,
+ * PS_EINVAL (not a URL) or PS_ENOMEM. */
+PS_MUST_CHECK int ps_config_add_endpoint(struct ps_config *config, struct ps_str name,
+                                         struct ps_str url);
 
-/* --- what 0 stands for -------------------------------------------------------------------------- */
+/* --- what 0 stands for --------------------------------------------------------------------------
+ */
 
-unsigned ps_config_workers(const struct ps_config *config);        /* 1 to 64 */
-uint64_t ps_config_max_buffered(const struct ps_config *config);   /* bytes */
+unsigned ps_config_workers(const struct ps_config *config);      /* 1 to 64 */
+uint64_t ps_config_max_buffered(const struct ps_config *config); /* bytes */
 
 /* Do all these addresses stay on this machine? Malformed ones don't. */
 bool ps_config_is_loopback(const struct ps_option_strings *listen);

@@ -23,7 +23,8 @@ struct check {
 };
 
 /* Sets what is being looked at. */
-static void look_at(struct check *check, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void look_at(struct check *check, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static void look_at(struct check *check, const char *format, ...)
 {
@@ -43,15 +44,17 @@ static struct ps_config_place place_of(const struct check *check)
     return place == NULL ? (struct ps_config_place){NULL, 0, 0} : *place;
 }
 
-#define ERROR(check, ...)                                                                          \
-    do {                                                                                           \
-        struct ps_config_place at = place_of(check);                                               \
-        ps_config_report_add((check)->report, false, at.line, at.column, (check)->path, __VA_ARGS__); \
+#define ERROR(check, ...)                                                               \
+    do {                                                                                \
+        struct ps_config_place at = place_of(check);                                    \
+        ps_config_report_add((check)->report, false, at.line, at.column, (check)->path, \
+                             __VA_ARGS__);                                              \
     } while (0)
-#define WARNING(check, ...)                                                                        \
-    do {                                                                                           \
-        struct ps_config_place at = place_of(check);                                               \
-        ps_config_report_add((check)->report, true, at.line, at.column, (check)->path, __VA_ARGS__); \
+#define WARNING(check, ...)                                                            \
+    do {                                                                               \
+        struct ps_config_place at = place_of(check);                                   \
+        ps_config_report_add((check)->report, true, at.line, at.column, (check)->path, \
+                             __VA_ARGS__);                                             \
     } while (0)
 
 /* Was something already found wrong in `part`? Then what follows from it need not be said. */
@@ -68,7 +71,8 @@ static bool is_wrong(const struct check *check, const char *part)
     return false;
 }
 
-/* --- names that must be there, once --------------------------------------------------------------- */
+/* --- names that must be there, once
+ * --------------------------------------------------------------- */
 
 struct name {
     const char *text;
@@ -89,7 +93,8 @@ static int compare_names(const void *left, const void *right)
 }
 
 /* The text at `offset` of every item that has one. */
-static int collect(const struct ps_option_list *list, size_t item_size, size_t offset, struct names *out)
+static int collect(const struct ps_option_list *list, size_t item_size, size_t offset,
+                   struct names *out)
 {
     struct name *items = calloc(list->count + 1, sizeof *items);
     size_t count = 0;
@@ -124,8 +129,10 @@ static bool knows(const struct names *names, const char *text)
     return false;
 }
 
-/* Reports every item whose text an earlier one has; the text itself is not shown, it may be a secret. */
-static void check_unique(struct check *check, const struct names *names, const char *list, const char *field)
+/* Reports every item whose text an earlier one has; the text itself is not shown, it may be a
+ * secret. */
+static void check_unique(struct check *check, const struct names *names, const char *list,
+                         const char *field)
 {
     for (size_t i = 1; i < names->count; i++) {
         if (strcmp(names->items[i - 1].text, names->items[i].text) == 0) {
@@ -135,8 +142,8 @@ static void check_unique(struct check *check, const struct names *names, const c
     }
 }
 
-static int check_unique_field(struct check *check, const struct ps_option_list *list, size_t item_size,
-                              size_t offset, const char *name, const char *field)
+static int check_unique_field(struct check *check, const struct ps_option_list *list,
+                              size_t item_size, size_t offset, const char *name, const char *field)
 {
     struct names names = {NULL, 0};
     int err = collect(list, item_size, offset, &names);
@@ -147,15 +154,19 @@ static int check_unique_field(struct check *check, const struct ps_option_list *
     return err;
 }
 
-/* --- addresses ------------------------------------------------------------------------------------ */
+/* --- addresses
+ * ------------------------------------------------------------------------------------ */
 
-static void check_addresses(struct check *check, const struct ps_option_strings *listen, const char *name)
+static void check_addresses(struct check *check, const struct ps_option_strings *listen,
+                            const char *name)
 {
     struct ps_address address;
     for (size_t i = 0; i < listen->count; i++) {
         look_at(check, "%s[%zu]", name, i);
         if (ps_address_parse(ps_str_from(listen->items[i]), &address) != PS_OK) {
-            ERROR(check, "expected a numeric address with port such as 127.0.0.1:5000, [::1]:5000 or :5000");
+            ERROR(
+                check,
+                "expected a numeric address with port such as 127.0.0.1:5000, [::1]:5000 or :5000");
         }
         for (size_t j = 0; j < i && j < 64; j++) {
             if (strcmp(listen->items[i], listen->items[j]) == 0) {
@@ -220,7 +231,8 @@ static void check_origins(struct check *check)
     }
 }
 
-/* --- who may come in ------------------------------------------------------------------------------ */
+/* --- who may come in
+ * ------------------------------------------------------------------------------ */
 
 /* RFC 6750 2.1: what can be sent behind "Bearer ". */
 static bool is_bearer(const char *token)
@@ -250,9 +262,10 @@ static int check_tokens(struct check *check)
     }
     int err = check_unique_field(check, list, sizeof *tokens, offsetof(struct ps_token_opts, name),
                                  "admin.tokens", "name");
-    return err != PS_OK ? err
-                        : check_unique_field(check, list, sizeof *tokens, offsetof(struct ps_token_opts, token),
-                                             "admin.tokens", "token");
+    return err != PS_OK
+               ? err
+               : check_unique_field(check, list, sizeof *tokens,
+                                    offsetof(struct ps_token_opts, token), "admin.tokens", "token");
 }
 
 /* A tenant's key must never open admin paths. */
@@ -299,10 +312,10 @@ static int check_tenants(struct check *check)
             }
         }
     }
-    int err = check_unique_field(check, list, sizeof *tenants, offsetof(struct ps_tenant_opts, name), "tenants",
-                                 "name");
-    err = err == PS_OK ? check_unique_field(check, list, sizeof *tenants, offsetof(struct ps_tenant_opts, key),
-                                            "tenants", "key")
+    int err = check_unique_field(check, list, sizeof *tenants,
+                                 offsetof(struct ps_tenant_opts, name), "tenants", "name");
+    err = err == PS_OK ? check_unique_field(check, list, sizeof *tenants,
+                                            offsetof(struct ps_tenant_opts, key), "tenants", "key")
                        : err;
     return err == PS_OK ? check_keys(check) : err;
 }
@@ -315,23 +328,27 @@ static void check_access(struct check *check)
     const struct ps_option_strings *reserved = split ? &config->admin.listen : &config->listen;
     const char *name = split ? "admin.listen" : "listen";
     bool readable = !is_wrong(check, "listen");
-    if (!ps_config_is_loopback(reserved) && config->admin.tokens.count == 0 && !is_wrong(check, "admin.tokens") &&
-        !is_wrong(check, name)) {
+    if (!ps_config_is_loopback(reserved) && config->admin.tokens.count == 0 &&
+        !is_wrong(check, "admin.tokens") && !is_wrong(check, name)) {
         look_at(check, "%s", name);
         ERROR(check,
-              "beyond loopback the reserved paths (such as /metrics) need a token: set admin.tokens%s",
+              "beyond loopback the reserved paths (such as /metrics) need a token: set "
+              "admin.tokens%s",
               split ? "" : ", or put them elsewhere with admin.listen");
     }
-    if (!ps_config_is_loopback(&config->listen) && config->tenants.count == 0 && !config->tenants_open &&
-        readable && !is_wrong(check, "tenants")) {
+    if (!ps_config_is_loopback(&config->listen) && config->tenants.count == 0 &&
+        !config->tenants_open && readable && !is_wrong(check, "tenants")) {
         look_at(check, "listen");
-        ERROR(check, "beyond loopback the gateway needs tenants, or `tenants: open` to serve anybody");
+        ERROR(check,
+              "beyond loopback the gateway needs tenants, or `tenants: open` to serve anybody");
     }
 }
 
-/* --- where requests go ---------------------------------------------------------------------------- */
+/* --- where requests go
+ * ---------------------------------------------------------------------------- */
 
-static void check_endpoints(struct check *check, const struct ps_upstream_opts *upstream, size_t index)
+static void check_endpoints(struct check *check, const struct ps_upstream_opts *upstream,
+                            size_t index)
 {
     const struct ps_endpoint_opts *endpoints = upstream->endpoints.items;
     struct ps_url url;
@@ -345,7 +362,8 @@ static void check_endpoints(struct check *check, const struct ps_upstream_opts *
     }
     for (size_t i = 0; i < upstream->endpoints.count; i++) {
         look_at(check, "upstreams[%zu].endpoints[%zu].url", index, i);
-        if (endpoints[i].url != NULL && ps_url_parse(ps_str_from(endpoints[i].url), &url) != PS_OK) {
+        if (endpoints[i].url != NULL &&
+            ps_url_parse(ps_str_from(endpoints[i].url), &url) != PS_OK) {
             ERROR(check, "expected a URL such as http://127.0.0.1:8000");
         }
     }
@@ -362,8 +380,8 @@ static int check_upstreams(struct check *check)
             ERROR(check, "must consist of visible ASCII characters");
         }
     }
-    return check_unique_field(check, list, sizeof *upstreams, offsetof(struct ps_upstream_opts, name),
-                              "upstreams", "name");
+    return check_unique_field(check, list, sizeof *upstreams,
+                              offsetof(struct ps_upstream_opts, name), "upstreams", "name");
 }
 
 /* The upstream that comes nearest to what was written, for a hint. */
@@ -439,8 +457,8 @@ static int check_tables(struct check *check)
     char reason[256] = "";
     int err = PS_OK;
     if (config->upstreams.count > 0) {
-        err = ps_route_table_new(&routes, &config->routes, &config->upstreams, &config->models, reason,
-                                 sizeof reason);
+        err = ps_route_table_new(&routes, &config->routes, &config->upstreams, &config->models,
+                                 reason, sizeof reason);
         ps_route_table_free(routes);
     }
     if (err == PS_EINVAL) {
@@ -501,7 +519,8 @@ int ps_config_check(const struct ps_config *config, const struct ps_config_place
     return err == PS_OK && report->errors == 0 ? check_tables(&check) : err;
 }
 
-static void check_upstream_files(struct check *check, const struct ps_upstream_opts *upstream, size_t index)
+static void check_upstream_files(struct check *check, const struct ps_upstream_opts *upstream,
+                                 size_t index)
 {
     struct ps_tls *tls = NULL;
     struct ps_tls_error error = {""};
@@ -523,7 +542,8 @@ void ps_config_check_files(const struct ps_config *config, const struct ps_confi
     struct ps_tls_error error = {""};
     look_at(&check, "tls");
     if (config->tls.certificate != NULL && config->tls.key_file != NULL) {
-        if (ps_tls_new_server(&tls, config->tls.certificate, config->tls.key_file, &error) != PS_OK) {
+        if (ps_tls_new_server(&tls, config->tls.certificate, config->tls.key_file, &error) !=
+            PS_OK) {
             ERROR(&check, "%s", error.text);
         }
         ps_tls_unref(tls);

@@ -9,9 +9,10 @@
 
 enum { EXIT_GOOD = 0, EXIT_WRONG = 1, EXIT_USAGE = 2, OUTPUT_LIMIT = 64 * 1024 * 1024 };
 
-static const char usage[] = "usage: penstock config --check FILE     name every mistake in FILE\n"
-                            "       penstock config --print [FILE]   show the configuration in force\n"
-                            "       penstock config --reference      print the manual (Markdown)\n";
+static const char usage[] =
+    "usage: penstock config --check FILE     name every mistake in FILE\n"
+    "       penstock config --print [FILE]   show the configuration in force\n"
+    "       penstock config --reference      print the manual (Markdown)\n";
 
 static int complain(const char *what)
 {
@@ -24,7 +25,8 @@ static int finish(FILE *to, struct ps_buf *out, int err, int status)
 {
     if (err != PS_OK) {
         status = complain(ps_err_text(err));
-    } else if (out->len > 0 && (fwrite(out->data, 1, out->len, to) != out->len || fflush(to) != 0)) {
+    } else if (out->len > 0 &&
+               (fwrite(out->data, 1, out->len, to) != out->len || fflush(to) != 0)) {
         status = complain("the output could not be written");
     }
     ps_buf_fini(out);

@@ -1,7 +1,7 @@
 /* config_command - `penstock config`: check a file, show what it comes to, print the manual.
  *
- *      penstock config --check FILE      every mistake with line and column; exit 1 when there is one
- *      penstock config --print [FILE]    the whole configuration in force, as YAML; secrets as ***
+ *      penstock config --check FILE      every mistake with line and column; exit 1 when there is
+ * one penstock config --print [FILE]    the whole configuration in force, as YAML; secrets as ***
  *      penstock config --reference       the manual in Markdown, from the tables that read the file
  *
  * Thread: the main thread.

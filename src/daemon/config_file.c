@@ -31,7 +31,8 @@ static int read_all(int fd, size_t largest, struct ps_buf *out)
     }
 }
 
-int ps_config_read_file(const char *path, size_t largest, bool regular, struct ps_buf *out, bool *is_public)
+int ps_config_read_file(const char *path, size_t largest, bool regular, struct ps_buf *out,
+                        bool *is_public)
 {
     struct stat st;
     /* Opening a pipe that nobody writes to must not hang where only a file is wanted. */

@@ -25,8 +25,8 @@ static bool has_room(struct ps_config_report *report)
     return report->items != NULL && report->count < PS_CONFIG_FINDINGS;
 }
 
-void ps_config_report_add(struct ps_config_report *report, bool warning, unsigned line, unsigned column,
-                          const char *field, const char *format, ...)
+void ps_config_report_add(struct ps_config_report *report, bool warning, unsigned line,
+                          unsigned column, const char *field, const char *format, ...)
 {
     char text[LONGEST_TEXT];
     va_list args;
@@ -76,7 +76,8 @@ static int print_one(const struct ps_config_finding *found, const char *file, st
     return err;
 }
 
-int ps_config_report_print(const struct ps_config_report *report, const char *file, struct ps_buf *out)
+int ps_config_report_print(const struct ps_config_report *report, const char *file,
+                           struct ps_buf *out)
 {
     int err = PS_OK;
     for (size_t i = 0; i < report->count && err == PS_OK; i++) {

@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 
-enum { NAME_SIZE = 64, PATH_SIZE = 512, REASON_SIZE = 256, MOST_ROWS = 128, MOST_PLACES = 100000 };
+enum { NAME_SIZE = 64, PATH_SIZE = 512, REASON_SIZE = 256, MOST_ROWS = 128 };
 
 struct reader {
     yaml_parser_t parser;
@@ -38,65 +38,22 @@ static struct mark here(const struct reader *reader)
     return mark_of(&reader->event.start_mark);
 }
 
-#define NOTE(reader, at, ...)                                                                      \
-    ps_config_report_add((reader)->report, false, (at).line, (at).column, (reader)->path, __VA_ARGS__)
-#define WARN(reader, at, ...)                                                                      \
-    ps_config_report_add((reader)->report, true, (at).line, (at).column, (reader)->path, __VA_ARGS__)
-
-/* --- places ------------------------------------------------------------------------------------- */
-
-void ps_config_places_fini(struct ps_config_places *places)
-{
-    for (size_t i = 0; i < places->count; i++) {
-        free(places->items[i].path);
-    }
-    free(places->items);
-    *places = (struct ps_config_places){0};
-}
+#define NOTE(reader, at, ...)                                                             \
+    ps_config_report_add((reader)->report, false, (at).line, (at).column, (reader)->path, \
+                         __VA_ARGS__)
+#define WARN(reader, at, ...)                                                            \
+    ps_config_report_add((reader)->report, true, (at).line, (at).column, (reader)->path, \
+                         __VA_ARGS__)
 
 /* Without memory or room a later check names the surrounding place; nothing is lost but comfort. */
-static void remember(struct ps_config_places *places, const char *path, struct mark at)
+static void remember(struct reader *reader)
 {
-    if (places->count == MOST_PLACES) {
-        return;
-    }
-    if (places->count == places->cap) {
-        size_t cap = places->cap == 0 ? 32 : places->cap * 2;
-        struct ps_config_place *items = reallocarray(places->items, cap, sizeof *items);
-        if (items == NULL) {
-            return;
-        }
-        places->items = items;
-        places->cap = cap;
-    }
-    char *copy = strdup(path);
-    if (copy != NULL) {
-        places->items[places->count++] = (struct ps_config_place){copy, at.line, at.column};
-    }
+    struct mark at = here(reader);
+    ps_config_places_add(reader->places, reader->path, at.line, at.column);
 }
 
-/* Is `outer` the path itself or a part of its beginning that ends where a name ends? */
-static bool surrounds(const char *outer, const char *path)
-{
-    size_t len = strlen(outer);
-    return strncmp(outer, path, len) == 0 && (path[len] == '\0' || path[len] == '.' || path[len] == '[');
-}
-
-const struct ps_config_place *ps_config_places_find(const struct ps_config_places *places, const char *path)
-{
-    const struct ps_config_place *best = NULL;
-    size_t most = 0;
-    for (size_t i = 0; i < places->count; i++) {
-        size_t len = strlen(places->items[i].path);
-        if (len > most && surrounds(places->items[i].path, path)) {
-            best = &places->items[i];
-            most = len;
-        }
-    }
-    return best;
-}
-
-/* --- events ------------------------------------------------------------------------------------- */
+/* --- events -------------------------------------------------------------------------------------
+ */
 
 static void report_syntax(struct reader *reader)
 {
@@ -136,18 +93,22 @@ static void refuse_references(struct reader *reader)
     reader->forbidden = anchor || tag || event->type == YAML_ALIAS_EVENT;
     if (reader->forbidden) {
         NOTE(reader, here(reader), "%s are not allowed here",
-             tag ? "tags (!)" : anchor ? "anchors (&)" : "aliases (*)");
+             tag      ? "tags (!)"
+             : anchor ? "anchors (&)"
+                      : "aliases (*)");
     }
 }
 
 static bool is_start(const struct reader *reader)
 {
-    return reader->event.type == YAML_MAPPING_START_EVENT || reader->event.type == YAML_SEQUENCE_START_EVENT;
+    return reader->event.type == YAML_MAPPING_START_EVENT ||
+           reader->event.type == YAML_SEQUENCE_START_EVENT;
 }
 
 static bool is_end(const struct reader *reader)
 {
-    return reader->event.type == YAML_MAPPING_END_EVENT || reader->event.type == YAML_SEQUENCE_END_EVENT;
+    return reader->event.type == YAML_MAPPING_END_EVENT ||
+           reader->event.type == YAML_SEQUENCE_END_EVENT;
 }
 
 static void drop_event(struct reader *reader)
@@ -201,7 +162,8 @@ static bool is_null(const struct reader *reader)
 
 static struct ps_str scalar(const struct reader *reader)
 {
-    return (struct ps_str){(const char *)reader->event.data.scalar.value, reader->event.data.scalar.length};
+    return (struct ps_str){(const char *)reader->event.data.scalar.value,
+                           reader->event.data.scalar.length};
 }
 
 static const char *kind(const struct reader *reader)
@@ -222,7 +184,8 @@ static void refuse_kind(struct reader *reader, const char *wanted)
     skip_node(reader);
 }
 
-/* --- values ------------------------------------------------------------------------------------- */
+/* --- values -------------------------------------------------------------------------------------
+ */
 
 /* Extends the path for as long as a value is read; returns what to pass to leave(). */
 static size_t enter(struct reader *reader, const char *name)
@@ -255,11 +218,13 @@ static void set_outcome(struct reader *reader, int err, struct mark at, const ch
 
 static bool takes_variables(const struct ps_option *row)
 {
-    return row->type == PS_OPTION_STRING || row->type == PS_OPTION_SECRET || row->type == PS_OPTION_STRINGS;
+    return row->type == PS_OPTION_STRING || row->type == PS_OPTION_SECRET ||
+           row->type == PS_OPTION_STRINGS;
 }
 
 /* Paths are seen from the folder of the configuration file. */
-static int set_path(const struct reader *reader, const struct ps_option *row, void *opts, char *reason)
+static int set_path(const struct reader *reader, const struct ps_option *row, void *opts,
+                    char *reason)
 {
     char **field = (char **)(void *)((char *)opts + row->offset);
     if (!row->path || *field == NULL) {
@@ -275,14 +240,15 @@ static int set_path(const struct reader *reader, const struct ps_option *row, vo
 }
 
 /* Puts the current scalar into the row, variables replaced. */
-static int set_scalar(const struct reader *reader, const struct ps_option *row, void *opts, bool add, char *reason)
+static int set_scalar(const struct reader *reader, const struct ps_option *row, void *opts,
+                      bool add, char *reason)
 {
     struct ps_str text = scalar(reader);
     char *expanded = NULL;
     int err = PS_OK;
     if (takes_variables(row)) {
-        err = ps_option_expand(text, reader->source->lookup, reader->source->lookup_ctx, &expanded, reason,
-                               REASON_SIZE);
+        err = ps_option_expand(text, reader->source->lookup, reader->source->lookup_ctx, &expanded,
+                               reason, REASON_SIZE);
         text = err == PS_OK ? ps_str_from(expanded) : text;
     }
     if (err == PS_OK && memchr(scalar(reader).ptr, '\0', scalar(reader).len) != NULL) {
@@ -352,7 +318,7 @@ static void read_strings(struct reader *reader, const struct ps_option *row, voi
     ps_option_clear(row, opts);
     for (size_t i = 0; next(reader) && reader->event.type != YAML_SEQUENCE_END_EVENT; i++) {
         size_t outside = enter_item(reader, i);
-        remember(reader->places, reader->path, here(reader));
+        remember(reader);
         if (reader->forbidden) {
             skip_node(reader);
         } else {
@@ -372,7 +338,8 @@ static void read_item(struct reader *reader, const struct ps_option *row, void *
         reader->err = err;
     } else if (reader->event.type == YAML_MAPPING_START_EVENT) {
         read_mapping(reader, row->table, item);
-    } else if (reader->event.type == YAML_SCALAR_EVENT && !is_null(reader) && row->shorthand != NULL) {
+    } else if (reader->event.type == YAML_SCALAR_EVENT && !is_null(reader) &&
+               row->shorthand != NULL) {
         const struct ps_option *brief = ps_option_find(row->table, ps_str_from(row->shorthand));
         PS_CHECK(brief != NULL);
         read_scalar(reader, brief, item);
@@ -401,7 +368,7 @@ static void read_list(struct reader *reader, const struct ps_option *row, void *
     }
     for (size_t i = 0; next(reader) && reader->event.type != YAML_SEQUENCE_END_EVENT; i++) {
         size_t outside = enter_item(reader, i);
-        remember(reader->places, reader->path, here(reader));
+        remember(reader);
         if (reader->forbidden) {
             skip_node(reader);
         } else {
@@ -413,7 +380,7 @@ static void read_list(struct reader *reader, const struct ps_option *row, void *
 
 static void read_value(struct reader *reader, const struct ps_option *row, void *opts)
 {
-    remember(reader->places, reader->path, here(reader));
+    remember(reader);
     if (reader->forbidden) {
         skip_node(reader);
     } else if (row->type == PS_OPTION_LIST) {
@@ -429,7 +396,8 @@ static void read_value(struct reader *reader, const struct ps_option *row, void 
     }
 }
 
-/* --- secrets in files --------------------------------------------------------------------------- */
+/* --- secrets in files ---------------------------------------------------------------------------
+ */
 
 /* The line end that editors and `echo` leave behind is no part of a secret. */
 static struct ps_str without_line_end(struct ps_str text)
@@ -440,7 +408,8 @@ static struct ps_str without_line_end(struct ps_str text)
     return text;
 }
 
-static void read_secret_at(struct reader *reader, const struct ps_option *row, void *opts, const char *file)
+static void read_secret_at(struct reader *reader, const struct ps_option *row, void *opts,
+                           const char *file)
 {
     char reason[REASON_SIZE] = "";
     struct ps_buf text = ps_buf_make(0);
@@ -472,7 +441,7 @@ static void read_secret_file(struct reader *reader, const struct ps_option *row,
 {
     char reason[REASON_SIZE] = "";
     char *name = NULL;
-    remember(reader->places, reader->path, here(reader));
+    remember(reader);
     if (reader->forbidden || reader->event.type != YAML_SCALAR_EVENT) {
         refuse_kind(reader, "the path of a file");
         return;
@@ -480,8 +449,8 @@ static void read_secret_file(struct reader *reader, const struct ps_option *row,
     if (is_null(reader)) {
         return;
     }
-    int err = ps_option_expand(scalar(reader), reader->source->lookup, reader->source->lookup_ctx, &name, reason,
-                               sizeof reason);
+    int err = ps_option_expand(scalar(reader), reader->source->lookup, reader->source->lookup_ctx,
+                               &name, reason, sizeof reason);
     if (err == PS_OK && *name == '\0') {
         snprintf(reason, sizeof reason, "expected the path of a file");
         err = PS_EINVAL;
@@ -499,7 +468,8 @@ static void read_secret_file(struct reader *reader, const struct ps_option *row,
     free(file);
 }
 
-/* --- mappings ----------------------------------------------------------------------------------- */
+/* --- mappings -----------------------------------------------------------------------------------
+ */
 
 /* What one mapping has seen: a row's own key, and the key of its file. */
 struct seen {
@@ -518,7 +488,8 @@ static void show_key(struct ps_str key, char *out)
     out[n] = '\0';
 }
 
-static void report_unknown(struct reader *reader, const struct ps_option *table, const char *key, struct mark at)
+static void report_unknown(struct reader *reader, const struct ps_option *table, const char *key,
+                           struct mark at)
 {
     const char *near = ps_option_nearest(table, ps_str_from(key));
     char where[PATH_SIZE + 8] = "";
@@ -557,12 +528,14 @@ static bool is_first(struct reader *reader, bool *seen, bool rival, struct mark 
     return first;
 }
 
-static void read_pair(struct reader *reader, const struct ps_option *table, void *opts, struct seen *seen)
+static void read_pair(struct reader *reader, const struct ps_option *table, void *opts,
+                      struct seen *seen)
 {
     char key[NAME_SIZE];
     struct mark at = here(reader);
     show_key(scalar(reader), key);
-    struct ps_str exact = scalar(reader).len < NAME_SIZE ? ps_str_from(key) : (struct ps_str){"", 0};
+    struct ps_str exact =
+        scalar(reader).len < NAME_SIZE ? ps_str_from(key) : (struct ps_str){"", 0};
     const struct ps_option *row = ps_option_find(table, exact);
     const struct ps_option *secret = row == NULL ? find_secret(table, exact) : NULL;
     const struct ps_option *hit = row != NULL ? row : secret;
@@ -637,7 +610,8 @@ static void read_mapping(struct reader *reader, const struct ps_option *table, v
     }
 }
 
-/* --- the document ------------------------------------------------------------------------------- */
+/* --- the document -------------------------------------------------------------------------------
+ */
 
 static void read_document(struct reader *reader, const struct ps_option *table, void *opts)
 {

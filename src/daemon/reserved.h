@@ -1,7 +1,7 @@
 /* reserved - the paths that Penstock answers itself, and what each asks of the caller.
  *
- * Exactly these paths, never a prefix: other servers own paths right beside them (Ollama has /api/tags,
- * ComfyUI has /api/history/ID), and those go through.
+ * Exactly these paths, never a prefix: other servers own paths right beside them (Ollama has
+ * /api/tags, ComfyUI has /api/history/ID), and those go through.
  *
  * Thread: pure functions on constants.
  *
@@ -32,8 +32,8 @@ bool ps_reserved_path(struct ps_str path);
 /* Is it one of the two health paths, which are reserved on every port and need no token? */
 bool ps_reserved_health(struct ps_str path);
 
-/* What a request to a reserved path needs: nothing for health, `read` for GET, HEAD and OPTIONS, `ingest`
- * for handing in metrics, `admin` for everything else. */
+/* What a request to a reserved path needs: nothing for health, `read` for GET, HEAD and OPTIONS,
+ * `ingest` for handing in metrics, `admin` for everything else. */
 enum ps_role ps_reserved_role(struct ps_str path, struct ps_str method);
 
 /* Does a token of role `has` open what needs role `need`? */

@@ -1,7 +1,7 @@
 /* fuzz_option - any bytes as a configuration file.
  *
- * Besides not breaking: what was understood is written as YAML, and that must be understood again and
- * come out the same. Secrets are written as *** and files are not read.
+ * Besides not breaking: what was understood is written as YAML, and that must be understood again
+ * and come out the same. Secrets are written as *** and files are not read.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -94,10 +94,14 @@ static void json_is_escaped_and_always_valid_utf8(void **state)
         {PS_STR_INIT("\"\\/"), "\\\"\\\\/"},
         {PS_STR_INIT("\b\f\n\r\t"), "\\b\\f\\n\\r\\t"},
         {PS_STR_INIT("\x00\x1f\x7f"), "\\u0000\\u001f\x7f"},
-        {PS_STR_INIT("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"), "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
-        {PS_STR_INIT("\xc3"), "\xef\xbf\xbd"},                     /* cut off */
-        {PS_STR_INIT("\xff" "a"), "\xef\xbf\xbd" "a"},             /* never a lead */
-        {PS_STR_INIT("\xc0\x80"), "\xef\xbf\xbd\xef\xbf\xbd"},     /* overlong */
+        {PS_STR_INIT("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"),
+         "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
+        {PS_STR_INIT("\xc3"), "\xef\xbf\xbd"}, /* cut off */
+        {PS_STR_INIT("\xff"
+                     "a"),
+         "\xef\xbf\xbd"
+         "a"},                                                                 /* never a lead */
+        {PS_STR_INIT("\xc0\x80"), "\xef\xbf\xbd\xef\xbf\xbd"},                 /* overlong */
         {PS_STR_INIT("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* surrogate */
         {PS_STR_INIT("\xf4\x90\x80\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
         {PS_STR_INIT("\xe0\x9f\xbf"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* overlong */

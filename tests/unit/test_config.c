@@ -58,7 +58,7 @@ static void assert_ok(const char *text)
 }
 
 #define UPSTREAM "upstreams: [{name: a, endpoints: [\"http://127.0.0.1:1\"]}]\n"
-#define TOKEN "admin: {tokens: [{name: t, role: admin, token: 0123456789abcdef}]}\n"
+#define TOKEN    "admin: {tokens: [{name: t, role: admin, token: 0123456789abcdef}]}\n"
 
 static void the_empty_file_is_valid(void **state)
 {
@@ -82,18 +82,22 @@ static void the_empty_file_is_valid(void **state)
 static void beyond_loopback_the_gateway_needs_tenants_and_the_api_a_token(void **state)
 {
     (void)state;
-    assert_says("listen: \"0.0.0.0:5000\"\n",
-                "f:1:9: listen: beyond loopback the reserved paths (such as /metrics) need a token: "
-                "set admin.tokens, or put them elsewhere with admin.listen\n"
-                "f:1:9: listen: beyond loopback the gateway needs tenants, or `tenants: open` to serve anybody\n");
+    assert_says(
+        "listen: \"0.0.0.0:5000\"\n",
+        "f:1:9: listen: beyond loopback the reserved paths (such as /metrics) need a token: "
+        "set admin.tokens, or put them elsewhere with admin.listen\n"
+        "f:1:9: listen: beyond loopback the gateway needs tenants, or `tenants: open` to serve "
+        "anybody\n");
     assert_ok("listen: \":5000\"\ntenants: open\n" TOKEN);
     assert_ok("listen: \":5000\"\ntenants: open\nadmin: {listen: \"127.0.0.1:9\"}\n");
     assert_ok("listen: \":5000\"\ntenants: [{name: a, key: k}]\n" TOKEN);
     assert_says("listen: \":5000\"\ntenants: []\n" TOKEN,
-                "f:1:9: listen: beyond loopback the gateway needs tenants, or `tenants: open` to serve anybody\n");
-    assert_says("admin: {listen: \"192.0.2.1:9\"}\n",
-                "f:1:17: admin.listen: beyond loopback the reserved paths (such as /metrics) need a token: "
-                "set admin.tokens\n");
+                "f:1:9: listen: beyond loopback the gateway needs tenants, or `tenants: open` to "
+                "serve anybody\n");
+    assert_says(
+        "admin: {listen: \"192.0.2.1:9\"}\n",
+        "f:1:17: admin.listen: beyond loopback the reserved paths (such as /metrics) need a token: "
+        "set admin.tokens\n");
     assert_ok("listen: [\"127.0.0.2:1\", \"[::1]:1\"]\n");
 }
 
@@ -113,17 +117,22 @@ static void addresses_networks_and_origins_are_looked_at(void **state)
 {
     (void)state;
     assert_says("listen: [\"localhost:1\", \"127.0.0.1:2\", \"127.0.0.1:2\"]\n",
-                "f:1:10: listen[0]: expected a numeric address with port such as 127.0.0.1:5000, [::1]:5000 or :5000\n"
+                "f:1:10: listen[0]: expected a numeric address with port such as 127.0.0.1:5000, "
+                "[::1]:5000 or :5000\n"
                 "f:1:40: listen[2]: the same as listen[1]\n");
     assert_says("listen: []\n", "f:1:9: listen: at least one address is needed\n");
     assert_says("admin: {listen: [\"127.0.0.1:5000\"]}\n",
                 "f:1:18: admin.listen[0]: the gateway listens there already (listen[0])\n");
     assert_says("trusted_proxies: [10.0.0.0/8, \"::1\", 10.0.0.0/33]\n",
-                "f:1:38: trusted_proxies[2]: expected a network such as 10.0.0.0/8, fd00::/8 or a single address\n");
-    assert_says("cors: {origins: [\"*\", \"https://a.example:8\", \"https://a/\", a]}\n",
-                "f:1:46: cors.origins[2]: expected an origin such as https://app.example (no path), or *\n"
-                "f:1:60: cors.origins[3]: expected an origin such as https://app.example (no path), or *\n");
-    assert_says("tls: {certificate: a.pem}\n", "f:1:6: tls: certificate and key_file are needed both\n");
+                "f:1:38: trusted_proxies[2]: expected a network such as 10.0.0.0/8, fd00::/8 or a "
+                "single address\n");
+    assert_says(
+        "cors: {origins: [\"*\", \"https://a.example:8\", \"https://a/\", a]}\n",
+        "f:1:46: cors.origins[2]: expected an origin such as https://app.example (no path), or *\n"
+        "f:1:60: cors.origins[3]: expected an origin such as https://app.example (no path), or "
+        "*\n");
+    assert_says("tls: {certificate: a.pem}\n",
+                "f:1:6: tls: certificate and key_file are needed both\n");
 }
 
 static void names_must_exist_and_be_there_once(void **state)
@@ -134,10 +143,11 @@ static void names_must_exist_and_be_there_once(void **state)
                 "f:2:31: routes[0].upstream: there is no upstream 'b'; did you mean 'a'?\n"
                 "f:3:30: models[0].upstream: there is no upstream 'zzz'\n"
                 "f:3:43: models[1].name: the same as in models[0]\n");
-    assert_says("upstreams:\n  - {name: a, endpoints: [\"http://127.0.0.1:1\"]}\n"
-                "  - {name: a, endpoints: [\"ftp://x\", http://b]}\n",
-                "f:3:12: upstreams[1].name: the same as in upstreams[0]\n"
-                "f:3:27: upstreams[1].endpoints[0].url: expected a URL such as http://127.0.0.1:8000\n");
+    assert_says(
+        "upstreams:\n  - {name: a, endpoints: [\"http://127.0.0.1:1\"]}\n"
+        "  - {name: a, endpoints: [\"ftp://x\", http://b]}\n",
+        "f:3:12: upstreams[1].name: the same as in upstreams[0]\n"
+        "f:3:27: upstreams[1].endpoints[0].url: expected a URL such as http://127.0.0.1:8000\n");
     assert_says("routes: [{path: /a}]\n", "f:1:9: routes: there are no upstreams to go to\n");
     assert_says(UPSTREAM "routes: [{path: a}, {path: /*/b}, {path: \"/a?b\"}]\n",
                 "f:2:17: routes[0].path: must begin with /\n"
@@ -149,11 +159,14 @@ static void a_shadowed_route_is_a_warning(void **state)
 {
     struct run run;
     (void)state;
-    parse(&run, UPSTREAM "routes: [{path: /metrics}, {path: /api/tags}, {path: /api/*}, {path: /*}]\n");
+    parse(&run,
+          UPSTREAM "routes: [{path: /metrics}, {path: /api/tags}, {path: /api/*}, {path: /*}]\n");
     assert_int_equal(run.err, PS_OK);
     assert_int_equal(run.warnings, 1);
-    assert_string_equal(run.said, "f:2:17: warning: routes[0].path: Penstock answers /metrics itself, so this route "
-                                  "is never taken\n");
+    assert_string_equal(
+        run.said,
+        "f:2:17: warning: routes[0].path: Penstock answers /metrics itself, so this route "
+        "is never taken\n");
     end(&run);
     assert_ok(UPSTREAM "routes: [{path: /metrics}]\nadmin: {listen: \"127.0.0.1:9\"}\n");
     parse(&run, UPSTREAM "routes: [{path: /healthz}]\nadmin: {listen: \"127.0.0.1:9\"}\n");
@@ -164,22 +177,28 @@ static void a_shadowed_route_is_a_warning(void **state)
 static void tokens_and_keys_are_told_apart(void **state)
 {
     (void)state;
-    assert_says("admin:\n  tokens:\n    - {name: a, token: 0123456789abcdef}\n    - {name: a, token: short}\n"
-                "    - {name: b, token: \"a b 0123456789abcdef\"}\n    - {name: c, token: 0123456789abcdef}\n",
-                "f:4:14: admin.tokens[1].name: the same as in admin.tokens[0]\n"
-                "f:4:24: warning: admin.tokens[1].token: is shorter than 16 characters and may be guessed\n"
-                "f:5:24: admin.tokens[2].token: must consist of visible ASCII characters\n"
-                "f:6:24: admin.tokens[3].token: the same as in admin.tokens[0]\n");
-    assert_says("tenants: [{name: a, key: 0123456789abcdef}, {name: b}, {name: c, key_sha256: [00ff]}]\n" TOKEN,
-                "f:1:26: tenants[0].key: is also a token of admin.tokens\n"
-                "f:1:45: tenants[1]: needs a key (key, key_file or key_sha256)\n"
-                "f:1:79: tenants[2].key_sha256[0]: expected the 64 hexadecimal digits of a SHA-256\n");
+    assert_says(
+        "admin:\n  tokens:\n    - {name: a, token: 0123456789abcdef}\n    - {name: a, token: "
+        "short}\n"
+        "    - {name: b, token: \"a b 0123456789abcdef\"}\n    - {name: c, token: "
+        "0123456789abcdef}\n",
+        "f:4:14: admin.tokens[1].name: the same as in admin.tokens[0]\n"
+        "f:4:24: warning: admin.tokens[1].token: is shorter than 16 characters and may be guessed\n"
+        "f:5:24: admin.tokens[2].token: must consist of visible ASCII characters\n"
+        "f:6:24: admin.tokens[3].token: the same as in admin.tokens[0]\n");
+    assert_says(
+        "tenants: [{name: a, key: 0123456789abcdef}, {name: b}, {name: c, key_sha256: "
+        "[00ff]}]\n" TOKEN,
+        "f:1:26: tenants[0].key: is also a token of admin.tokens\n"
+        "f:1:45: tenants[1]: needs a key (key, key_file or key_sha256)\n"
+        "f:1:79: tenants[2].key_sha256[0]: expected the 64 hexadecimal digits of a SHA-256\n");
 }
 
 static void what_is_written_is_read_back_the_same(void **state)
 {
-    static const char *const text = "workers: 3\nmax_body: 1MiB\ntenants: open\nadmin:\n  listen: [\"127.0.0.1:9\"]\n"
-                                    "upstreams:\n  - name: a\n    endpoints:\n      - http://127.0.0.1:1\n";
+    static const char *const text =
+        "workers: 3\nmax_body: 1MiB\ntenants: open\nadmin:\n  listen: [\"127.0.0.1:9\"]\n"
+        "upstreams:\n  - name: a\n    endpoints:\n      - http://127.0.0.1:1\n";
     struct run first;
     struct run second;
     struct ps_buf brief = ps_buf_make(65536);
@@ -208,7 +227,8 @@ static void secrets_are_never_written(void **state)
     struct run run;
     struct ps_buf out = ps_buf_make(65536);
     (void)state;
-    parse(&run, "admin: {tokens: [{name: a, token: s3cret-s3cret-s3cret}]}\ntenants: [{name: b, key: s3cret}]\n"
+    parse(&run, "admin: {tokens: [{name: a, token: s3cret-s3cret-s3cret}]}\ntenants: [{name: b, "
+                "key: s3cret}]\n"
                 "upstreams: [{name: c, endpoints: [\"http://127.0.0.1:1\"], api_key: s3cret}]\n");
     assert_int_equal(run.err, PS_OK);
     assert_int_equal(ps_config_yaml(run.config, true, &out), PS_OK);
@@ -228,9 +248,12 @@ static void command_lines_build_what_a_file_would_say(void **state)
     assert_int_equal(ps_config_add_listen(config, PS_STR("127.0.0.1:7000"), true), PS_OK);
     assert_int_equal(ps_config_add_listen(config, PS_STR("[::1]:7000"), false), PS_OK);
     assert_int_equal(ps_config_add_listen(config, PS_STR("nowhere"), false), PS_EINVAL);
-    assert_int_equal(ps_config_add_endpoint(config, PS_STR("gpu"), PS_STR("http://127.0.0.1:8000")), PS_OK);
-    assert_int_equal(ps_config_add_endpoint(config, PS_STR("gpu"), PS_STR("http://127.0.0.1:8001")), PS_OK);
-    assert_int_equal(ps_config_add_endpoint(config, PS_STR("gpu"), PS_STR("gopher://x")), PS_EINVAL);
+    assert_int_equal(ps_config_add_endpoint(config, PS_STR("gpu"), PS_STR("http://127.0.0.1:8000")),
+                     PS_OK);
+    assert_int_equal(ps_config_add_endpoint(config, PS_STR("gpu"), PS_STR("http://127.0.0.1:8001")),
+                     PS_OK);
+    assert_int_equal(ps_config_add_endpoint(config, PS_STR("gpu"), PS_STR("gopher://x")),
+                     PS_EINVAL);
     assert_int_equal(ps_config_validate(config, &report), PS_OK);
     assert_int_equal(ps_config_yaml(config, false, &out), PS_OK);
     assert_true(ps_str_eq(ps_buf_str(&out), PS_STR("listen: [127.0.0.1:7000, \"[::1]:7000\"]\n"
@@ -260,7 +283,8 @@ static void a_file_that_cannot_be_read_is_a_finding(void **state)
     ps_config_report_fini(&report);
 }
 
-/* --- reserved paths --------------------------------------------------------------------------------- */
+/* --- reserved paths
+ * --------------------------------------------------------------------------------- */
 
 static void exactly_the_listed_paths_are_reserved(void **state)
 {
@@ -289,7 +313,8 @@ static void each_path_asks_for_its_role(void **state)
     assert_int_equal(ps_reserved_role(PS_STR("/metrics"), PS_STR("HEAD")), PS_ROLE_READ);
     assert_int_equal(ps_reserved_role(PS_STR("/api/metrics"), PS_STR("POST")), PS_ROLE_INGEST);
     assert_int_equal(ps_reserved_role(PS_STR("/api/metrics"), PS_STR("DELETE")), PS_ROLE_ADMIN);
-    assert_int_equal(ps_reserved_role(PS_STR("/api/otlp/v1/metrics"), PS_STR("POST")), PS_ROLE_INGEST);
+    assert_int_equal(ps_reserved_role(PS_STR("/api/otlp/v1/metrics"), PS_STR("POST")),
+                     PS_ROLE_INGEST);
     assert_int_equal(ps_reserved_role(PS_STR("/api/gpu/cleanup"), PS_STR("POST")), PS_ROLE_ADMIN);
     assert_true(ps_role_allows(PS_ROLE_ADMIN, PS_ROLE_INGEST));
     assert_true(ps_role_allows(PS_ROLE_READ, PS_ROLE_READ));

@@ -70,7 +70,8 @@ static const struct ps_option file_options[] = {
     PS_OPTION_ROW(file, certificate, STRING, NULL, "certificate", .path = true),
     PS_OPTION_ROW(file, limit, SECTION, NULL, "limits", .table = limit_options),
     PS_OPTION_ROW(file, groups, LIST, NULL, "groups", .table = group_options,
-                  .item_size = sizeof(struct group), .word = "open", .word_offset = offsetof(struct file, open)),
+                  .item_size = sizeof(struct group), .word = "open",
+                  .word_offset = offsetof(struct file, open)),
     {0},
 };
 
@@ -94,7 +95,8 @@ static void read_text_in(struct run *run, struct ps_str text, const char *folder
     struct ps_buf out = ps_buf_make(1024 * 1024);
     *run = (struct run){.err = PS_OK};
     assert_int_equal(ps_option_init(file_options, &run->file), PS_OK);
-    run->err = ps_config_yaml_read(file_options, &run->file, text, &source, &run->places, &run->report);
+    run->err =
+        ps_config_yaml_read(file_options, &run->file, text, &source, &run->places, &run->report);
     ps_config_report_sort(&run->report);
     assert_int_equal(ps_config_report_print(&run->report, "f", &out), PS_OK);
     run->printed = ps_str_dup(ps_buf_str(&out));
@@ -171,7 +173,8 @@ static void values_reach_their_fields(void **state)
     assert_int_equal(groups[0].limit.wait, 50000000);
     assert_string_equal(groups[1].name, "two");
     assert_int_equal(groups[1].limit.most, 5);
-    const struct ps_config_place *place = ps_config_places_find(&run.places, "groups[0].servers[1].weight");
+    const struct ps_config_place *place =
+        ps_config_places_find(&run.places, "groups[0].servers[1].weight");
     assert_int_equal(place->line, 11);
     assert_int_equal(place->column, 35);
     place = ps_config_places_find(&run.places, "groups[0].servers[0].url");
@@ -200,32 +203,33 @@ static void a_list_may_be_one_text_and_the_word_may_stand_for_it(void **state)
 static void every_mistake_is_named_with_its_place(void **state)
 {
     (void)state;
-    assert_finds("wokers: 4\n"
-                 "workers: many\n"
-                 "quiet: [1]\n"
-                 "limit:\n"
-                 "  most: 11\n"
-                 "  wait: 5\n"
-                 "  unheard: {a: [b, {c: d}]}\n"
-                 "groups:\n"
-                 "  - name: one\n"
-                 "    servers: [{wieght: 2}, 7, [x]]\n"
-                 "  - key: k\n"
-                 "  - text\n"
-                 "workers: 3\n",
-                 "f:1:1: wokers: unknown key 'wokers'; did you mean 'workers'?\n"
-                 "f:2:10: workers: expected a whole number such as 1000 or 20k\n"
-                 "f:3:8: quiet: expected a single value, found a list\n"
-                 "f:5:9: limit.most: must be at most 10\n"
-                 "f:6:9: limit.wait: expected a time such as 250us, 50ms, 10s, 5m or 2h\n"
-                 "f:7:3: limit.unheard: unknown key 'unheard' in limit\n"
-                 "f:10:15: groups[0].servers[0].url: is required (where it is)\n"
-                 "f:10:16: groups[0].servers[0].wieght: unknown key 'wieght' in groups[0].servers[0]; "
-                 "did you mean 'weight'?\n"
-                 "f:10:31: groups[0].servers[2]: expected a mapping or text, found a list\n"
-                 "f:11:5: groups[1].name: is required (what it is called)\n"
-                 "f:12:5: groups[2]: expected a mapping, found text\n"
-                 "f:13:1: workers: given twice\n");
+    assert_finds(
+        "wokers: 4\n"
+        "workers: many\n"
+        "quiet: [1]\n"
+        "limit:\n"
+        "  most: 11\n"
+        "  wait: 5\n"
+        "  unheard: {a: [b, {c: d}]}\n"
+        "groups:\n"
+        "  - name: one\n"
+        "    servers: [{wieght: 2}, 7, [x]]\n"
+        "  - key: k\n"
+        "  - text\n"
+        "workers: 3\n",
+        "f:1:1: wokers: unknown key 'wokers'; did you mean 'workers'?\n"
+        "f:2:10: workers: expected a whole number such as 1000 or 20k\n"
+        "f:3:8: quiet: expected a single value, found a list\n"
+        "f:5:9: limit.most: must be at most 10\n"
+        "f:6:9: limit.wait: expected a time such as 250us, 50ms, 10s, 5m or 2h\n"
+        "f:7:3: limit.unheard: unknown key 'unheard' in limit\n"
+        "f:10:15: groups[0].servers[0].url: is required (where it is)\n"
+        "f:10:16: groups[0].servers[0].wieght: unknown key 'wieght' in groups[0].servers[0]; "
+        "did you mean 'weight'?\n"
+        "f:10:31: groups[0].servers[2]: expected a mapping or text, found a list\n"
+        "f:11:5: groups[1].name: is required (what it is called)\n"
+        "f:12:5: groups[2]: expected a mapping, found text\n"
+        "f:13:1: workers: given twice\n");
 }
 
 static void wrong_kinds_are_explained(void **state)
@@ -235,7 +239,8 @@ static void wrong_kinds_are_explained(void **state)
     assert_finds("text\n", "f:1:1: expected a mapping of options, found text\n");
     assert_finds("workers:\n", "f:1:9: workers: a value is missing\n");
     assert_finds("limit: 5\n", "f:1:8: limit: expected a mapping, found text\n");
-    assert_finds("groups: opne\n", "f:1:9: groups: expected a list or the word 'open', found text\n");
+    assert_finds("groups: opne\n",
+                 "f:1:9: groups: expected a list or the word 'open', found text\n");
     assert_finds("listen: {a: b}\n", "f:1:9: listen: expected a list of text, found a mapping\n");
     assert_finds("listen: [[a], ~, b]\n", "f:1:10: listen[0]: expected text, found a list\n"
                                           "f:1:15: listen[1]: expected text, found nothing\n");
@@ -329,7 +334,8 @@ static void a_missing_variable_is_named(void **state)
                  "f:2:10: listen[0]: the environment variable NOPE2 is not set\n");
 }
 
-/* --- files -------------------------------------------------------------------------------------- */
+/* --- files --------------------------------------------------------------------------------------
+ */
 
 static char folder[64];
 
@@ -401,9 +407,12 @@ static void a_secret_may_be_in_a_file(void **state)
     assert_key("groups: [{name: a, key_file: large}]\n", NULL, "larger than 16KiB");
     assert_key("groups: [{name: a, key_file: empty}]\n", NULL, "must not be empty");
     assert_key("groups: [{name: a, key_file: lines}]\n", NULL, "must not hold control characters");
-    assert_key("groups: [{name: a, key_file: [x]}]\n", NULL, "expected the path of a file, found a list");
-    assert_key("groups: [{name: a, key: inline, key_file: key}]\n", "inline", "give either key or key_file");
-    assert_key("groups: [{name: a, key_file: key, key: inline}]\n", "hidden value", "give either key or key_file");
+    assert_key("groups: [{name: a, key_file: [x]}]\n", NULL,
+               "expected the path of a file, found a list");
+    assert_key("groups: [{name: a, key: inline, key_file: key}]\n", "inline",
+               "give either key or key_file");
+    assert_key("groups: [{name: a, key_file: key, key: inline}]\n", "hidden value",
+               "give either key or key_file");
     assert_key("groups: [{name: a, name_file: key}]\n", NULL, "unknown key 'name_file'");
 }
 

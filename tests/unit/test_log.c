@@ -33,7 +33,8 @@ static int restore(void **state)
     return 0;
 }
 
-/* What was logged since the last call, behind the time. Nothing logged would block: a mark is written. */
+/* What was logged since the last call, behind the time. Nothing logged would block: a mark is
+ * written. */
 static const char *logged(void)
 {
     assert_int_equal(write(STDERR_FILENO, "$", 1), 1);
@@ -49,8 +50,9 @@ static void a_line_is_time_level_event_and_pairs(void **state)
     (void)state;
     ps_log(PS_LOG_INFO, "listening", "address", "127.0.0.1:5000", "name", "a b", NULL);
     assert_string_equal(logged(), " info  listening address=127.0.0.1:5000 name=\"a b\"\n");
-    assert_int_equal(sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ", &year, &month, &day, &hour, &minute, &second,
-                            &millisecond), 7);
+    assert_int_equal(sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ", &year, &month, &day, &hour,
+                            &minute, &second, &millisecond),
+                     7);
     ps_log(PS_LOG_ERROR, "x", "empty", "", "null", (const char *)NULL, NULL);
     assert_string_equal(logged(), " error x empty=\"\" null=\"\"\n");
 }

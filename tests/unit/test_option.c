@@ -66,8 +66,9 @@ static const struct ps_option options[] = {
     PS_OPTION_ROW(outer, color, ENUM, "green", "a color", .names = colors, .no_reload = true),
     PS_OPTION_ROW(outer, words, STRINGS, "one, two", "some words"),
     PS_OPTION_ROW(outer, inner, SECTION, NULL, "a section", .table = inner_options),
-    PS_OPTION_ROW(outer, items, LIST, NULL, "a list", .table = item_options, .item_size = sizeof(struct item),
-                  .shorthand = "url", .word = "open", .word_offset = offsetof(struct outer, open)),
+    PS_OPTION_ROW(outer, items, LIST, NULL, "a list", .table = item_options,
+                  .item_size = sizeof(struct item), .shorthand = "url", .word = "open",
+                  .word_offset = offsetof(struct outer, open)),
     {0},
 };
 
@@ -138,11 +139,31 @@ static void sizes_are_read_with_binary_and_decimal_units(void **state)
     static const struct {
         const char *text;
         uint64_t bytes;
-    } good[] = {{"0", 0},           {"512", 512},          {"512B", 512},        {"64KiB", 65536},
-                {"1.5KiB", 1536},   {"2kB", 2000},         {"3MB", 3000000},     {"1GiB", 1073741824},
-                {"0.5MiB", 524288}, {"16383PiB", UINT64_MAX}, {"1TB", 1000000000000}};
-    static const char *const bad[] = {"", "KiB", "-1", "1 KiB", "1kib", "1.KiB", ".5KiB", "1.0001KiB", "0x10",
-                                      "1e3", "99999999999999999999", "17000000TiB", "1.1234567890KiB", "5.5"};
+    } good[] = {{"0", 0},
+                {"512", 512},
+                {"512B", 512},
+                {"64KiB", 65536},
+                {"1.5KiB", 1536},
+                {"2kB", 2000},
+                {"3MB", 3000000},
+                {"1GiB", 1073741824},
+                {"0.5MiB", 524288},
+                {"16383PiB", UINT64_MAX},
+                {"1TB", 1000000000000}};
+    static const char *const bad[] = {"",
+                                      "KiB",
+                                      "-1",
+                                      "1 KiB",
+                                      "1kib",
+                                      "1.KiB",
+                                      ".5KiB",
+                                      "1.0001KiB",
+                                      "0x10",
+                                      "1e3",
+                                      "99999999999999999999",
+                                      "17000000TiB",
+                                      "1.1234567890KiB",
+                                      "5.5"};
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         uint64_t bytes = 1;
@@ -166,10 +187,17 @@ static void times_need_a_unit(void **state)
     static const struct {
         const char *text;
         int64_t span;
-    } good[] = {{"0", 0},          {"0s", 0},         {"250us", 250000}, {"50ms", 50000000},
-                {"0.5s", 500000000}, {"5m", 300000000000}, {"2h", 2 * PS_HOUR}, {"1d", 24 * PS_HOUR},
+    } good[] = {{"0", 0},
+                {"0s", 0},
+                {"250us", 250000},
+                {"50ms", 50000000},
+                {"0.5s", 500000000},
+                {"5m", 300000000000},
+                {"2h", 2 * PS_HOUR},
+                {"1d", 24 * PS_HOUR},
                 {"7ns", 7}};
-    static const char *const bad[] = {"", "5", "s", "-1s", "1 s", "5S", "1w", "1.5ns", "300000d", "1h30m"};
+    static const char *const bad[] = {"",   "5",  "s",     "-1s",     "1 s",
+                                      "5S", "1w", "1.5ns", "300000d", "1h30m"};
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         int64_t span = -1;
@@ -202,7 +230,9 @@ static void a_bad_value_is_explained_and_changes_nothing(void **state)
     assert_int_equal(set(opts, "share", "0.05"), PS_EINVAL);
     assert_string_equal(reason, "must be at least 0.1");
     assert_int_equal(set(opts, "share", "nan"), PS_EINVAL);
-    assert_int_equal(ps_option_set(&inner_options[1], &opts->inner, PS_STR("-3"), reason, sizeof reason), PS_EINVAL);
+    assert_int_equal(
+        ps_option_set(&inner_options[1], &opts->inner, PS_STR("-3"), reason, sizeof reason),
+        PS_EINVAL);
     assert_string_equal(reason, "must be at least -2");
     assert_int_equal(set(opts, "color", "pink"), PS_EINVAL);
     assert_string_equal(reason, "expected red, green or blue");
@@ -213,7 +243,8 @@ static void a_bad_value_is_explained_and_changes_nothing(void **state)
 
 static void text_may_not_hold_control_characters(void **state)
 {
-    static const char *const bad[] = {"a\nb", "a\r", "\x01", "a\x7f", "\xc2\x85", "\xe2\x80\xa8", "\xef\xbb\xbfx"};
+    static const char *const bad[] = {"a\nb",     "a\r",          "\x01",         "a\x7f",
+                                      "\xc2\x85", "\xe2\x80\xa8", "\xef\xbb\xbfx"};
     struct outer *opts = *state;
     assert_int_equal(set(opts, "text", "fine\t\xc3\xa9"), PS_OK);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -222,7 +253,8 @@ static void text_may_not_hold_control_characters(void **state)
         assert_int_equal(set(opts, "words", bad[i]), PS_EINVAL);
         assert_null(strstr(reason, bad[i]));
     }
-    assert_int_equal(ps_option_set(row("text"), opts, PS_STR("a\0b"), reason, sizeof reason), PS_EINVAL);
+    assert_int_equal(ps_option_set(row("text"), opts, PS_STR("a\0b"), reason, sizeof reason),
+                     PS_EINVAL);
     assert_string_equal(opts->text, "fine\t\xc3\xa9");
     assert_int_equal(opts->words.count, 2);
 }
@@ -243,7 +275,8 @@ static void one_text_replaces_a_list_and_add_appends(void **state)
     assert_int_equal(set(opts, "words", "alone"), PS_OK);
     assert_int_equal(opts->words.count, 1);
     for (int i = 0; i < 20; i++) {
-        assert_int_equal(ps_option_add(row("words"), opts, PS_STR("more"), reason, sizeof reason), PS_OK);
+        assert_int_equal(ps_option_add(row("words"), opts, PS_STR("more"), reason, sizeof reason),
+                         PS_OK);
     }
     assert_int_equal(opts->words.count, 21);
     ps_option_clear(row("words"), opts);
@@ -259,7 +292,8 @@ static void pushed_items_have_their_defaults(void **state)
         assert_int_equal(ps_option_push(row("items"), opts, &item), PS_OK);
         assert_int_equal(((struct item *)item)->weight, 1);
         assert_null(((struct item *)item)->url);
-        assert_int_equal(ps_option_set(&item_options[0], item, PS_STR("u"), reason, sizeof reason), PS_OK);
+        assert_int_equal(ps_option_set(&item_options[0], item, PS_STR("u"), reason, sizeof reason),
+                         PS_OK);
     }
     assert_int_equal(opts->items.count, 9);
     assert_false(ps_option_is_default(row("items"), opts));
@@ -303,18 +337,23 @@ static void variables_are_replaced_and_a_missing_one_is_named(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         char *out = NULL;
-        assert_int_equal(ps_option_expand(ps_str_from(good[i].text), lookup, NULL, &out, reason, sizeof reason),
-                         PS_OK);
+        assert_int_equal(
+            ps_option_expand(ps_str_from(good[i].text), lookup, NULL, &out, reason, sizeof reason),
+            PS_OK);
         assert_string_equal(out, good[i].result);
         free(out);
     }
     char *out = NULL;
-    assert_int_equal(ps_option_expand(PS_STR("x${NOPE}y"), lookup, NULL, &out, reason, sizeof reason), PS_EINVAL);
+    assert_int_equal(
+        ps_option_expand(PS_STR("x${NOPE}y"), lookup, NULL, &out, reason, sizeof reason),
+        PS_EINVAL);
     assert_string_equal(reason, "the environment variable NOPE is not set");
-    assert_int_equal(ps_option_expand(PS_STR("${HOST}"), NULL, NULL, &out, reason, sizeof reason), PS_EINVAL);
+    assert_int_equal(ps_option_expand(PS_STR("${HOST}"), NULL, NULL, &out, reason, sizeof reason),
+                     PS_EINVAL);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_int_equal(ps_option_expand(ps_str_from(bad[i]), lookup, NULL, &out, reason, sizeof reason),
-                         PS_EINVAL);
+        assert_int_equal(
+            ps_option_expand(ps_str_from(bad[i]), lookup, NULL, &out, reason, sizeof reason),
+            PS_EINVAL);
     }
     assert_null(out);
 }
@@ -340,9 +379,11 @@ static void yaml_shows_only_what_differs(void **state)
     assert_int_equal(set(opts, "words", "a b"), PS_OK);
     opts->inner.depth = 4;
     assert_int_equal(ps_option_push(row("items"), opts, &item), PS_OK);
-    assert_int_equal(ps_option_set(&item_options[0], item, PS_STR("http://a:1/"), reason, sizeof reason), PS_OK);
+    assert_int_equal(
+        ps_option_set(&item_options[0], item, PS_STR("http://a:1/"), reason, sizeof reason), PS_OK);
     assert_int_equal(ps_option_push(row("items"), opts, &item), PS_OK);
-    assert_int_equal(ps_option_set(&item_options[0], item, PS_STR("u"), reason, sizeof reason), PS_OK);
+    assert_int_equal(ps_option_set(&item_options[0], item, PS_STR("u"), reason, sizeof reason),
+                     PS_OK);
     ((struct item *)item)->weight = 7;
     assert_yaml(opts, false,
                 "wait: 9s\n"
@@ -381,8 +422,9 @@ static void yaml_of_everything_names_every_row(void **state)
 
 static void text_that_looks_like_something_else_is_quoted(void **state)
 {
-    static const char *const quoted[] = {"yes", "No", "null", "~", "-", "- a", "a: b", "a#", "*a", "&a", "!a",
-                                         "a,b", "[a]", "{a}", "a:", "'", "\"", "%a", "@a", " a", "1 2"};
+    static const char *const quoted[] = {"yes", "No", "null", "~",  "-",   "- a", "a: b",
+                                         "a#",  "*a", "&a",   "!a", "a,b", "[a]", "{a}",
+                                         "a:",  "'",  "\"",   "%a", "@a",  " a",  "1 2"};
     struct outer *opts = *state;
     for (size_t i = 0; i < sizeof quoted / sizeof *quoted; i++) {
         struct ps_buf out = ps_buf_make(1024);
@@ -413,7 +455,8 @@ static void numbers_print_as_what_reads_back_the_same(void **state)
         opts->share = shares[i];
         assert_int_equal(ps_option_print(row("share"), opts, &out), PS_OK);
         opts->share = 0;
-        assert_int_equal(ps_option_set(row("share"), opts, ps_buf_str(&out), reason, sizeof reason), PS_OK);
+        assert_int_equal(ps_option_set(row("share"), opts, ps_buf_str(&out), reason, sizeof reason),
+                         PS_OK);
         assert_true(opts->share == shares[i]);
         ps_buf_fini(&out);
     }
@@ -428,7 +471,8 @@ static void the_manual_says_everything_in_the_rows(void **state)
         "| `wait` | time from 1ms up to 10s | `1500ms` | a time. |\n",
         "| `file` | file | none | a file. |\n",
         "| `token` | secret | none | a secret. `token_file` names a file that holds it. |\n",
-        "| `color` | one of `red`, `green`, `blue` | `green` | a color. A change needs a restart. |\n",
+        "| `color` | one of `red`, `green`, `blue` | `green` | a color.",
+        " A change needs a restart. |\n",
         "| `items` | list | none | a list. The word `open` may stand instead of the list.",
         " An item that is plain text is its `url`. |\n",
         "\n## `inner`\n\nA section.\n\n",

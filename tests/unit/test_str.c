@@ -109,8 +109,8 @@ static void real_numbers_follow_json(void **state)
         const char *text;
         double value;
     } good[] = {{"0", 0}, {"-0.5", -0.5}, {"1e3", 1000}, {"12.25E-2", 0.1225}, {"1e+2", 100}};
-    static const char *const bad[] = {"01", "1.", ".5", "1e", "e1", "+1", "--1", "-", "nan", "inf", "1e999",
-                                      "0x1p3", "1 ", "1,5", "1e5.5"};
+    static const char *const bad[] = {"01",  "1.",  ".5",    "1e",    "e1", "+1",  "--1",  "-",
+                                      "nan", "inf", "1e999", "0x1p3", "1 ", "1,5", "1e5.5"};
     double value = 7;
     char longest[80];
     (void)state;
