@@ -131,10 +131,8 @@ void ps_h1_reset(struct ps_h1 *h1)
     bool interim = h1->status >= 100 && h1->status < 200 && h1->status != 101;
     uint8_t expected = interim ? h1->request_method : (uint8_t)PS_H1_METHOD_UNKNOWN;
     split_free(h1);
-    *h1 = (struct ps_h1){.scratch = h1->scratch,
-                         .kind = h1->kind,
-                         .limits = h1->limits,
-                         .request_method = expected};
+    *h1 = (struct ps_h1){
+        .scratch = h1->scratch, .kind = h1->kind, .limits = h1->limits, .request_method = expected};
 }
 
 void ps_h1_expect(struct ps_h1 *h1, enum ps_h1_method request_method)
@@ -206,10 +204,10 @@ static enum line_result judge_line(const struct ps_h1 *h1, const struct reader *
 static enum line_result take_start_line(const struct ps_h1 *h1, struct reader *r, const char *end,
                                         struct ps_h1_fault *fault)
 {
-    const char *next = is_request(h1)
-                           ? ps_h1_parse_request_line(r->line, end, h1->limits.max_target_bytes,
-                                                      r->head, fault)
-                           : ps_h1_parse_status_line(r->line, end, r->head, fault);
+    const char *next =
+        is_request(h1)
+            ? ps_h1_parse_request_line(r->line, end, h1->limits.max_target_bytes, r->head, fault)
+            : ps_h1_parse_status_line(r->line, end, r->head, fault);
     if (next == NULL) {
         return judge_line(h1, r, end, fault);
     }

@@ -5,12 +5,12 @@
  * lists the rules for heads; for bodies:
  *
  *   chunk size        1 to 15 hex digits (leading zeros count), no space around them
- *   chunk extension   ;name or ;name=token or ;name="quoted", no spaces around; checked and dropped,
- *                     at most PS_H1_MAX_CHUNK_EXTENSION bytes in one message
+ *   chunk extension   ;name or ;name=token or ;name="quoted", no spaces around; checked and then
+ *                     dropped; at most PS_H1_MAX_CHUNK_EXTENSION bytes in one message
  *   trailers          like header lines, with the limits of a head; headers that frame, route or
  *                     authenticate the message are refused there
- *   before a request  one empty line (CR LF) is tolerated, as RFC 9112 (2.2) asks; before a response
- *                     none
+ *   before a request  one empty line (CR LF) is tolerated, as RFC 9112 (2.2) asks; before a
+ *                     response none
  *
  *              +--------------------------- ps_h1_reset() ----------------------------+
  *              v                                                                      |
@@ -23,9 +23,9 @@
  * array of headers and the parsed head live in a scratch that many parsers share (one per loop and
  * direction), so that an idle connection costs only sizeof(struct ps_h1).
  *
- * A line is judged when it is complete: first by the limits, then by its bytes. So the events do not
- * depend on how the bytes were cut. Only the first byte of a message is judged at once, so that a
- * TLS hello on a plain port does not wait for a time-out.
+ * A line is judged when it is complete: first by the limits, then by its bytes. So the events do
+ * not depend on how the bytes were cut. Only the first byte of a message is judged at once, so that
+ * a TLS hello on a plain port does not wait for a time-out.
  *
  * Thread: a parser and its scratch belong to one thread.
  *
@@ -89,8 +89,8 @@ struct ps_h1 {
     struct ps_h1_chunk chunk;
     struct ps_h1_limits limits;
     uint32_t trailer_count;
-    uint16_t status;        /* of the response head, for what follows it */
-    uint8_t kind;           /* enum ps_h1_kind */
+    uint16_t status; /* of the response head, for what follows it */
+    uint8_t kind;    /* enum ps_h1_kind */
     uint8_t state;
     uint8_t error;          /* enum ps_h1_error_code */
     uint8_t request_method; /* enum ps_h1_method that a response answers */
@@ -104,7 +104,8 @@ struct ps_h1 {
 void ps_h1_init(struct ps_h1 *h1, enum ps_h1_kind kind, const struct ps_h1_limits *limits,
                 struct ps_h1_scratch *scratch);
 
-/* Frees what a head in pieces took. A zeroed parser is fine; the parser needs ps_h1_init() again. */
+/* Frees what a head in pieces took; ps_h1_init() must come before further use. A zeroed parser is
+ * fine. */
 void ps_h1_fini(struct ps_h1 *h1);
 
 /* Prepares for the next message on the same connection, at any point. What ps_h1_expect() said is
@@ -138,7 +139,8 @@ struct ps_h1_error ps_h1_error(const struct ps_h1 *h1);
  * (ps_h1_next() will return ERROR with PS_H1_ERR_TRUNCATED). */
 PS_MUST_CHECK int ps_h1_eof(struct ps_h1 *h1);
 
-/* True between messages: nothing of the next one has arrived (a tolerated empty line is nothing). */
+/* True between messages: nothing of the next one has arrived (a tolerated empty line is nothing).
+ */
 bool ps_h1_is_idle(const struct ps_h1 *h1);
 
 /* True once END was returned and until ps_h1_reset(). */

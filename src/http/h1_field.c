@@ -10,10 +10,9 @@
 
 static_assert(PS_H1_FIELD_COUNT <= 64, "a set of headers is a 64-bit word");
 
-static const struct ps_str field_names[PS_H1_FIELD_COUNT] = {
-    PS_STR_INIT(""),
+static const struct ps_str field_names[PS_H1_FIELD_COUNT] = {PS_STR_INIT(""),
 #define FIELD_NAME(id, name) PS_STR_INIT(name),
-    PS_H1_FIELD_TABLE(FIELD_NAME)
+                                                             PS_H1_FIELD_TABLE(FIELD_NAME)
 #undef FIELD_NAME
 };
 
@@ -41,9 +40,9 @@ static inline bool is_name(const char *name, const char *known, size_t len)
     return true;
 }
 
-#define TRY(id)                                                                                    \
-    if (is_name(name.ptr, field_names[PS_H1_##id].ptr, name.len)) {                                \
-        return PS_H1_##id;                                                                         \
+#define TRY(id)                                                     \
+    if (is_name(name.ptr, field_names[PS_H1_##id].ptr, name.len)) { \
+        return PS_H1_##id;                                          \
     }
 
 /* By length, because the length is known and few names share one. */
@@ -190,12 +189,12 @@ static const struct ps_str method_names[] = {
 
 /* The rest of the IANA method registry that HTTP/1.1 peers commonly know. */
 static const struct ps_str other_methods[] = {
-    PS_STR_INIT("ACL"),        PS_STR_INIT("BIND"),      PS_STR_INIT("CHECKOUT"),
-    PS_STR_INIT("COPY"),       PS_STR_INIT("LINK"),      PS_STR_INIT("LOCK"),
-    PS_STR_INIT("MERGE"),      PS_STR_INIT("MKACTIVITY"), PS_STR_INIT("MKCALENDAR"),
-    PS_STR_INIT("MKCOL"),      PS_STR_INIT("MOVE"),      PS_STR_INIT("PROPFIND"),
-    PS_STR_INIT("PROPPATCH"),  PS_STR_INIT("REBIND"),    PS_STR_INIT("REPORT"),
-    PS_STR_INIT("SEARCH"),     PS_STR_INIT("UNBIND"),    PS_STR_INIT("UNLINK"),
+    PS_STR_INIT("ACL"),       PS_STR_INIT("BIND"),       PS_STR_INIT("CHECKOUT"),
+    PS_STR_INIT("COPY"),      PS_STR_INIT("LINK"),       PS_STR_INIT("LOCK"),
+    PS_STR_INIT("MERGE"),     PS_STR_INIT("MKACTIVITY"), PS_STR_INIT("MKCALENDAR"),
+    PS_STR_INIT("MKCOL"),     PS_STR_INIT("MOVE"),       PS_STR_INIT("PROPFIND"),
+    PS_STR_INIT("PROPPATCH"), PS_STR_INIT("REBIND"),     PS_STR_INIT("REPORT"),
+    PS_STR_INIT("SEARCH"),    PS_STR_INIT("UNBIND"),     PS_STR_INIT("UNLINK"),
     PS_STR_INIT("UNLOCK"),
 };
 
@@ -250,8 +249,8 @@ struct ps_str ps_h1_method_name(enum ps_h1_method method)
 struct ps_str ps_h1_reason(int status)
 {
     switch (status) {
-#define REASON(code, phrase)                                                                       \
-    case code:                                                                                     \
+#define REASON(code, phrase) \
+    case code:               \
         return PS_STR(phrase);
         REASON_TABLE(REASON)
 #undef REASON

@@ -107,10 +107,10 @@ enum ps_h1_field {
 #define PS_H1_BIT(id) (UINT64_C(1) << (id))
 
 /* The headers that concern one connection and never pass a proxy (RFC 9110, 7.6.1). */
-#define PS_H1_HOP_BY_HOP                                                                           \
-    (PS_H1_BIT(PS_H1_CONNECTION) | PS_H1_BIT(PS_H1_KEEP_ALIVE) |                                   \
-     PS_H1_BIT(PS_H1_PROXY_CONNECTION) | PS_H1_BIT(PS_H1_PROXY_AUTHENTICATE) |                     \
-     PS_H1_BIT(PS_H1_PROXY_AUTHORIZATION) | PS_H1_BIT(PS_H1_TE) | PS_H1_BIT(PS_H1_TRAILER) |       \
+#define PS_H1_HOP_BY_HOP                                                                     \
+    (PS_H1_BIT(PS_H1_CONNECTION) | PS_H1_BIT(PS_H1_KEEP_ALIVE) |                             \
+     PS_H1_BIT(PS_H1_PROXY_CONNECTION) | PS_H1_BIT(PS_H1_PROXY_AUTHENTICATE) |               \
+     PS_H1_BIT(PS_H1_PROXY_AUTHORIZATION) | PS_H1_BIT(PS_H1_TE) | PS_H1_BIT(PS_H1_TRAILER) | \
      PS_H1_BIT(PS_H1_TRANSFER_ENCODING) | PS_H1_BIT(PS_H1_UPGRADE))
 
 /* The number of a header name in any case of letters; PS_H1_FIELD_OTHER when it is not known. */

@@ -80,8 +80,8 @@ enum ps_h1_error_code {
 /* What was wrong and where. */
 struct ps_h1_error {
     enum ps_h1_error_code code;
-    int status;       /* suggested status of the answer: 400, 414, 431, 501, 505; 502 in responses */
-    uint64_t offset;  /* bytes from the start of the message to the offending byte or line */
+    int status;      /* suggested status of the answer: 400, 414, 431, 501, 505; 502 in responses */
+    uint64_t offset; /* bytes from the start of the message to the offending byte or line */
     const char *text; /* static */
 };
 
@@ -114,13 +114,13 @@ struct ps_h1_head {
     uint64_t content_length;        /* valid if has_content_length */
     uint64_t seen;                  /* PS_H1_BIT() of every header that is present */
     uint8_t minor;                  /* HTTP/1.minor */
-    bool keep_alive;         /* the connection may carry another message after this one */
-    bool chunked;            /* the message has Transfer-Encoding: chunked */
-    bool has_content_length; /* (a HEAD or 304 response has the length but not the body) */
-    bool expect_continue;    /* HTTP/1.1 request with Expect: 100-continue */
-    bool upgrade;            /* HTTP/1.1, Connection: upgrade and an Upgrade header */
-    bool connection_names;   /* Connection names headers that PS_H1_HOP_BY_HOP does not have */
-    uint8_t connection;      /* PS_H1_CONNECTION_* bits: what Connection says */
+    bool keep_alive;                /* the connection may carry another message after this one */
+    bool chunked;                   /* the message has Transfer-Encoding: chunked */
+    bool has_content_length;        /* (a HEAD or 304 response has the length but not the body) */
+    bool expect_continue;           /* HTTP/1.1 request with Expect: 100-continue */
+    bool upgrade;                   /* HTTP/1.1, Connection: upgrade and an Upgrade header */
+    bool connection_names; /* Connection names headers that PS_H1_HOP_BY_HOP does not have */
+    uint8_t connection;    /* PS_H1_CONNECTION_* bits: what Connection says */
 };
 
 #define PS_H1_CONNECTION_CLOSE      (1u << 0)

@@ -233,8 +233,8 @@ const char *ps_h1_parse_field(const char *p, const char *end, struct ps_h1_heade
 }
 
 /* Is there a TAB between the colon and the value or between the value and the CR? Parsers differ in
- * whether such a value is still the same one (Node reads "chunked TAB" as not chunked), so where the
- * length of a message depends on it, it is refused. */
+ * whether such a value is still the same one (Node reads "chunked TAB" as not chunked), so where
+ * the length of a message depends on it, it is refused. */
 static bool has_tab_around(struct ps_str value)
 {
     const char *before = value.ptr - 1;
@@ -342,8 +342,8 @@ enum ps_h1_error_code ps_h1_apply_field(struct ps_h1_head *head, const struct ps
         }
         break;
     case PS_H1_EXPECT:
-        head->expect_continue = is_request && head->minor == 1 &&
-                                ps_str_ieq(header->value, PS_STR("100-continue"));
+        head->expect_continue =
+            is_request && head->minor == 1 && ps_str_ieq(header->value, PS_STR("100-continue"));
         break;
     default:
         break;
@@ -354,11 +354,11 @@ enum ps_h1_error_code ps_h1_apply_field(struct ps_h1_head *head, const struct ps
 
 bool ps_h1_is_trailer_allowed(enum ps_h1_field id)
 {
-    const uint64_t forbidden =
-        PS_H1_HOP_BY_HOP | PS_H1_BIT(PS_H1_CONTENT_LENGTH) | PS_H1_BIT(PS_H1_HOST) |
-        PS_H1_BIT(PS_H1_EXPECT) | PS_H1_BIT(PS_H1_AUTHORIZATION) | PS_H1_BIT(PS_H1_COOKIE) |
-        PS_H1_BIT(PS_H1_SET_COOKIE) | PS_H1_BIT(PS_H1_CONTENT_ENCODING) |
-        PS_H1_BIT(PS_H1_X_API_KEY) | PS_H1_BIT(PS_H1_API_KEY);
+    const uint64_t forbidden = PS_H1_HOP_BY_HOP | PS_H1_BIT(PS_H1_CONTENT_LENGTH) |
+                               PS_H1_BIT(PS_H1_HOST) | PS_H1_BIT(PS_H1_EXPECT) |
+                               PS_H1_BIT(PS_H1_AUTHORIZATION) | PS_H1_BIT(PS_H1_COOKIE) |
+                               PS_H1_BIT(PS_H1_SET_COOKIE) | PS_H1_BIT(PS_H1_CONTENT_ENCODING) |
+                               PS_H1_BIT(PS_H1_X_API_KEY) | PS_H1_BIT(PS_H1_API_KEY);
     return (forbidden & PS_H1_BIT(id)) == 0;
 }
 

@@ -4,8 +4,8 @@
  */
 #include "http/h1_scan.h"
 
-/* One row per 16 bytes; the sum of the PS_H1_CLASS_* bits. tests/unit/test_h1_scan.c builds the same
- * table from the words of RFC 9110 and RFC 3986. */
+/* One row per 16 bytes; the sum of the PS_H1_CLASS_* bits. tests/unit/test_h1_scan.c builds the
+ * same table from the words of RFC 9110 and RFC 3986. */
 /* clang-format off */
 const uint8_t ps_h1_class[256] = {
      0,  0,  0,  0,  0,  0,  0,  0,  0,  2,  0,  0,  0,  0,  0,  0,

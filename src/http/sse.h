@@ -10,9 +10,9 @@
  *                      |<--->| data
  *
  * Line ends are LF, CR LF or CR, and a byte order mark may stand first (WHATWG HTML, 9.2). An event
- * whose bytes are in one input is a view into it. One that is cut is carried over in a buffer with a
- * bound; when an event is larger than the bound, its bytes are given as they come
- * (PS_SSE_PASS) until its end, and it can't be looked at.
+ * whose bytes are in one input is a view into it. One that is cut is carried over in a buffer with
+ * a bound; when an event is larger than the bound, its bytes are given as they come (PS_SSE_PASS)
+ * until its end, and it can't be looked at.
  *
  * A CR at the very end of the input ends its line at once; if a LF follows as the first byte of the
  * next input, that LF is the first byte of the next raw range.

@@ -236,7 +236,8 @@ static void closing_ends_only_a_body_without_length(void **state)
     assert_true(ps_h1_is_done(&h1));
     ps_h1_fini(&h1);
 
-    h1 = read_head(PS_H1_RESPONSE, PS_STR("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc"), &rest);
+    h1 =
+        read_head(PS_H1_RESPONSE, PS_STR("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc"), &rest);
     assert_int_equal(ps_h1_next(&h1, &rest), PS_H1_DATA);
     assert_int_equal(ps_h1_eof(&h1), PS_ECLOSED);
     assert_int_equal(ps_h1_next(&h1, &rest), PS_H1_ERROR);

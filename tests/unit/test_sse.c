@@ -1,4 +1,5 @@
-/* test_sse - events come whole, bytes come back unchanged, and a large event does not stop a stream.
+/* test_sse - events come whole, bytes come back unchanged, and a large event does not stop a
+ * stream.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -30,7 +31,8 @@ static void events_in_one_input_are_views(void **state)
     (void)state;
     struct ps_sse sse;
     struct ps_sse_event event;
-    struct ps_str stream = PS_STR("data: {\"a\":1}\n\nevent: done\ndata:[DONE]\n\n: hello\n\ndata: x");
+    struct ps_str stream =
+        PS_STR("data: {\"a\":1}\n\nevent: done\ndata:[DONE]\n\n: hello\n\ndata: x");
     struct ps_str input = stream;
     ps_sse_init(&sse, 100);
     assert_int_equal(ps_sse_next(&sse, &input, &event), PS_SSE_EVENT);
@@ -71,8 +73,8 @@ static void all_line_ends_and_the_mark_are_known(void **state)
 {
     (void)state;
     const char *const streams[] = {
-        "data: a\n\n", "data: a\r\n\r\n", "data: a\r\r", "data: a\r\n\n", "data: a\n\r\n",
-        "\357\273\277data: a\n\n",
+        "data: a\n\n",   "data: a\r\n\r\n", "data: a\r\r",
+        "data: a\r\n\n", "data: a\n\r\n",   "\357\273\277data: a\n\n",
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(streams); i++) {
         struct ps_sse sse;
@@ -92,7 +94,8 @@ static void the_mark_counts_only_at_the_start(void **state)
     (void)state;
     struct ps_sse sse;
     struct ps_sse_event event;
-    struct ps_str input = PS_STR("data: a\n\n\xef\xbb\xbf" "data: b\n\n");
+    struct ps_str input = PS_STR("data: a\n\n\xef\xbb\xbf"
+                                 "data: b\n\n");
     ps_sse_init(&sse, 100);
     assert_int_equal(ps_sse_next(&sse, &input, &event), PS_SSE_EVENT);
     assert_int_equal(ps_sse_next(&sse, &input, &event), PS_SSE_EVENT);
@@ -153,8 +156,10 @@ static void every_cut_gives_the_same_events(void **state)
 {
     (void)state;
     const struct ps_str streams[] = {
-        PS_STR("data: 1\n\ndata: 2\r\n\r\ndata: 3\r\rdata: 4\ndata: 5\r\ndata: 6\rdata\n\r\ndata: 7"),
-        PS_STR("\xef\xbb\xbf" "event: x\r\n: c\r\ndata: {\"choices\":[]}\r\n\r\n\r\n\n\rdata:\n\n"),
+        PS_STR(
+            "data: 1\n\ndata: 2\r\n\r\ndata: 3\r\rdata: 4\ndata: 5\r\ndata: 6\rdata\n\r\ndata: 7"),
+        PS_STR("\xef\xbb\xbf"
+               "event: x\r\n: c\r\ndata: {\"choices\":[]}\r\n\r\n\r\n\n\rdata:\n\n"),
         PS_STR("data: {\"a\":\"long enough for the sixteen byte steps\"}\n\ndata: [DONE]\n\n"),
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(streams); i++) {
@@ -199,7 +204,8 @@ static void an_event_over_the_bound_passes_and_the_next_is_seen(void **state)
 static void a_bound_of_any_size_loses_no_byte(void **state)
 {
     (void)state;
-    struct ps_str stream = PS_STR("data: 12345\r\n\r\ndata: 1\n\nevent: x\rdata: 123456789\r\rdata:");
+    struct ps_str stream =
+        PS_STR("data: 12345\r\n\r\ndata: 1\n\nevent: x\rdata: 123456789\r\rdata:");
     for (size_t bound = 0; bound < stream.len; bound++) {
         for (size_t cut = 0; cut < stream.len; cut++) {
             struct ps_buf events = ps_buf_make(1u << 16);
