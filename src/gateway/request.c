@@ -413,7 +413,8 @@ static int on_member_opens(struct ps_request_parser *parser, bool map)
         return refuse(parser, "stream must be true or false");
     }
     if (parser->member == MEMBER_STREAM_OPTIONS) {
-        request->options_invalid = request->options_invalid || !map || parser->depth > 1;
+        bool odd = parser->depth == 1 ? !map : parser->in_include;
+        request->options_invalid = request->options_invalid || odd;
         if (map && parser->depth == 1) {
             request->options_inside = ps_json_offset(parser->json);
             request->options_empty = true;

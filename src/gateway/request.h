@@ -126,7 +126,7 @@ uint64_t ps_request_estimate_input(const struct ps_request *request, double byte
 
 /* Why a body was refused: for the answer 400. */
 struct ps_request_error {
-    uint64_t offset;    /* bytes from the start of the body */
+    uint64_t offset;    /* bytes from the start of the body to the offending token or its end */
     const char *reason; /* static, a short phrase */
 };
 
