@@ -19,6 +19,7 @@ import pathlib
 import platform
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,7 +87,8 @@ def environment(lab):
     }
 
 
-def bench_proxy(args, folder):
+def bench_proxy(args, folder, save):
+    """Calls save(report) after every row, so that what was measured outlives an interruption."""
     lab = Lab(folder, pathlib.Path(args.penstock).resolve(), args.targets)
     for name, why in lab.skipped.items():
         say(f"{name} is skipped: {why}")
@@ -95,14 +97,16 @@ def bench_proxy(args, folder):
     started = time.monotonic()
     try:
         for name, row in ROWS.items():
-            if args.only is None or name in args.only:
-                report["results"] += row(lab, plan)
+            if args.only is not None and name not in args.only:
+                continue
+            report["results"] += row(lab, plan)
+            report["environment"].update({
+                "load_average_after": os.getloadavg()[0], "rounds": plan.rounds,
+                "quick": plan.quick, "minutes": round((time.monotonic() - started) / 60, 1),
+                "rows": plan.told})
+            save(report)
     finally:
         lab.close()
-    report["environment"].update({
-        "load_average_after": os.getloadavg()[0], "rounds": plan.rounds, "quick": plan.quick,
-        "minutes": round((time.monotonic() - started) / 60, 1),
-        "rows": plan.told})
     return report
 
 
@@ -125,21 +129,24 @@ def same_machine(a, b):
     return all(a.get(key) == b.get(key) for key in ("cpu", "cores", "kernel", "programs"))
 
 
-def with_earlier_rows(report, out):
-    """Keeps from the file the rows that this run did not measure."""
+def read_earlier(out):
     try:
-        earlier = json.loads(out.read_text())
+        return json.loads(out.read_text())
     except (OSError, ValueError):
+        return None
+
+
+def with_earlier_rows(report, earlier):
+    """The report and what an earlier one holds beyond it, if machine and programs are the same."""
+    if earlier is None or not same_machine(earlier["environment"], report["environment"]):
         return report
-    if not same_machine(earlier["environment"], report["environment"]):
-        return report
-    now = {r["metric"]: r for r in report["results"]}
+    now = {r["metric"] for r in report["results"]}
     kept = [r for r in earlier["results"] if r["metric"] not in now]
     order = list(WHAT)
-    report["results"] = sorted(kept + report["results"], key=lambda r: order.index(r["metric"]))
-    report["environment"]["rows"] = {**earlier["environment"].get("rows", {}),
-                                     **report["environment"]["rows"]}
-    return report
+    rows = {**earlier["environment"].get("rows", {}), **report["environment"]["rows"]}
+    return {**report,
+            "results": sorted(kept + report["results"], key=lambda r: order.index(r["metric"])),
+            "environment": {**report["environment"], "rows": rows}}
 
 
 def raise_priority():
@@ -180,17 +187,20 @@ def main():
     raise_priority()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            report = BENCHES[args.name](args, pathlib.Path(folder))
-    except BenchError as err:
-        sys.exit(f"bench: {err}")
     quick = "-quick" if args.quick else ""
     out = pathlib.Path(args.out) if args.out else BUILD / "bench" / f"{args.name}{quick}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    if args.only:
-        report = with_earlier_rows(report, out)
-    out.write_text(json.dumps(report, indent=1) + "\n")
+    earlier = read_earlier(out) if args.only else None
+
+    def save(report):
+        out.write_text(json.dumps(with_earlier_rows(report, earlier), indent=1) + "\n")
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            report = BENCHES[args.name](args, pathlib.Path(folder), save)
+    except BenchError as err:
+        sys.exit(f"bench: {err}")
     print_table(report)
     print(f"written to {os.path.relpath(out)}")
 
