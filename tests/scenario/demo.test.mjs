@@ -1,0 +1,116 @@
+// penstock demo: everything at work in processes of its own, and nothing left behind.
+// tags: threads
+// timeout: 240
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { Penstock, get, runPenstock } from './lib/penstock.mjs';
+import { freePort } from './lib/ports.mjs';
+import { slowness, until } from './lib/wait.mjs';
+
+const data = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../data');
+const READY = 30000 * slowness;
+
+function children(pid) {
+  try {
+    return fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(/\s+/).filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
+// A process that has ended may still be a zombie until somebody reaps it.
+function alive(pid) {
+  try {
+    return !/^State:\s+[ZX]/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+const gone = (pids) => until('its processes are gone', () => !pids.some(alive), 10000 * slowness, 20);
+
+async function startDemo(t, ...args) {
+  const port = await freePort();
+  const demo = new Penstock(['demo', '--listen', `127.0.0.1:${port}`, '--data', data, ...args]);
+  demo.port = port;
+  demo.flowing = () => until('traffic flows', () => {
+    assert.ok(demo.running(), `it ended: ${demo.stdout}${demo.stderr}`);
+    return /^embeddings .* ok [1-9]/m.test(demo.stdout);
+  }, READY, 50);
+  t.after(async () => {
+    demo.signal('SIGKILL');
+    await demo.ended;
+  });
+  return demo;
+}
+
+test('traffic flows through the gateway to both servers, in plain lines', async (t) => {
+  const demo = await startDemo(t, '--speed', '10');
+  await demo.flowing();
+  assert.match(demo.stdout, new RegExp(`Open http://127\\.0\\.0\\.1:${demo.port} in a browser`));
+  assert.equal((await get(demo.port, '/healthz')).status, 200);
+  await until('chats are answered', () => /^chat .* ok [1-9]\d* /m.test(demo.stdout), READY, 50);
+  assert.match(demo.stdout, /^GPU 1 \(sim\) .* given [1-9]/m);
+  assert.match(demo.stdout, /^GPU 2 \(sim\) .* given [1-9]/m);
+  assert.doesNotMatch(demo.stdout, /\x1b/);
+  const pids = children(demo.pid);
+  assert.equal(pids.length, 3);
+  demo.signal('SIGTERM');
+  const { code } = await demo.ended;
+  demo.assertClean();
+  assert.equal(code, 0, demo.stderr);
+  assert.match(demo.stdout, /chat of azure2023_conv_10min\.csv\.gz at 10 times its speed/);
+  assert.match(demo.stdout, /\d+ succeeded, 0 failed/);
+  await gone(pids);
+});
+
+test('it ends by itself after --duration', async (t) => {
+  const demo = await startDemo(t, '--duration', '2s');
+  const { code } = await demo.ended;
+  demo.assertClean();
+  assert.equal(code, 0, demo.stderr);
+});
+
+test('kill -9 of the demo takes its processes along', async (t) => {
+  const demo = await startDemo(t);
+  await demo.flowing();
+  const pids = children(demo.pid);
+  assert.equal(pids.length, 3);
+  demo.signal('SIGKILL');
+  await demo.ended;
+  await gone(pids);
+});
+
+test('a process that dies is named, and the demo ends with an error', async (t) => {
+  const demo = await startDemo(t);
+  await demo.flowing();
+  const pids = children(demo.pid);
+  process.kill(pids[1], 'SIGKILL');
+  const { code } = await demo.ended;
+  assert.equal(code, 1);
+  assert.match(demo.stderr, /simulated GPU server 2: was killed by signal 9/);
+  await gone(pids);
+});
+
+test('a port that is taken is told, and a free one is used', async (t) => {
+  const other = net.createServer();
+  await new Promise((resolve) => { other.listen(0, '127.0.0.1', resolve); });
+  t.after(() => other.close());
+  const taken = `127.0.0.1:${other.address().port}`;
+  const demo = new Penstock(['demo', '--listen', taken, '--data', data, '--duration', '1s']);
+  const { code } = await demo.ended;
+  assert.equal(code, 0, demo.stderr);
+  assert.match(demo.stdout, new RegExp(`^${taken.replaceAll('.', '\\.')} is taken by another program, so the gateway goes to`));
+});
+
+test('samples that are missing are told', async (t) => {
+  const result = await runPenstock(t, ['demo', '--data', '/no/such/folder', '--listen', `127.0.0.1:${await freePort()}`],
+    { ms: READY });
+  assert.equal(result.code, 1);
+  assert.match(result.stderr, /\/no\/such\/folder\/azure2023_conv_10min\.csv\.gz: No such file/);
+});
