@@ -174,9 +174,10 @@ static int on_top_name(struct ps_request_parser *parser, struct ps_str name)
         }
     }
     parser->seen |= bit;
-    if (ps_str_eq(known->name, name)) {
-        parser->member = known->member;
+    if (!ps_str_eq(known->name, name)) {
+        return refuse(parser, "model, stream and stream_options are in lower case");
     }
+    parser->member = known->member;
     return 1;
 }
 

@@ -9,7 +9,8 @@
  *       ^top    ^---^model                              edits are {offset, remove, insert}
  *
  * What the upstream could read differently from us is refused: `model`, `stream` or
- * `stream_options` given twice (in any case of letters), a `stream` that is not a boolean.
+ * `stream_options` given twice or in other than lower case (some servers ignore the case of
+ * letters), a `stream` that is not a boolean.
  *
  * Thread: a parser is owned by one thread.
  *

@@ -236,6 +236,7 @@ static void what_upstreams_may_read_differently_is_refused(void **state)
     (void)state;
     expect_refusal("{\"model\":\"a\",\"model\":\"b\"}", 20, "given twice");
     expect_refusal("{\"model\":\"a\",\"Model\":\"b\"}", 20, "given twice");
+    expect_refusal("{\"Stream\":true}", 9, "lower case");
     expect_refusal("{\"model\":\"a\",\"mod\\u0065l\":\"b\"}", 25, "given twice");
     expect_refusal("{\"stream\":true,\"stream\":false}", 23, "given twice");
     expect_refusal("{\"stream\":\"true\"}", 16, "stream must be");
