@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
-#include "cli/args.h"
+#include "base/args.h"
 #include "cli/child.h"
 #include "cli/demo_view.h"
 #include "io/address.h"
@@ -499,32 +499,37 @@ static int make_probes(struct demo *demo)
     return err;
 }
 
+/* Are the samples in this folder? Then it is the one. */
+static bool is_data(struct demo *demo, const char *start, const char *end)
+{
+    char file[4200];
+    snprintf(demo->data, sizeof demo->data, "%s%s", start, end);
+    snprintf(file, sizeof file, "%s/%s", demo->data, CHAT_TRACE);
+    if (access(file, R_OK) != 0) {
+        return false;
+    }
+    snprintf(file, sizeof file, "%s/%s", demo->data, KEY_TRACE);
+    return access(file, R_OK) == 0;
+}
+
 /* The samples stand beside the program: installed in ../share/penstock, in a checkout in ../data. */
 static int find_data(struct demo *demo)
 {
-    static const char *const places[] = {"../share/penstock", "../data"};
     char self[3900];
-    if (demo->opts.data != NULL) {
-        snprintf(demo->data, sizeof demo->data, "%s", demo->opts.data);
-        return 0;
-    }
     ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
     self[len < 0 ? 0 : len] = '\0';
     char *slash = strrchr(self, '/');
     if (slash != NULL) {
         *slash = '\0';
     }
-    for (size_t i = 0; i < PS_ARRAY_LEN(places); i++) {
-        char file[4200];
-        snprintf(demo->data, sizeof demo->data, "%s/%s", self, places[i]);
-        snprintf(file, sizeof file, "%s/%s", demo->data, CHAT_TRACE);
-        if (access(file, R_OK) == 0) {
-            return 0;
-        }
+    bool found = demo->opts.data != NULL
+                     ? is_data(demo, demo->opts.data, "")
+                     : is_data(demo, self, "/../share/penstock") || is_data(demo, self, "/../data");
+    if (!found) {
+        fprintf(stderr, "penstock demo: " CHAT_TRACE " and " KEY_TRACE " are not in %s%s\n",
+                demo->data, demo->opts.data != NULL ? "" : ": say with --data where they are");
     }
-    fprintf(stderr, "penstock demo: the sample traces are neither in %s/%s nor in %s/%s: say where "
-                    "with --data\n", self, places[0], self, places[1]);
-    return 1;
+    return found ? 0 : 1;
 }
 
 static int make_folder(struct demo *demo)

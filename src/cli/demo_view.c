@@ -117,7 +117,7 @@ static void say_server(struct ps_buf *out, const struct ps_demo_view *view,
 static void say_gateway(struct ps_buf *out, const struct ps_demo_view *view)
 {
     struct ps_str page = ps_probe_body(view->gateway);
-    double requests = ps_probe_sum(page, "penstock_proxy_requests_total", "");
+    double requests = ps_probe_sum(page, "penstock_traffic_requests_total", "");
     if (isnan(requests)) {
         return;
     }
@@ -125,7 +125,7 @@ static void say_gateway(struct ps_buf *out, const struct ps_demo_view *view)
     say_count(out, "in flight", ps_probe_sum(page, "penstock_admit_in_flight", ""));
     say_count(out, "queued", ps_probe_sum(page, "penstock_admit_queued", ""));
     say_count(out, "refused", ps_probe_sum(page, "penstock_admit_refused_total", ""));
-    say_count(out, "retries", ps_probe_sum(page, "penstock_proxy_retries_total", ""));
+    say_count(out, "retries", ps_probe_sum(page, "penstock_traffic_retries_total", ""));
     say(out, "\n");
 }
 

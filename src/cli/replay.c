@@ -14,7 +14,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
-#include "cli/args.h"
+#include "base/args.h"
 #include "cli/screen.h"
 #include "io/loop.h"
 #include "load/replay.h"

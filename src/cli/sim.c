@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "cli/args.h"
+#include "base/args.h"
 #include "io/address.h"
 #include "io/loop.h"
 #include "sim/options.h"

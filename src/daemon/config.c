@@ -58,7 +58,7 @@ static const struct ps_option admin_options[] = {
 };
 
 static const struct ps_option metrics_options[] = {
-    PS_OPTION_ROW(ps_metrics_opts, public, BOOL, "no",
+    PS_OPTION_ROW(ps_metrics_page_opts, public, BOOL, "no",
      "`GET /metrics` needs no token"),
     {0},
 };

@@ -45,7 +45,7 @@ struct ps_cors_opts {
     struct ps_option_strings origins;
 };
 
-struct ps_metrics_opts {
+struct ps_metrics_page_opts {
     bool public;
 };
 
@@ -69,7 +69,7 @@ struct ps_config {
     struct ps_cors_opts cors;
     struct ps_tls_opts tls;
     struct ps_admin_opts admin;
-    struct ps_metrics_opts metrics;
+    struct ps_metrics_page_opts metrics;
     struct ps_option_list upstreams; /* of struct ps_upstream_opts */
     struct ps_option_list routes;    /* of struct ps_route_opts */
     struct ps_option_list models;    /* of struct ps_model_opts */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "gateway/proxy_metric.h"
 #include "io/tls.h"
 
 static struct ps_backend *backend_called(const struct ps_gateway *gateway, const char *name)
@@ -144,7 +143,9 @@ void ps_gateway_unref(struct ps_gateway *gateway)
     if (gateway == NULL || atomic_fetch_sub(&gateway->refs, 1) != 1) {
         return;
     }
-    ps_proxy_metrics_free(gateway->metrics);
+    if (gateway->metrics != NULL) {
+        gateway->free_metrics(gateway->metrics);
+    }
     ps_route_table_free(gateway->routes);
     for (size_t i = 0; i < gateway->backend_count; i++) {
         ps_backend_unref(gateway->backends[i]);

@@ -26,7 +26,7 @@
 #include "io/address.h"
 
 struct ps_tls;
-struct ps_proxy_metrics;
+struct ps_traffic;
 
 struct ps_gateway_opts {
     const struct ps_option_list *routes;    /* of struct ps_route_opts */
@@ -53,7 +53,8 @@ struct ps_gateway {
     bool loopback_only;
     uint64_t max_body;
     struct ps_budget *budget;
-    struct ps_proxy_metrics *metrics; /* set once by the owner before it is shared; owned */
+    struct ps_traffic *metrics; /* bound to it before it is shared; owned */
+    void (*free_metrics)(struct ps_traffic *metrics);
 };
 
 /* Builds a snapshot; reference count 1. `previous` (or NULL) hands on counters of what stays. PS_OK,

@@ -20,31 +20,12 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/str.h"
-#include "gateway/usage.h"
-#include "io/address.h"
+#include "gateway/record.h"
 
 struct ps_exchange;
 struct ps_gateway;
 struct ps_loop;
 struct ps_proxy;
-
-/* What is known of a request when it has ended; views are valid during the call. */
-struct ps_record {
-    ps_time wall;         /* when it began, nanoseconds since 1970 */
-    ps_span duration;     /* first byte of the request to last byte of the answer */
-    ps_span first_byte;   /* to the first byte of the answer's body; -1 = there was none */
-    ps_span queued;       /* at the gate; -1 = it never came there */
-    int status;           /* as sent; 499 = the client left before an answer */
-    bool complete;        /* the answer was sent to its end */
-    struct ps_str method, path, request_id, model;
-    const char *route, *upstream, *endpoint, *tenant; /* or NULL */
-    const char *error;    /* what went wrong upstream, or NULL */
-    const struct ps_address *peer;
-    uint64_t bytes_in, bytes_out; /* of bodies */
-    unsigned attempts;
-    bool has_usage;
-    struct ps_usage usage;
-};
 
 struct ps_proxy_opts {
     struct ps_loop *loop;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "gateway/proxy_metric.h"
+#include "gateway/traffic.h"
 #include "http/h1_write.h"
 
 enum { EXTRA_LIMIT = 8 * 1024 };
@@ -17,7 +17,7 @@ static const struct ps_exchange_ops exchange_ops;
 static void release(struct ps_transfer *transfer)
 {
     ps_list_remove(&transfer->link);
-    transfer->proxy->active--;
+    transfer->lane->active--;
     ps_gateway_unref(transfer->gateway);
     free(transfer);
 }
@@ -30,7 +30,7 @@ static void leave_gate(struct ps_transfer *transfer, ps_time now)
         ps_gate_leave(transfer->backend->gate, &transfer->ticket, now);
     } else if (transfer->queued) {
         transfer->queued = false;
-        ps_timer_clear(transfer->proxy->loop, &transfer->deadline);
+        ps_timer_clear(transfer->lane->loop, &transfer->deadline);
         /* Just handed over by another thread: its letter still points here. */
         transfer->zombie = !ps_gate_cancel(transfer->backend->gate, &transfer->ticket, now);
     }
@@ -65,7 +65,7 @@ static void settle(struct ps_transfer *transfer, ps_time now)
 
 static void count(const struct ps_transfer *transfer, const struct ps_record *record)
 {
-    struct ps_proxy_sample sample = {
+    struct ps_traffic_sample sample = {
         .route = transfer->route == NULL ? SIZE_MAX : transfer->route->index,
         .upstream = transfer->backend == NULL ? SIZE_MAX : transfer->backend->index,
         .status = record->status,
@@ -77,7 +77,7 @@ static void count(const struct ps_transfer *transfer, const struct ps_record *re
         .bytes_in = record->bytes_in,
         .bytes_out = record->bytes_out,
     };
-    ps_proxy_metrics_request(transfer->gateway->metrics, transfer->proxy->opts.shard, &sample);
+    ps_traffic_request(transfer->gateway->metrics, transfer->lane->shard, &sample);
 }
 
 /* Tells the log and the metrics; `exchange` is still there. */
@@ -88,7 +88,7 @@ static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int
     const struct ps_request *request = transfer->request;
     ps_time began = ps_exchange_started(exchange);
     struct ps_record record = {
-        .wall = ps_clock_wall(ps_loop_clock(transfer->proxy->loop)) - (now - began),
+        .wall = ps_clock_wall(ps_loop_clock(transfer->lane->loop)) - (now - began),
         .duration = now - began,
         .first_byte = transfer->first_byte == 0 ? -1 : transfer->first_byte - began,
         .queued = transfer->waited,
@@ -111,8 +111,8 @@ static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int
         .usage = transfer->usage,
     };
     count(transfer, &record);
-    if (transfer->proxy->opts.on_done != NULL) {
-        transfer->proxy->opts.on_done(transfer->proxy->opts.ctx, &record);
+    if (transfer->lane->on_done != NULL) {
+        transfer->lane->on_done(transfer->lane->ctx, &record);
     }
 }
 
@@ -144,7 +144,7 @@ static void bury(struct ps_transfer *transfer)
 
 void ps_transfer_finish(struct ps_transfer *transfer, int status, bool complete, enum ps_outcome outcome)
 {
-    ps_time now = ps_loop_now(transfer->proxy->loop);
+    ps_time now = ps_loop_now(transfer->lane->loop);
     struct ps_exchange *exchange = transfer->exchange;
     int endpoint = transfer->endpoint;
     let_go(transfer, outcome, now);
@@ -172,7 +172,7 @@ void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answ
     err = err != PS_OK ? err : ps_transfer_write_extra(transfer, &headers);
     full.headers = ps_buf_str(&headers);
     full.openai = transfer->route != NULL && transfer->route->kind == PS_ROUTE_OPENAI;
-    ps_time now = ps_loop_now(transfer->proxy->loop);
+    ps_time now = ps_loop_now(transfer->lane->loop);
     int endpoint = transfer->endpoint;
     let_go(transfer, PS_OUTCOME_NONE, now);
     transfer->endpoint = endpoint;
@@ -204,7 +204,7 @@ static void set_request_id(struct ps_transfer *transfer)
         transfer->request_id[given.len] = '\0';
         return;
     }
-    uint64_t bits[2] = {ps_rng_next(&transfer->proxy->rng), ps_rng_next(&transfer->proxy->rng)};
+    uint64_t bits[2] = {ps_rng_next(&transfer->lane->rng), ps_rng_next(&transfer->lane->rng)};
     static const char digits[] = "0123456789abcdef";
     for (unsigned i = 0; i < 32; i++) {
         transfer->request_id[i] = digits[(bits[i / 16] >> (4 * (i % 16))) & 15];
@@ -224,7 +224,7 @@ int ps_transfer_write_extra(struct ps_transfer *transfer, struct ps_buf *out)
 {
     int err = transfer->cors ? write_cors(transfer, out) : PS_OK;
     if (err == PS_OK && transfer->tenant != NULL) {
-        struct ps_loop *loop = transfer->proxy->loop;
+        struct ps_loop *loop = transfer->lane->loop;
         err = ps_tenant_write_headers(transfer->tenant, ps_loop_now(loop),
                                       ps_clock_wall(ps_loop_clock(loop)), out);
     }
@@ -340,7 +340,7 @@ static bool find_route(struct ps_transfer *transfer)
 
 static bool reserve(struct ps_transfer *transfer)
 {
-    struct ps_loop *loop = transfer->proxy->loop;
+    struct ps_loop *loop = transfer->lane->loop;
     ps_time now = ps_loop_now(loop);
     if (transfer->tenant == NULL) {
         return true;
@@ -374,11 +374,11 @@ static bool reserve(struct ps_transfer *transfer)
 
 static void admitted(struct ps_transfer *transfer)
 {
-    ps_time now = ps_loop_now(transfer->proxy->loop);
+    ps_time now = ps_loop_now(transfer->lane->loop);
     transfer->in_gate = true;
     transfer->queued = false;
     transfer->waited = now - transfer->gate_since;
-    ps_timer_clear(transfer->proxy->loop, &transfer->deadline);
+    ps_timer_clear(transfer->lane->loop, &transfer->deadline);
     ps_backend_count_request(transfer->backend);
     ps_transfer_call(transfer);
 }
@@ -398,7 +398,7 @@ static void on_granted(struct ps_letter *letter, void *receiver)
 static void on_notify(struct ps_ticket *ticket)
 {
     struct ps_transfer *transfer = PS_CONTAINER_OF(ticket, struct ps_transfer, ticket);
-    ps_mailbox_post(transfer->proxy->mailbox, &transfer->granted);
+    ps_mailbox_post(transfer->lane->mailbox, &transfer->granted);
 }
 
 static void on_deadline(struct ps_timer *timer, ps_time now)
@@ -425,7 +425,7 @@ static void refuse(struct ps_transfer *transfer, enum ps_admission admission, ps
 
 static void enter_gate(struct ps_transfer *transfer)
 {
-    ps_time now = ps_loop_now(transfer->proxy->loop);
+    ps_time now = ps_loop_now(transfer->lane->loop);
     enum ps_priority best = transfer->tenant == NULL ? PS_PRIORITY_HIGH : transfer->tenant->priority;
     transfer->ticket.priority = transfer->route->priority > best ? transfer->route->priority : best;
     transfer->ticket.tokens = transfer->estimate;
@@ -441,7 +441,7 @@ static void enter_gate(struct ps_transfer *transfer)
         return;
     case PS_QUEUED:
         transfer->queued = true;
-        PS_IGNORE(ps_timer_set(transfer->proxy->loop, &transfer->deadline,
+        PS_IGNORE(ps_timer_set(transfer->lane->loop, &transfer->deadline,
                                now + transfer->backend->admission.max_wait));
         return;
     case PS_REFUSED_FULL:
@@ -601,27 +601,27 @@ static bool plan_body(struct ps_transfer *transfer)
     return true;
 }
 
-static struct ps_transfer *new_transfer(struct ps_proxy *proxy, struct ps_exchange *exchange)
+static struct ps_transfer *new_transfer(struct ps_lane *lane, struct ps_exchange *exchange)
 {
     struct ps_transfer *transfer = calloc(1, sizeof *transfer);
     if (transfer != NULL) {
-        transfer->proxy = proxy;
-        transfer->gateway = ps_gateway_ref(proxy->gateway);
+        transfer->lane = lane;
+        transfer->gateway = ps_gateway_ref(lane->gateway);
         transfer->exchange = exchange;
-        transfer->body = ps_chunks_make(proxy->gateway->budget);
+        transfer->body = ps_chunks_make(lane->gateway->budget);
         transfer->headers = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
         transfer->endpoint = -1;
         transfer->estimate = 1;
         transfer->waited = -1;
-        ps_list_push(&proxy->transfers, &transfer->link);
-        proxy->active++;
+        ps_list_push(&lane->transfers, &transfer->link);
+        lane->active++;
     }
     return transfer;
 }
 
-void ps_transfer_begin(struct ps_proxy *proxy, struct ps_exchange *exchange)
+void ps_transfer_begin(struct ps_lane *lane, struct ps_exchange *exchange)
 {
-    struct ps_transfer *transfer = new_transfer(proxy, exchange);
+    struct ps_transfer *transfer = new_transfer(lane, exchange);
     if (transfer == NULL) {
         struct ps_answer answer = {.status = 503, .code = "no_memory", .retry_after = PS_SECOND};
         ps_answer_errorf(exchange, &answer, "out of memory");

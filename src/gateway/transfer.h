@@ -1,4 +1,4 @@
-/* transfer - one request on its way: the inside of proxy, shared by its files and nobody else.
+/* transfer - one request on its way, from the exchange to the last byte of the answer.
  *
  *      receiving --> (waiting at the gate) --> calling --> answering --> gone
  *          |                  |                 ^    |          |
@@ -19,7 +19,8 @@
 #include "gateway/backend.h"
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
-#include "gateway/proxy.h"
+#include "gateway/pools.h"
+#include "gateway/record.h"
 #include "gateway/request.h"
 #include "gateway/route.h"
 #include "gateway/tenant.h"
@@ -38,30 +39,24 @@ enum {
     PS_TRANSFER_DEFAULT_OUTPUT = 256     /* tokens assumed when the request has no max_tokens */
 };
 
-/* Pools of one endpoint on this worker. */
-struct ps_proxy_pool {
-    struct ps_client_pool *pool;
-    struct ps_endpoint *endpoint; /* reference */
-    uint32_t generation;
-    size_t address; /* which of the endpoint's addresses */
-};
-
-struct ps_proxy {
+/* One worker's lane: what all its transfers share. */
+struct ps_lane {
     struct ps_loop *loop;
-    struct ps_proxy_opts opts;
-    struct ps_gateway *gateway;
-    struct ps_mailbox *mailbox;
+    struct ps_gateway *gateway; /* of requests from now on; reference */
+    struct ps_mailbox *mailbox; /* slots that other threads hand over */
     struct ps_list transfers;
     struct ps_list tunnels;
     size_t active;
-    struct ps_proxy_pool *pools; /* by endpoint id */
-    size_t pool_count;
+    struct ps_pools pools;
     struct ps_rng rng;
+    unsigned shard;
+    void (*on_done)(void *ctx, const struct ps_record *record); /* or NULL */
+    void *ctx;
 };
 
 struct ps_transfer {
     struct ps_list link;
-    struct ps_proxy *proxy;
+    struct ps_lane *lane;
     struct ps_gateway *gateway; /* reference */
     struct ps_exchange *exchange; /* NULL when the client is gone or has its answer */
     const struct ps_route *route;
@@ -121,7 +116,7 @@ struct ps_transfer {
 };
 
 /* --- transfer.c */
-void ps_transfer_begin(struct ps_proxy *proxy, struct ps_exchange *exchange);
+void ps_transfer_begin(struct ps_lane *lane, struct ps_exchange *exchange);
 
 /* Answers with an error and ends. */
 void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answer, const char *format, ...)
@@ -153,14 +148,5 @@ extern const struct ps_call_ops ps_transfer_call_ops;
 
 /* The client took what was written: read on. */
 void ps_transfer_on_drain(struct ps_transfer *transfer);
-
-/* --- proxy.c */
-
-/* The pool for an endpoint; NULL: it has no address, or no memory. */
-struct ps_client_pool *ps_proxy_pool_of(struct ps_proxy *proxy, const struct ps_transfer *transfer,
-                                        struct ps_endpoint *endpoint);
-
-/* The address of this endpoint can't be reached: the next call tries its next one. */
-void ps_proxy_rotate(struct ps_proxy *proxy, struct ps_endpoint *endpoint);
 
 #endif

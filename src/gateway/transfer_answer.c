@@ -1,6 +1,6 @@
 #include <stdio.h>
 
-#include "gateway/proxy_metric.h"
+#include "gateway/traffic.h"
 #include "gateway/transfer.h"
 #include "gateway/tunnel.h"
 #include "http/h1_write.h"
@@ -67,7 +67,7 @@ static void switch_protocols(struct ps_transfer *transfer, const struct ps_h1_he
                                                      : transfer->backend->timeouts.idle;
     /* The record is written now: the exchange is gone when the tunnel ends. */
     transfer->started = true;
-    struct ps_proxy *proxy = transfer->proxy;
+    struct ps_lane *lane = transfer->lane;
     transfer->status = 101;
     transfer->exchange = NULL;
     struct ps_stream *client = ps_exchange_upgrade(exchange, ps_buf_str(&out));
@@ -75,7 +75,7 @@ static void switch_protocols(struct ps_transfer *transfer, const struct ps_h1_he
     if (client == NULL) {
         ps_stream_free(upstream);
         ps_transfer_finish(transfer, 499, false, PS_OUTCOME_NONE);
-    } else if (ps_tunnel_new(proxy->loop, client, upstream, idle, &proxy->tunnels, on_tunnel_end, transfer) !=
+    } else if (ps_tunnel_new(lane->loop, client, upstream, idle, &lane->tunnels, on_tunnel_end, transfer) !=
                PS_OK) {
         ps_transfer_finish(transfer, 101, false, PS_OUTCOME_NONE);
     }
@@ -191,7 +191,7 @@ static void on_body(void *ctx, struct ps_str data)
     struct ps_transfer *transfer = ctx;
     int err = PS_OK;
     if (!transfer->started) {
-        transfer->first_byte = ps_loop_now(transfer->proxy->loop);
+        transfer->first_byte = ps_loop_now(transfer->lane->loop);
         err = start_answer(transfer);
     }
     ps_exchange_cork(transfer->exchange);
@@ -257,10 +257,10 @@ static void on_error(void *ctx, const struct ps_call_error *error)
     const char *phase = ps_call_phase_text(error->phase);
     transfer->call = NULL;
     transfer->error = ps_err_text(error->err);
-    ps_proxy_metrics_failure(transfer->gateway->metrics, transfer->proxy->opts.shard, backend->index,
+    ps_traffic_failure(transfer->gateway->metrics, transfer->lane->shard, backend->index,
                              error->phase);
     if (error->phase == PS_CALL_CONNECT && transfer->endpoint >= 0) {
-        ps_proxy_rotate(transfer->proxy, backend->endpoints[transfer->endpoint]);
+        ps_pools_rotate(&transfer->lane->pools, backend->endpoints[transfer->endpoint]);
     }
     if (transfer->started) {
         break_off(transfer, ps_err_text(error->err), PS_OUTCOME_FAILED);

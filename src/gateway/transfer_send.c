@@ -1,4 +1,4 @@
-#include "gateway/proxy_metric.h"
+#include "gateway/traffic.h"
 #include "gateway/transfer.h"
 
 /* --- the body, with its edits ----------------------------------------------------------------- */
@@ -79,7 +79,7 @@ void ps_transfer_pump(struct ps_transfer *transfer)
 void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome)
 {
     if (transfer->endpoint >= 0) {
-        ps_time now = ps_loop_now(transfer->proxy->loop);
+        ps_time now = ps_loop_now(transfer->lane->loop);
         ps_backend_done(transfer->backend, transfer->endpoint, transfer->estimate, outcome, now);
         transfer->endpoint = -1;
     }
@@ -146,7 +146,7 @@ static int start_call(struct ps_transfer *transfer, struct ps_client_pool *pool,
 
 static void no_endpoint(struct ps_transfer *transfer)
 {
-    ps_time now = ps_loop_now(transfer->proxy->loop);
+    ps_time now = ps_loop_now(transfer->lane->loop);
     struct ps_answer answer = {.status = 503,
                                .code = "no_endpoint",
                                .retry_after = ps_backend_retry_after(transfer->backend, now)};
@@ -163,14 +163,14 @@ static struct ps_client_pool *choose(struct ps_transfer *transfer)
             .prefix_hash = transfer->request == NULL ? 0 : transfer->request->prefix_hash,
             .tried = transfer->tried,
         };
-        int index = ps_backend_pick(transfer->backend, &pick, ps_loop_now(transfer->proxy->loop));
+        int index = ps_backend_pick(transfer->backend, &pick, ps_loop_now(transfer->lane->loop));
         if (index < 0) {
             return NULL;
         }
         transfer->endpoint = index;
         transfer->tried |= (uint64_t)1 << index;
         struct ps_endpoint *endpoint = transfer->backend->endpoints[index];
-        struct ps_client_pool *pool = ps_proxy_pool_of(transfer->proxy, transfer, endpoint);
+        struct ps_client_pool *pool = ps_pools_get(&transfer->lane->pools, transfer->gateway, transfer->backend, endpoint);
         if (pool != NULL) {
             return pool;
         }
@@ -210,7 +210,7 @@ void ps_transfer_call(struct ps_transfer *transfer)
 static bool retry_fresh(struct ps_transfer *transfer)
 {
     struct ps_endpoint *endpoint = transfer->backend->endpoints[transfer->endpoint];
-    struct ps_client_pool *pool = ps_proxy_pool_of(transfer->proxy, transfer, endpoint);
+    struct ps_client_pool *pool = ps_pools_get(&transfer->lane->pools, transfer->gateway, transfer->backend, endpoint);
     if (pool == NULL) {
         return false;
     }
@@ -223,7 +223,7 @@ static bool retry_fresh(struct ps_transfer *transfer)
 bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, bool reused)
 {
     struct ps_backend *backend = transfer->backend;
-    ps_time now = ps_loop_now(transfer->proxy->loop);
+    ps_time now = ps_loop_now(transfer->lane->loop);
     bool fully_sent = phase == PS_CALL_HEAD || phase == PS_CALL_BODY;
     struct ps_str method = ps_exchange_head(transfer->exchange)->method;
     if (transfer->started || transfer->retry_spoilt ||
@@ -245,7 +245,7 @@ bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, b
         transfer->error = before >= 0 ? transfer->error : "no endpoint is usable";
         return false;
     }
-    ps_proxy_metrics_retry(transfer->gateway->metrics, transfer->proxy->opts.shard, backend->index);
+    ps_traffic_retry(transfer->gateway->metrics, transfer->lane->shard, backend->index);
     transfer->status = 0;
     transfer->call = NULL;
     ps_buf_clear(&transfer->headers);

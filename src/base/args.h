@@ -15,8 +15,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PS_CLI_ARGS_H
-#define PS_CLI_ARGS_H
+#ifndef PS_BASE_ARGS_H
+#define PS_BASE_ARGS_H
 
 #include <stdbool.h>
 #include <stddef.h>

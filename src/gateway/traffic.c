@@ -1,4 +1,4 @@
-#include "gateway/proxy_metric.h"
+#include "gateway/traffic.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -28,25 +28,25 @@ enum {
 enum { STATUSES = 600, PHASES = 4 };
 
 /* clang-format off */
-const struct ps_metric_family ps_proxy_metric_families[] = {
-    {.name = "penstock_proxy_requests_total", .type = PS_METRIC_COUNTER, .labels = {"route", "code"},
+const struct ps_metric_family ps_traffic_metric_families[] = {
+    {.name = "penstock_traffic_requests_total", .type = PS_METRIC_COUNTER, .labels = {"route", "code"},
      .help = "Requests answered, by route and status; 499 is a client that left"},
-    {.name = "penstock_proxy_request_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"route"},
+    {.name = "penstock_traffic_request_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"route"},
      .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT,
      .help = "Time from the first byte of a request to the last byte of its answer"},
-    {.name = "penstock_proxy_first_byte_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"route"},
+    {.name = "penstock_traffic_first_byte_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"route"},
      .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT,
      .help = "Time from the first byte of a request to the first byte of the answer's body: the time to first token of a stream"},
-    {.name = "penstock_proxy_queue_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"upstream"},
+    {.name = "penstock_traffic_queue_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"upstream"},
      .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT,
      .help = "Time that requests waited at the admission gate"},
-    {.name = "penstock_proxy_tokens_total", .type = PS_METRIC_COUNTER, .labels = {"route", "kind"},
+    {.name = "penstock_traffic_tokens_total", .type = PS_METRIC_COUNTER, .labels = {"route", "kind"},
      .help = "Tokens by kind, input or output, as the upstream counted them or else estimated"},
-    {.name = "penstock_proxy_bytes_total", .type = PS_METRIC_COUNTER, .labels = {"route", "direction"},
+    {.name = "penstock_traffic_bytes_total", .type = PS_METRIC_COUNTER, .labels = {"route", "direction"},
      .help = "Bytes of bodies received from clients (in) and sent to them (out)"},
-    {.name = "penstock_proxy_upstream_failures_total", .type = PS_METRIC_COUNTER, .labels = {"upstream", "phase"},
+    {.name = "penstock_traffic_upstream_failures_total", .type = PS_METRIC_COUNTER, .labels = {"upstream", "phase"},
      .help = "Tries at an upstream that failed, by phase: connect, send, head, body"},
-    {.name = "penstock_proxy_retries_total", .type = PS_METRIC_COUNTER, .labels = {"upstream"},
+    {.name = "penstock_traffic_retries_total", .type = PS_METRIC_COUNTER, .labels = {"upstream"},
      .help = "Requests sent again after a failed try"},
     {.name = "penstock_admit_in_flight", .type = PS_METRIC_GAUGE, .labels = {"upstream"},
      .help = "Requests inside the admission gate"},
@@ -87,7 +87,7 @@ struct watched {
     void *context;
 };
 
-struct ps_proxy_metrics {
+struct ps_traffic {
     struct ps_metrics *registry;
     struct ps_gateway *gateway; /* borrowed: the gateway owns this struct */
     struct by_route *routes;    /* one more than routes: the last is for requests without a route */
@@ -100,7 +100,7 @@ struct ps_proxy_metrics {
 
 static const struct ps_metric_family *family(unsigned n)
 {
-    return &ps_proxy_metric_families[n];
+    return &ps_traffic_metric_families[n];
 }
 
 /* --- gauges that are read when somebody looks ------------------------------------------------- */
@@ -153,7 +153,7 @@ static double read_endpoint_requests(void *context)
     return (double)atomic_load(&((struct ps_endpoint *)context)->requests_total);
 }
 
-static int watch(struct ps_proxy_metrics *metrics, unsigned which, const struct ps_metric_labels *labels,
+static int watch(struct ps_traffic *metrics, unsigned which, const struct ps_metric_labels *labels,
                  ps_metric_read *read, void *context)
 {
     struct watched *slot = &metrics->watched[metrics->watched_count];
@@ -165,7 +165,7 @@ static int watch(struct ps_proxy_metrics *metrics, unsigned which, const struct 
     return err == PS_ELIMIT ? PS_OK : err; /* too many series: this one is not shown */
 }
 
-static int watch_endpoint(struct ps_proxy_metrics *metrics, struct ps_str upstream,
+static int watch_endpoint(struct ps_traffic *metrics, struct ps_str upstream,
                           struct ps_endpoint *endpoint)
 {
     static const struct {
@@ -185,7 +185,7 @@ static int watch_endpoint(struct ps_proxy_metrics *metrics, struct ps_str upstre
     return err;
 }
 
-static int watch_backend(struct ps_proxy_metrics *metrics, struct ps_backend *backend)
+static int watch_backend(struct ps_traffic *metrics, struct ps_backend *backend)
 {
     struct ps_str name = ps_str_from(backend->name);
     const struct ps_metric_labels *labels = PS_LABELS(name);
@@ -200,13 +200,13 @@ static int watch_backend(struct ps_proxy_metrics *metrics, struct ps_backend *ba
 
 /* --- bound counters --------------------------------------------------------------------------- */
 
-static int counter(struct ps_proxy_metrics *metrics, unsigned which, struct ps_str first, const char *second,
+static int counter(struct ps_traffic *metrics, unsigned which, struct ps_str first, const char *second,
                    struct ps_counter **out)
 {
     return ps_metric_counter(metrics->registry, family(which), PS_LABELS(first, ps_str_from(second)), out);
 }
 
-static int bind_route(struct ps_proxy_metrics *metrics, struct by_route *route, struct ps_str name)
+static int bind_route(struct ps_traffic *metrics, struct by_route *route, struct ps_str name)
 {
     const struct ps_metric_labels *labels = PS_LABELS(name);
     struct ps_metrics *registry = metrics->registry;
@@ -219,7 +219,7 @@ static int bind_route(struct ps_proxy_metrics *metrics, struct by_route *route, 
     return err != PS_OK ? err : counter(metrics, FAMILY_BYTES, name, "out", &route->bytes_out);
 }
 
-static int bind_upstream(struct ps_proxy_metrics *metrics, struct by_upstream *upstream, struct ps_str name)
+static int bind_upstream(struct ps_traffic *metrics, struct by_upstream *upstream, struct ps_str name)
 {
     int err = counter(metrics, FAMILY_RETRIES, name, NULL, &upstream->retries);
     err = err != PS_OK ? err
@@ -232,7 +232,7 @@ static int bind_upstream(struct ps_proxy_metrics *metrics, struct by_upstream *u
     return err;
 }
 
-static struct ps_str route_name(const struct ps_proxy_metrics *metrics, size_t route)
+static struct ps_str route_name(const struct ps_traffic *metrics, size_t route)
 {
     /* Without a match there is no name: a client must not be able to invent series. */
     if (route >= metrics->route_count) {
@@ -247,7 +247,7 @@ static struct ps_str route_name(const struct ps_proxy_metrics *metrics, size_t r
     return PS_STR("none");
 }
 
-static int bind_all(struct ps_proxy_metrics *metrics)
+static int bind_all(struct ps_traffic *metrics)
 {
     struct ps_gateway *gateway = metrics->gateway;
     int err = PS_OK;
@@ -262,10 +262,11 @@ static int bind_all(struct ps_proxy_metrics *metrics)
     return err;
 }
 
-int ps_proxy_metrics_new(struct ps_proxy_metrics **out, struct ps_metrics *registry,
-                         struct ps_gateway *gateway)
+static void free_metrics(struct ps_traffic *metrics);
+
+int ps_traffic_bind(struct ps_gateway *gateway, struct ps_metrics *registry)
 {
-    struct ps_proxy_metrics *metrics = calloc(1, sizeof *metrics);
+    struct ps_traffic *metrics = calloc(1, sizeof *metrics);
     if (metrics == NULL) {
         return PS_ENOMEM;
     }
@@ -284,19 +285,20 @@ int ps_proxy_metrics_new(struct ps_proxy_metrics **out, struct ps_metrics *regis
                   ? PS_ENOMEM
                   : bind_all(metrics);
     if (err != PS_OK) {
-        ps_proxy_metrics_free(metrics);
+        free_metrics(metrics);
         return err;
     }
-    *out = metrics;
+    gateway->metrics = metrics;
+    gateway->free_metrics = free_metrics;
     return PS_OK;
 }
 
-static void put(struct ps_proxy_metrics *metrics, void *handle)
+static void put(struct ps_traffic *metrics, void *handle)
 {
     ps_metric_put(metrics->registry, handle); /* a handle is the first member of each kind */
 }
 
-static void free_route(struct ps_proxy_metrics *metrics, struct by_route *route)
+static void free_route(struct ps_traffic *metrics, struct by_route *route)
 {
     for (size_t i = 0; i < STATUSES; i++) {
         put(metrics, atomic_load(&route->codes[i]));
@@ -309,7 +311,7 @@ static void free_route(struct ps_proxy_metrics *metrics, struct by_route *route)
     put(metrics, route->bytes_out);
 }
 
-static void free_upstream(struct ps_proxy_metrics *metrics, struct by_upstream *upstream)
+static void free_upstream(struct ps_traffic *metrics, struct by_upstream *upstream)
 {
     for (size_t i = 0; i < PHASES; i++) {
         put(metrics, upstream->failures[i]);
@@ -318,11 +320,8 @@ static void free_upstream(struct ps_proxy_metrics *metrics, struct by_upstream *
     put(metrics, upstream->queue);
 }
 
-void ps_proxy_metrics_free(struct ps_proxy_metrics *metrics)
+static void free_metrics(struct ps_traffic *metrics)
 {
-    if (metrics == NULL) {
-        return;
-    }
     for (size_t i = 0; i < metrics->watched_count; i++) {
         ps_metric_unwatch(metrics->registry, metrics->watched[i].handle, metrics->watched[i].context);
     }
@@ -341,7 +340,7 @@ void ps_proxy_metrics_free(struct ps_proxy_metrics *metrics)
 /* --- counting --------------------------------------------------------------------------------- */
 
 /* The counter of a status, made by whoever needs it first. */
-static struct ps_counter *code_counter(struct ps_proxy_metrics *metrics, size_t route, int status)
+static struct ps_counter *code_counter(struct ps_traffic *metrics, size_t route, int status)
 {
     size_t slot = status >= 0 && status < STATUSES ? (size_t)status : 0;
     struct by_route *by = &metrics->routes[route];
@@ -362,8 +361,8 @@ static struct ps_counter *code_counter(struct ps_proxy_metrics *metrics, size_t 
     return made;
 }
 
-void ps_proxy_metrics_request(struct ps_proxy_metrics *metrics, unsigned shard,
-                              const struct ps_proxy_sample *sample)
+void ps_traffic_request(struct ps_traffic *metrics, unsigned shard,
+                              const struct ps_traffic_sample *sample)
 {
     size_t route = sample->route < metrics->route_count ? sample->route : metrics->route_count;
     struct by_route *by = &metrics->routes[route];
@@ -382,7 +381,7 @@ void ps_proxy_metrics_request(struct ps_proxy_metrics *metrics, unsigned shard,
     }
 }
 
-void ps_proxy_metrics_failure(struct ps_proxy_metrics *metrics, unsigned shard, size_t upstream,
+void ps_traffic_failure(struct ps_traffic *metrics, unsigned shard, size_t upstream,
                               unsigned phase)
 {
     if (upstream < metrics->upstream_count && phase < PHASES) {
@@ -390,7 +389,7 @@ void ps_proxy_metrics_failure(struct ps_proxy_metrics *metrics, unsigned shard, 
     }
 }
 
-void ps_proxy_metrics_retry(struct ps_proxy_metrics *metrics, unsigned shard, size_t upstream)
+void ps_traffic_retry(struct ps_traffic *metrics, unsigned shard, size_t upstream)
 {
     if (upstream < metrics->upstream_count) {
         ps_counter_add(metrics->upstreams[upstream].retries, shard, 1);

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "cli/args.h"
+#include "base/args.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -208,10 +208,10 @@ static size_t distance(struct ps_str a, struct ps_str b)
 static const char *nearest(const struct ps_command *command, struct ps_str name)
 {
     const char *best = NULL;
-    size_t best_distance = name.len / 3 + 1;
+    size_t best_distance = name.len / 3 + 2; /* a third of the letters may be wrong */
     for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
         size_t far = distance(name, ps_str_from(arg->name));
-        if (arg->type != PS_ARG_WORD && far <= best_distance) {
+        if (arg->type != PS_ARG_WORD && far < best_distance) {
             best = arg->name;
             best_distance = far;
         }

@@ -1,0 +1,316 @@
+#include "daemon/api.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "daemon/ask.h"
+#include "daemon/site.h"
+#include "export/prometheus.h"
+#include "gateway/forward.h"
+#include "http/h1_field.h"
+#include "version.h"
+
+enum { SESSIONS = 64, SESSION_BYTES = 32 };
+
+static const ps_span session_life = 12 * PS_HOUR;
+
+/* A browser that showed a token once. */
+struct session {
+    char id[2 * SESSION_BYTES + 1];
+    enum ps_role role;
+    ps_time until;
+};
+
+struct ps_api {
+    struct ps_metrics *metrics;
+    const struct ps_site *site;
+    struct session sessions[SESSIONS];
+    size_t next_session; /* the oldest is replaced */
+    bool draining;
+};
+
+int ps_api_new(struct ps_api **out, struct ps_metrics *metrics)
+{
+    struct ps_api *api = calloc(1, sizeof *api);
+    if (api == NULL) {
+        return PS_ENOMEM;
+    }
+    api->metrics = metrics;
+    *out = api;
+    return PS_OK;
+}
+
+void ps_api_free(struct ps_api *api)
+{
+    free(api);
+}
+
+void ps_api_set_site(struct ps_api *api, const struct ps_site *site)
+{
+    api->site = site;
+}
+
+void ps_api_set_draining(struct ps_api *api)
+{
+    api->draining = true;
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static void text(struct ps_ask *ask, int status, const char *type)
+{
+    ask->status = status;
+    ask->reply_type = type;
+}
+
+static void add_header(struct ps_ask *ask, const char *line)
+{
+    PS_IGNORE(ps_buf_append_str(&ask->headers, ps_str_from(line)));
+}
+
+static void problem(struct ps_ask *ask, int status, const char *code, const char *detail)
+{
+    ps_buf_clear(&ask->reply);
+    text(ask, status, "application/problem+json");
+    PS_IGNORE(ps_buf_printf(&ask->reply,
+                            "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":\"%s\","
+                            "\"code\":\"%s\"}\n",
+                            PS_STR_ARG(ps_h1_reason(status)), status, detail, code));
+}
+
+/* --- access ----------------------------------------------------------------------------------- */
+
+static struct session *session_of(struct ps_api *api, struct ps_str cookies, ps_time now)
+{
+    struct ps_str pair;
+    while (ps_str_split(&cookies, ';', &pair)) {
+        pair = ps_str_trim(pair);
+        if (!ps_str_starts_with(pair, PS_STR(PS_SESSION_COOKIE "="))) {
+            continue;
+        }
+        struct ps_str id = ps_str_skip(pair, sizeof PS_SESSION_COOKIE);
+        for (size_t i = 0; i < SESSIONS; i++) {
+            struct session *session = &api->sessions[i];
+            if (session->until > now && ps_str_eq_constant_time(id, ps_str_from(session->id))) {
+                return session;
+            }
+        }
+    }
+    return NULL;
+}
+
+static struct ps_str bearer(const struct ps_ask *ask)
+{
+    struct ps_str value = ask->authorization;
+    return ps_str_istarts_with(value, PS_STR("bearer ")) ? ps_str_trim(ps_str_skip(value, 7)) : PS_STR("");
+}
+
+static enum ps_role role_of(struct ps_api *api, const struct ps_ask *ask, ps_time now)
+{
+    struct ps_str token = bearer(ask);
+    if (token.len > 0) {
+        return ps_site_role(api->site, token);
+    }
+    const struct session *session = session_of(api, ask->cookie, now);
+    return session == NULL ? PS_ROLE_NONE : session->role;
+}
+
+/* An origin other than the one that the page itself would have. */
+static bool is_foreign(const struct ps_ask *ask)
+{
+    return ask->origin.len > 0 && !ps_str_ieq(ps_origin_host(ask->origin), ask->host);
+}
+
+static bool is_post(const struct ps_ask *ask)
+{
+    return ps_str_eq(ask->method, PS_STR("POST"));
+}
+
+/* Returns true when the ask may go on; otherwise it is answered. */
+static bool check_access(struct ps_api *api, struct ps_ask *ask, ps_time now)
+{
+    if (ps_reserved_health(ask->path)) {
+        return true;
+    }
+    if (is_foreign(ask)) {
+        problem(ask, 403, "origin_not_allowed", "pages of another origin may not ask here");
+        return false;
+    }
+    if (api->site->token_count == 0) {
+        if (ps_address_is_loopback(&ask->peer) && ps_host_is_loopback(ask->host)) {
+            return true;
+        }
+        problem(ask, 403, "loopback_only",
+                "without admin.tokens only this machine is served, under a name of this machine");
+        return false;
+    }
+    enum ps_role need = ps_reserved_role(ask->path, ask->method);
+    if (need == PS_ROLE_READ && api->site->config->metrics.public && ps_str_eq(ask->path, PS_STR("/metrics"))) {
+        return true;
+    }
+    enum ps_role has = role_of(api, ask, now);
+    if (has == PS_ROLE_NONE) {
+        add_header(ask, "WWW-Authenticate: Bearer realm=\"penstock\"\r\n");
+        problem(ask, 401, "token_needed", "this path needs an admin token");
+        return false;
+    }
+    if (!ps_role_allows(has, need)) {
+        problem(ask, 403, "role_not_enough", "the token's role does not allow this");
+        return false;
+    }
+    return true;
+}
+
+/* --- handlers --------------------------------------------------------------------------------- */
+
+static void answer_healthz(struct ps_api *api, struct ps_ask *ask)
+{
+    (void)api;
+    text(ask, 200, "application/json");
+    PS_IGNORE(ps_buf_append_str(&ask->reply, PS_STR("{\"status\":\"ok\",\"version\":\"" PS_VERSION "\"}\n")));
+}
+
+static size_t usable_backends(const struct ps_gateway *gateway, ps_time now)
+{
+    size_t usable = 0;
+    for (size_t i = 0; i < gateway->backend_count; i++) {
+        usable += ps_backend_is_usable(gateway->backends[i], now) ? 1 : 0;
+    }
+    return usable;
+}
+
+/* Ready means: a request that comes now has somewhere to go. */
+static void answer_readyz(struct ps_api *api, struct ps_ask *ask, ps_time now)
+{
+    const struct ps_gateway *gateway = api->site->gateway;
+    if (api->draining) {
+        problem(ask, 503, "draining", "shutting down");
+    } else if (gateway->backend_count == 0) {
+        problem(ask, 503, "no_upstream", "no upstream is configured");
+    } else if (usable_backends(gateway, now) == 0) {
+        problem(ask, 503, "no_endpoint", "no upstream has a usable endpoint");
+    } else {
+        text(ask, 200, "application/json");
+        PS_IGNORE(ps_buf_append_str(&ask->reply, PS_STR("{\"status\":\"ready\"}\n")));
+    }
+}
+
+static void answer_metrics(struct ps_api *api, struct ps_ask *ask)
+{
+    enum ps_prometheus_format format = ps_prometheus_negotiate(ask->accept);
+    text(ask, 200, ps_prometheus_content_type(format));
+    if (ps_prometheus_write(api->metrics, format, &ask->reply) != PS_OK) {
+        problem(ask, 503, "too_large", "the page does not fit");
+    }
+}
+
+static int write_backend(const struct ps_backend *backend, struct ps_buf *out)
+{
+    int err = ps_buf_printf(out, "  %s (%s)\n", backend->name, ps_engine_names[atomic_load(&backend->engine)]);
+    for (size_t i = 0; i < backend->count && err == PS_OK; i++) {
+        const struct ps_endpoint *endpoint = backend->endpoints[i];
+        err = ps_buf_printf(out, "    %-40s %-10s %lld in flight, %llu requests\n", endpoint->text,
+                            ps_endpoint_state_text(ps_endpoint_state_of(endpoint)),
+                            (long long)atomic_load(&endpoint->requests),
+                            (unsigned long long)atomic_load(&endpoint->requests_total));
+    }
+    return err;
+}
+
+static const struct ps_str no_upstream_text = PS_STR_INIT(
+    "No inference server is configured yet, so there is nothing to pass requests on to.\n"
+    "Start it with the address of one or more:\n\n"
+    "    penstock serve --upstream http://127.0.0.1:8000\n\n"
+    "or with a configuration file (`penstock config --reference` is its manual):\n\n"
+    "    penstock serve --config penstock.yaml\n\n"
+    "No server at hand? `penstock demo` starts simulated ones.\n");
+
+static void answer_front(struct ps_api *api, struct ps_ask *ask)
+{
+    const struct ps_gateway *gateway = api->site->gateway;
+    struct ps_buf *out = &ask->reply;
+    int err = ps_buf_append_str(out, PS_STR("Penstock " PS_VERSION "\n\n"));
+    if (err == PS_OK && gateway->backend_count == 0) {
+        err = ps_buf_append_str(out, no_upstream_text);
+    } else if (err == PS_OK) {
+        err = ps_buf_append_str(out, PS_STR("Upstreams:\n"));
+        for (size_t i = 0; i < gateway->backend_count && err == PS_OK; i++) {
+            err = write_backend(gateway->backends[i], out);
+        }
+    }
+    err = err != PS_OK ? err
+                       : ps_buf_append_str(out, PS_STR("\n/metrics has the numbers, /healthz and /readyz the state. "
+                                                       "The live page is not part of this version.\n"));
+    text(ask, 200, "text/plain; charset=utf-8");
+    add_header(ask, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+    if (err != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    }
+}
+
+/* A page shows its token once and gets a cookie that scripts can't read. */
+static void answer_login(struct ps_api *api, struct ps_ask *ask, ps_time now)
+{
+    unsigned char bytes[SESSION_BYTES];
+    enum ps_role role = role_of(api, ask, now);
+    if (role == PS_ROLE_NONE || getrandom(bytes, sizeof bytes, 0) != sizeof bytes) {
+        problem(ask, 404, "no_tokens", "no admin.tokens are configured: there is nothing to sign in to");
+        return;
+    }
+    struct session *session = &api->sessions[api->next_session++ % SESSIONS];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        snprintf(session->id + 2 * i, 3, "%02x", bytes[i]);
+    }
+    session->role = role;
+    session->until = now + session_life;
+    PS_IGNORE(ps_buf_printf(&ask->headers, "Set-Cookie: %s=%s; HttpOnly; SameSite=Strict; Path=/; Max-Age=%d%s\r\n",
+                            PS_SESSION_COOKIE, session->id, (int)(session_life / PS_SECOND),
+                            ask->is_tls ? "; Secure" : ""));
+    text(ask, 204, "");
+}
+
+static bool is_front(const struct ps_ask *ask)
+{
+    return ps_str_eq(ask->path, PS_STR("/")) || ps_str_eq(ask->path, PS_STR("/dashboard.html"));
+}
+
+static bool is_read(const struct ps_ask *ask)
+{
+    return ps_str_eq(ask->method, PS_STR("GET")) || ps_str_eq(ask->method, PS_STR("HEAD"));
+}
+
+static void refuse_method(struct ps_ask *ask, const char *allow)
+{
+    PS_IGNORE(ps_buf_printf(&ask->headers, "Allow: %s\r\n", allow));
+    problem(ask, 405, "method_not_allowed", "this path does not take this method");
+}
+
+static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
+{
+    if (is_front(ask) && is_post(ask)) {
+        answer_login(api, ask, now);
+    } else if (is_post(ask) && !ps_str_istarts_with(ask->content_type, PS_STR("application/json")) &&
+               !ps_str_eq(ask->path, PS_STR("/api/otlp/v1/metrics"))) {
+        problem(ask, 415, "json_needed", "this path takes application/json");
+    } else if (is_front(ask)) {
+        is_read(ask) ? answer_front(api, ask) : refuse_method(ask, "GET, HEAD, POST");
+    } else if (ps_str_eq(ask->path, PS_STR("/healthz"))) {
+        is_read(ask) ? answer_healthz(api, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/readyz"))) {
+        is_read(ask) ? answer_readyz(api, ask, now) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/metrics"))) {
+        is_read(ask) ? answer_metrics(api, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_reserved_path(ask->path)) {
+        problem(ask, 501, "not_in_this_version", "this path is reserved; this version does not answer it");
+    } else {
+        problem(ask, 404, "not_found", "only the reserved paths are on this port");
+    }
+}
+
+void ps_api_answer(struct ps_api *api, struct ps_ask *ask, ps_time now)
+{
+    if (check_access(api, ask, now)) {
+        dispatch(api, ask, now);
+    }
+}

@@ -1,0 +1,33 @@
+/* api - what the reserved paths answer, and whom.
+ *
+ * Access comes first, for every path alike: the peer, the Host, the Origin, the token and its role; then the
+ * path's own handler. See docs/access.md.
+ *
+ * Thread: control's.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_DAEMON_API_H
+#define PS_DAEMON_API_H
+
+#include <stdbool.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+
+struct ps_ask;
+struct ps_metrics;
+struct ps_site;
+struct ps_api;
+
+PS_MUST_CHECK int ps_api_new(struct ps_api **out, struct ps_metrics *metrics);
+void ps_api_free(struct ps_api *api); /* NULL is fine */
+
+/* What is in force; borrowed until the next call. `draining` turns /readyz to 503. */
+void ps_api_set_site(struct ps_api *api, const struct ps_site *site);
+void ps_api_set_draining(struct ps_api *api);
+
+/* Fills the answer into the ask. */
+void ps_api_answer(struct ps_api *api, struct ps_ask *ask, ps_time now);
+
+#endif

@@ -1,0 +1,543 @@
+#include "daemon/control.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "daemon/access_log.h"
+#include "daemon/api.h"
+#include "daemon/ask.h"
+#include "daemon/config.h"
+#include "daemon/detect.h"
+#include "daemon/health.h"
+#include "daemon/peers.h"
+#include "daemon/process.h"
+#include "daemon/site.h"
+#include "daemon/worker.h"
+#include "gateway/traffic.h"
+#include "io/loop.h"
+#include "io/mailbox.h"
+#include "io/stream.h"
+#include "observe/metric.h"
+
+enum { MAX_WORKERS = 64, MAX_LISTEN = 16, MAX_DETECTS = 64 };
+
+struct ps_control {
+    struct ps_control_opts opts;
+    struct ps_loop *loop;
+    struct ps_mailbox *mailbox;
+    struct ps_metrics *metrics;
+    struct ps_process *process;
+    struct ps_budget budget;
+    struct ps_access_log *access_log;
+    struct ps_peers *peers;
+    struct ps_site *site;
+    struct ps_api *api;
+    struct ps_health *health;
+    struct ps_server *admin; /* NULL unless admin.listen */
+    struct ps_detect *detects[MAX_DETECTS];
+    struct ps_worker *workers[MAX_WORKERS];
+    unsigned worker_count;
+    unsigned running;
+    bool draining;
+    bool yaml_printed;
+    int status; /* of the process */
+};
+
+/* --- reserved paths --------------------------------------------------------------------------- */
+
+static void on_worker_ask(struct ps_letter *letter, void *receiver)
+{
+    struct ps_control *control = receiver;
+    struct ps_ask *ask = PS_CONTAINER_OF(letter, struct ps_ask, letter);
+    ps_api_answer(control->api, ask, ps_loop_now(control->loop));
+    ps_worker_reply(ask);
+}
+
+static void on_admin_ask(void *ctx, struct ps_ask *ask)
+{
+    struct ps_control *control = ctx;
+    ps_api_answer(control->api, ask, ps_loop_now(control->loop));
+    ps_ask_finish(ask);
+}
+
+static void on_admin_request(void *ctx, struct ps_exchange *exchange)
+{
+    ps_ask_begin(exchange, on_admin_ask, ctx);
+}
+
+/* --- health and engines ----------------------------------------------------------------------- */
+
+static void print_yaml(struct ps_control *control)
+{
+    struct ps_buf yaml = ps_buf_make(1024 * 1024);
+    if (ps_config_yaml(control->site->config, false, &yaml) == PS_OK) {
+        printf("# The same as a configuration file:\n%.*s", PS_STR_ARG(ps_buf_str(&yaml)));
+        fflush(stdout);
+    }
+    ps_buf_fini(&yaml);
+}
+
+/* Puts what was detected into the configuration that is about to be printed. */
+static void note_engine(struct ps_control *control, const struct ps_backend *backend, enum ps_engine engine)
+{
+    struct ps_upstream_opts *upstreams = control->site->config->upstreams.items;
+    if (control->opts.print_yaml && !control->yaml_printed) {
+        upstreams[backend->index].engine = (int)engine;
+        control->yaml_printed = true;
+        print_yaml(control);
+    }
+}
+
+static void on_detected(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint,
+                        const struct ps_detected *found)
+{
+    struct ps_control *control = ctx;
+    if (backend->index < MAX_DETECTS) {
+        control->detects[backend->index] = NULL;
+    }
+    if (found->engine == PS_ENGINE_AUTO) {
+        ps_log(PS_LOG_WARN, "the engine was not recognised", "upstream", backend->name, "endpoint",
+               endpoint->text, NULL);
+        note_engine(control, backend, PS_ENGINE_AUTO);
+        return;
+    }
+    int before = atomic_exchange(&backend->engine, (int)found->engine);
+    if (before != (int)found->engine) {
+        ps_log(PS_LOG_INFO, "engine detected", "upstream", backend->name, "endpoint", endpoint->text, "engine",
+               ps_engine_names[found->engine], "version", found->version, "model",
+               found->model_count > 0 ? found->models[0] : "", NULL);
+    }
+    note_engine(control, backend, found->engine);
+}
+
+static bool is_auto(const struct ps_control *control, const struct ps_backend *backend)
+{
+    const struct ps_upstream_opts *upstreams = control->site->config->upstreams.items;
+    return backend->index < control->site->config->upstreams.count &&
+           (upstreams[backend->index].engine == PS_ENGINE_AUTO || control->opts.print_yaml);
+}
+
+static void on_reachable(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint)
+{
+    struct ps_control *control = ctx;
+    if (backend->index >= MAX_DETECTS || control->detects[backend->index] != NULL ||
+        !is_auto(control, backend)) {
+        return;
+    }
+    PS_IGNORE(ps_detect_start(&control->detects[backend->index], control->loop,
+                              control->site->gateway->tls[backend->index], backend, endpoint, on_detected,
+                              control));
+}
+
+static void on_change(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint, bool healthy,
+                      const char *reason)
+{
+    (void)ctx;
+    ps_log(healthy ? PS_LOG_INFO : PS_LOG_WARN, healthy ? "endpoint is healthy" : "endpoint is unhealthy",
+           "upstream", backend->name, "endpoint", endpoint->text, "reason", reason, NULL);
+}
+
+static void on_resolve(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint, int err)
+{
+    (void)ctx;
+    ps_log(err == PS_OK ? PS_LOG_INFO : PS_LOG_WARN, err == PS_OK ? "name resolved" : "name can't be resolved",
+           "upstream", backend->name, "endpoint", endpoint->text, NULL);
+}
+
+static void cancel_detects(struct ps_control *control)
+{
+    for (size_t i = 0; i < MAX_DETECTS; i++) {
+        ps_detect_cancel(control->detects[i]);
+        control->detects[i] = NULL;
+    }
+}
+
+/* --- reload ----------------------------------------------------------------------------------- */
+
+static void log_report(const struct ps_config_report *report, const char *path)
+{
+    struct ps_buf text = ps_buf_make(64 * 1024);
+    if (ps_config_report_print(report, path, &text) == PS_OK && text.len > 0) {
+        fwrite(text.data, 1, text.len, stderr);
+    }
+    ps_buf_fini(&text);
+}
+
+static bool same_strings(const struct ps_option_strings *a, const struct ps_option_strings *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++) {
+        same = strcmp(a->items[i], b->items[i]) == 0;
+    }
+    return same;
+}
+
+/* What a running process can't change is said, not silently ignored. */
+static void warn_unchangeable(const struct ps_config *before, const struct ps_config *after)
+{
+    const struct {
+        const char *field;
+        bool same;
+    } rows[] = {
+        {"listen", same_strings(&before->listen, &after->listen)},
+        {"admin.listen", same_strings(&before->admin.listen, &after->admin.listen)},
+        {"workers", before->workers == after->workers},
+        {"max_buffered", before->max_buffered == after->max_buffered},
+        {"access_log", strcmp(before->access_log, after->access_log) == 0},
+        {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
+    };
+    for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
+        if (!rows[i].same) {
+            ps_log(PS_LOG_WARN, "this change takes effect after a restart", "field", rows[i].field, NULL);
+        }
+    }
+}
+
+static void take_site(struct ps_control *control, struct ps_site *site)
+{
+    struct ps_site *before = control->site;
+    control->site = site;
+    ps_api_set_site(control->api, site);
+    cancel_detects(control);
+    if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
+        ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
+    }
+    ps_peers_set_max(control->peers, (uint32_t)site->config->max_connections_per_address);
+    ps_log_set_level((enum ps_log_level)site->config->log_level);
+    for (unsigned i = 0; i < control->worker_count; i++) {
+        ps_worker_set_site(control->workers[i], site);
+    }
+    ps_site_unref(before);
+}
+
+static void reload(struct ps_control *control)
+{
+    struct ps_config_report report = {0};
+    struct ps_config *config = NULL;
+    struct ps_site *site = NULL;
+    char reason[256];
+    if (control->opts.path == NULL) {
+        ps_log(PS_LOG_WARN, "nothing to reload: started without a configuration file", NULL);
+        return;
+    }
+    int err = ps_config_load(&config, control->opts.path, &report);
+    log_report(&report, control->opts.path);
+    ps_config_report_fini(&report);
+    if (err == PS_OK) {
+        warn_unchangeable(control->site->config, config);
+        err = ps_site_new_take(&site, config, control->site, &control->budget, control->metrics,
+                               ps_loop_now(control->loop), reason, sizeof reason);
+        if (err != PS_OK) {
+            ps_log(PS_LOG_ERROR, "the configuration can't be used", "reason", reason, NULL);
+        }
+    }
+    if (err != PS_OK) {
+        ps_log(PS_LOG_ERROR, "reload failed, the old configuration stays in force", NULL);
+        return;
+    }
+    take_site(control, site);
+    ps_log(PS_LOG_INFO, "configuration reloaded", "file", control->opts.path, NULL);
+}
+
+/* --- signals and the end ---------------------------------------------------------------------- */
+
+static void drain(struct ps_control *control)
+{
+    ps_span deadline = control->draining ? 0 : control->site->config->drain_timeout;
+    ps_log(PS_LOG_INFO, control->draining ? "stopping at once" : "stopping: no new connections, requests may end",
+           NULL);
+    control->draining = true;
+    ps_api_set_draining(control->api);
+    for (unsigned i = 0; i < control->worker_count; i++) {
+        ps_worker_drain(control->workers[i], deadline);
+    }
+}
+
+static void on_signal(void *ctx, int signum)
+{
+    struct ps_control *control = ctx;
+    switch (signum) {
+    case SIGHUP:
+        reload(control);
+        break;
+    case SIGUSR1:
+        ps_access_log_reopen(control->access_log);
+        break;
+    default:
+        drain(control);
+        break;
+    }
+}
+
+static void on_worker_stopped(struct ps_letter *letter, void *receiver)
+{
+    struct ps_control *control = receiver;
+    (void)letter;
+    if (--control->running == 0) {
+        ps_loop_stop(control->loop);
+    }
+}
+
+/* --- setup ------------------------------------------------------------------------------------ */
+
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int setup_metrics(struct ps_control *control, unsigned workers)
+{
+    struct ps_metrics_opts opts = {.shards = workers + 2};
+    int err = ps_metrics_new(&control->metrics, &opts);
+    err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, NULL);
+    return err != PS_OK ? err : ps_process_new(&control->process, control->metrics, &control->budget);
+}
+
+static int setup_site(struct ps_control *control)
+{
+    char reason[256];
+    struct ps_config *config = control->opts.config;
+    control->opts.config = NULL;
+    int err = ps_site_new_take(&control->site, config, NULL, &control->budget, control->metrics,
+                               ps_loop_now(control->loop), reason, sizeof reason);
+    if (err != PS_OK) {
+        ps_log(PS_LOG_ERROR, "the configuration can't be used", "reason", reason, NULL);
+        return err;
+    }
+    ps_api_set_site(control->api, control->site);
+    return ps_health_set_gateway(control->health, control->site->gateway);
+}
+
+static int setup_access_log(struct ps_control *control, const struct ps_config *config)
+{
+    if (strcmp(config->access_log, "off") == 0) {
+        return PS_OK;
+    }
+    int err = ps_access_log_new(&control->access_log, config->access_log);
+    if (err != PS_OK) {
+        ps_log(PS_LOG_ERROR, "the access log can't be opened", "path", config->access_log, "reason",
+               ps_err_text(err), NULL);
+    }
+    return err;
+}
+
+static int setup_signals(struct ps_control *control)
+{
+    static const int signals[] = {SIGHUP, SIGUSR1, SIGTERM, SIGINT};
+    int err = PS_OK;
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < PS_ARRAY_LEN(signals) && err == PS_OK; i++) {
+        err = ps_loop_on_signal(control->loop, signals[i], on_signal, control);
+    }
+    return err;
+}
+
+static void log_listen(const char *what, const char *address, int err)
+{
+    if (err == PS_OK) {
+        ps_log(PS_LOG_INFO, what, "address", address, NULL);
+    } else {
+        ps_log(PS_LOG_ERROR, "can't listen", "address", address, "reason", ps_err_text(err), NULL);
+    }
+}
+
+static int setup_admin(struct ps_control *control)
+{
+    const struct ps_option_strings *listen = &control->site->config->admin.listen;
+    struct ps_server_opts opts;
+    if (listen->count == 0) {
+        return PS_OK;
+    }
+    ps_site_server_opts(control->site, &opts);
+    opts.on_request = on_admin_request;
+    opts.ctx = control;
+    int err = ps_server_new(&control->admin, control->loop, &opts);
+    for (size_t i = 0; i < listen->count && err == PS_OK; i++) {
+        struct ps_address address;
+        err = ps_address_parse(ps_str_from(listen->items[i]), &address);
+        err = err != PS_OK ? err : ps_server_listen(control->admin, &address, control->site->tls);
+        log_listen("listening for administration", listen->items[i], err);
+    }
+    return err;
+}
+
+/* Each worker has a descriptor of its own for each address: the kernel spreads the connections. A second
+ * process on the same address would share them silently, so the first bind is tried without sharing. */
+static int probe_free(const struct ps_address *address)
+{
+    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno == EAFNOSUPPORT ? PS_EUNREACHABLE : ps_err_from_errno(errno);
+    }
+    int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    int err = bind(fd, (const struct sockaddr *)&address->storage, address->len) == 0
+                  ? PS_OK
+                  : ps_err_from_errno(errno);
+    close(fd);
+    return err;
+}
+
+/* The addresses that can really be listened on. */
+static int find_addresses(struct ps_control *control, struct ps_address *addresses, size_t *count)
+{
+    const struct ps_option_strings *listen = &control->site->config->listen;
+    *count = 0;
+    for (size_t i = 0; i < listen->count && *count < MAX_LISTEN; i++) {
+        int err = ps_address_parse(ps_str_from(listen->items[i]), &addresses[*count]);
+        err = err != PS_OK ? err : probe_free(&addresses[*count]);
+        bool no_v6 = err == PS_EUNREACHABLE && control->opts.default_listen && *count > 0;
+        if (no_v6) {
+            ps_log(PS_LOG_DEBUG, "this machine has no such address", "address", listen->items[i], NULL);
+            continue;
+        }
+        if (err != PS_OK) {
+            log_listen("", listen->items[i], err);
+            return err;
+        }
+        (*count)++;
+    }
+    return PS_OK;
+}
+
+static int open_listeners(struct ps_address *addresses, size_t count, int *fds)
+{
+    for (size_t i = 0; i < count; i++) {
+        int err = ps_listen(&addresses[i], &fds[i]);
+        if (err != PS_OK) {
+            while (i > 0) {
+                close(fds[--i]);
+            }
+            return err;
+        }
+        if (ps_address_port(&addresses[i]) == 0) { /* the next workers share the port that was picked */
+            struct ps_address bound = {.len = sizeof bound.storage};
+            getsockname(fds[i], (struct sockaddr *)&bound.storage, &bound.len);
+            addresses[i] = bound;
+        }
+    }
+    return PS_OK;
+}
+
+static int setup_workers(struct ps_control *control, unsigned workers)
+{
+    struct ps_address addresses[MAX_LISTEN];
+    size_t count;
+    int err = find_addresses(control, addresses, &count);
+    for (unsigned i = 0; i < workers && err == PS_OK; i++) {
+        int fds[MAX_LISTEN];
+        err = open_listeners(addresses, count, fds);
+        if (err != PS_OK) {
+            break;
+        }
+        struct ps_worker_opts opts = {
+            .index = i,
+            .site = control->site,
+            .metrics = control->metrics,
+            .access_log = control->access_log,
+            .peers = control->peers,
+            .control = control->mailbox,
+            .on_ask = on_worker_ask,
+            .on_stopped = on_worker_stopped,
+            .listen_fds = fds,
+            .listen_count = count,
+        };
+        err = ps_worker_new(&control->workers[i], &opts);
+        control->worker_count += err == PS_OK ? 1 : 0;
+    }
+    for (unsigned i = 0; i < control->worker_count && err == PS_OK; i++) {
+        err = ps_worker_start(control->workers[i]);
+        control->running += err == PS_OK ? 1 : 0;
+    }
+    if (err != PS_OK) {
+        ps_log(PS_LOG_ERROR, "the workers can't be started", "reason", ps_err_text(err), NULL);
+        return err;
+    }
+    for (size_t i = 0; i < count; i++) {
+        char text[PS_ADDRESS_TEXT];
+        log_listen("listening", ps_address_text(&addresses[i], text), PS_OK);
+    }
+    return PS_OK;
+}
+
+static int setup(struct ps_control *control)
+{
+    const struct ps_config *config = control->opts.config;
+    unsigned workers = ps_config_workers(config);
+    struct ps_health_observer observer = {on_change, on_resolve, on_reachable, control};
+    raise_descriptors();
+    ps_log_set_level((enum ps_log_level)config->log_level);
+    control->budget.limit = (int64_t)ps_config_max_buffered(config);
+    int err = setup_metrics(control, workers);
+    err = err != PS_OK ? err : ps_loop_new(&control->loop, &ps_clock_real);
+    err = err != PS_OK ? err : ps_mailbox_new(&control->mailbox, control->loop, control);
+    err = err != PS_OK ? err : setup_signals(control);
+    err = err != PS_OK ? err : setup_access_log(control, config);
+    err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
+    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics);
+    err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
+    err = err != PS_OK ? err : setup_site(control);
+    err = err != PS_OK ? err : setup_admin(control);
+    return err != PS_OK ? err : setup_workers(control, workers);
+}
+
+static void stop_workers(struct ps_control *control)
+{
+    for (unsigned i = 0; i < control->worker_count; i++) {
+        ps_worker_drain(control->workers[i], 0);
+    }
+    for (unsigned i = 0; i < control->worker_count; i++) {
+        ps_worker_join(control->workers[i]);
+    }
+}
+
+static void teardown(struct ps_control *control)
+{
+    stop_workers(control);
+    ps_server_free(control->admin);
+    for (unsigned i = 0; i < control->worker_count; i++) {
+        ps_worker_free(control->workers[i]);
+    }
+    cancel_detects(control);
+    ps_health_free(control->health);
+    ps_api_free(control->api);
+    ps_site_unref(control->site);
+    ps_peers_free(control->peers);
+    ps_access_log_free(control->access_log);
+    ps_mailbox_free(control->mailbox);
+    ps_loop_free(control->loop);
+    ps_process_free(control->process);
+    ps_metrics_free(control->metrics);
+    ps_config_free(control->opts.config);
+}
+
+int ps_control_run(const struct ps_control_opts *opts)
+{
+    struct ps_control *control = calloc(1, sizeof *control);
+    if (control == NULL) {
+        ps_log(PS_LOG_ERROR, "out of memory", NULL);
+        return 1;
+    }
+    control->opts = *opts;
+    if (setup(control) == PS_OK) {
+        ps_loop_run(control->loop);
+        ps_log(PS_LOG_INFO, "stopped", NULL);
+    } else {
+        control->status = 1;
+    }
+    int status = control->status;
+    teardown(control);
+    free(control);
+    return status;
+}
