@@ -256,8 +256,8 @@ ps_span ps_backend_retry_after(const struct ps_backend *backend, ps_time now);
 void ps_backend_count_request(struct ps_backend *backend);
 bool ps_backend_may_retry(struct ps_backend *backend, ps_time now);
 
-/* Bytes of prompt text per token on this upstream, learned from usage (4.0 until then). Learn only from requests without
- * media, whose bytes are not text. */
+/* Bytes of prompt text per token on this upstream, learned from usage (4.0 until then). Learn only
+ * from requests without media, whose bytes are not text. */
 double ps_backend_bytes_per_token(const struct ps_backend *backend);
 void ps_backend_learn(struct ps_backend *backend, uint64_t input_bytes, uint64_t prompt_tokens);
 

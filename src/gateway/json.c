@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/list.h"
 
-/* The largest piece that yajl gets at once: it bounds what one feed can make it copy. */
-#define PIECE ((size_t)1 << 20)
+/* yajl reads a token that is cut by the edge of a feed again from its start with every feed. Small
+ * pieces of a large string would cost the square of its length; so bytes are held back until there
+ * are as many as were parsed already, at least this many. That makes it linear. */
+#define HOLD_MIN ((size_t)64 << 10)
 
 /* In front of every block that yajl owns. */
 struct block {
@@ -22,7 +25,8 @@ struct ps_json {
     yajl_handle yajl;
     struct ps_list blocks;
     struct ps_budget *budget;
-    uint64_t before; /* bytes of earlier feeds */
+    struct ps_buf held; /* not parsed yet; counted against the budget */
+    uint64_t before;    /* bytes of earlier feeds */
     uint64_t failed_at;
     const char *reason;
     int err;    /* sticky */
@@ -88,6 +92,12 @@ static void make_yajl(struct ps_json *json, const yajl_callbacks *calls, void *c
     json->armed = false;
 }
 
+static void drop_held(struct ps_json *json)
+{
+    ps_budget_give(json->budget, json->held.len);
+    ps_buf_fini(&json->held);
+}
+
 int ps_json_new(struct ps_json **out, const yajl_callbacks *calls, void *ctx,
                 struct ps_budget *budget)
 {
@@ -97,6 +107,7 @@ int ps_json_new(struct ps_json **out, const yajl_callbacks *calls, void *ctx,
     }
     ps_list_init(&json->blocks);
     json->budget = budget;
+    json->held = ps_buf_make(SIZE_MAX);
     make_yajl(json, calls, ctx);
     int err = json->err;
     if (err != PS_OK) {
@@ -116,6 +127,7 @@ void ps_json_free(struct ps_json *json)
     while (!ps_list_is_empty(&json->blocks)) {
         block_free(json, PS_LIST_FIRST(&json->blocks, struct block, node));
     }
+    drop_held(json);
     free(json);
 }
 
@@ -177,18 +189,49 @@ static void feed_piece(struct ps_json *json, struct ps_str piece)
     json->before += json->err == PS_OK ? piece.len : 0;
 }
 
+static int hold(struct ps_json *json, struct ps_str bytes)
+{
+    int err = ps_budget_take(json->budget, bytes.len);
+    if (err != PS_OK) {
+        return err;
+    }
+    err = ps_buf_append_str(&json->held, bytes);
+    if (err != PS_OK) {
+        ps_budget_give(json->budget, bytes.len);
+    }
+    return err;
+}
+
+static void flush(struct ps_json *json)
+{
+    if (json->held.len > 0) {
+        feed_piece(json, ps_buf_str(&json->held));
+        drop_held(json);
+    }
+}
+
 int ps_json_feed(struct ps_json *json, struct ps_str bytes)
 {
-    while (json->err == PS_OK && bytes.len > 0) {
-        struct ps_str piece = ps_str_first(bytes, PIECE);
-        feed_piece(json, piece);
-        bytes = ps_str_skip(bytes, piece.len);
+    if (json->err != PS_OK) {
+        return json->err;
+    }
+    size_t need = json->before > HOLD_MIN ? (size_t)json->before : HOLD_MIN;
+    if (json->held.len == 0 && bytes.len >= need) {
+        feed_piece(json, bytes);
+        return json->err;
+    }
+    json->err = hold(json, bytes);
+    if (json->err == PS_OK && json->held.len >= need) {
+        flush(json);
     }
     return json->err;
 }
 
 int ps_json_end(struct ps_json *json)
 {
+    if (json->err == PS_OK) {
+        flush(json);
+    }
     if (json->err != PS_OK) {
         return json->err;
     }

@@ -34,8 +34,9 @@ PS_MUST_CHECK int ps_json_new(struct ps_json **out, const yajl_callbacks *calls,
 /* NULL is fine. */
 void ps_json_free(struct ps_json *json);
 
-/* Parses more bytes. PS_OK; PS_EPARSE: ps_json_reason() and ps_json_offset() say what and where;
- * PS_ECANCELED: a callback returned 0; PS_ELIMIT, PS_ENOMEM. Every failure stays. */
+/* Parses more bytes, now or with a later feed (small pieces are collected). PS_OK; PS_EPARSE:
+ * ps_json_reason() and ps_json_offset() say what and where; PS_ECANCELED: a callback returned 0;
+ * PS_ELIMIT, PS_ENOMEM. Every failure stays. */
 PS_MUST_CHECK int ps_json_feed(struct ps_json *json, struct ps_str bytes);
 
 /* The document is complete. As above. */

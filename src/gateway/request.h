@@ -148,7 +148,8 @@ PS_MUST_CHECK int ps_request_parser_feed(struct ps_request_parser *parser, struc
 /* The body is complete. PS_OK, or as above (an empty or cut document is PS_EPARSE). */
 PS_MUST_CHECK int ps_request_parser_end(struct ps_request_parser *parser);
 
-/* What is known so far; complete after a successful end. Valid as long as the parser. */
+/* What is known so far (it may lag behind the feeds); complete after a successful end. Valid as
+ * long as the parser. */
 const struct ps_request *ps_request_parser_get(const struct ps_request_parser *parser);
 
 /* After PS_EPARSE. */

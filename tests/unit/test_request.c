@@ -319,6 +319,29 @@ static void a_cut_string_counts_against_the_budget(void **state)
     assert_int_equal(budget.used, 0);
 }
 
+static void a_large_prompt_may_come_in_small_pieces(void **state)
+{
+    (void)state;
+    struct ps_buf body = ps_buf_make(1 << 20);
+    assert_int_equal(ps_buf_append_str(&body, PS_STR("{\"prompt\":\"")), PS_OK);
+    for (int i = 0; i < 100000; i++) {
+        assert_int_equal(ps_buf_append_str(&body, PS_STR("a\\n\xc3\xa9")), PS_OK);
+    }
+    assert_int_equal(ps_buf_append_str(&body, PS_STR("\",\"model\":\"m\"}")), PS_OK);
+    struct ps_request_parser *parser = NULL;
+    assert_int_equal(parse(&parser, PS_REQUEST_COMPLETIONS, ps_buf_str(&body), 997), PS_OK);
+    const struct ps_request *request = ps_request_parser_get(parser);
+    assert_int_equal(request->input_bytes, 400000);
+    assert_int_equal(request->model_span.end, body.len - 1);
+    assert_string_equal(request->model, "m");
+    ps_request_parser_free(parser);
+    body.data[body.len - 3] = '\x01';
+    assert_int_equal(parse(&parser, PS_REQUEST_COMPLETIONS, ps_buf_str(&body), 997), PS_EPARSE);
+    assert_in_range(ps_request_parser_error(parser).offset, body.len - 4, body.len - 2);
+    ps_request_parser_free(parser);
+    ps_buf_fini(&body);
+}
+
 static void kinds_are_known_by_the_end_of_the_path(void **state)
 {
     (void)state;
@@ -346,6 +369,7 @@ int main(void)
         cmocka_unit_test(depth_and_names_are_bounded),
         cmocka_unit_test(numbers_that_make_no_sense_are_as_good_as_absent),
         cmocka_unit_test(a_cut_string_counts_against_the_budget),
+        cmocka_unit_test(a_large_prompt_may_come_in_small_pieces),
         cmocka_unit_test(kinds_are_known_by_the_end_of_the_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
