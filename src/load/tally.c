@@ -189,9 +189,9 @@ static int print_limited(const struct ps_pacer *pacer, struct ps_buf *out)
 {
     return ps_buf_printf(
         out,
-        "\ngenerator_limited: %llu of %llu requests left over 5 ms late and %llu could not be sent"
-        "\n  (bound on requests in flight or descriptors). The figures above are this program's as "
-        "\n  much as the server's: use a lower --speed, or a machine of its own for the load.\n",
+        "\ngenerator_limited: %llu of %llu requests left over 5 ms late and %llu could not be sent\n"
+        "  (bound on requests in flight, or descriptors). The figures above are this program's as\n"
+        "  much as the server's: use a lower --speed, or a machine of its own for the load.\n",
         (unsigned long long)pacer->late, (unsigned long long)pacer->sent,
         (unsigned long long)pacer->skipped);
 }
