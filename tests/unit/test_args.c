@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "cli/args.h"
+#include "base/args.h"
 
 struct opts {
     const char *file;
