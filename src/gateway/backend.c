@@ -6,7 +6,6 @@
 
 #include "base/check.h"
 #include "base/rng.h"
-#include "gateway/endpoint.h"
 
 #define RETRY_UNIT      1000 /* a retry in the budget's balance */
 #define RETRY_WINDOW    (10 * PS_SECOND)

@@ -30,9 +30,8 @@
 #include "base/option.h"
 #include "base/str.h"
 #include "gateway/admit.h"
+#include "gateway/endpoint.h"
 #include "gateway/price.h"
-#include "http/url.h"
-#include "io/address.h"
 
 #define PS_BACKEND_ENDPOINTS_MAX 64 /* a set of tried endpoints is one word */
 
@@ -72,17 +71,6 @@ struct ps_backend_tls_opts {
     char *server_name; /* NULL = the URL's host */
 };
 
-struct ps_health_opts {
-    char *path;       /* NULL = by engine */
-    ps_span interval; /* 0 = no active checks */
-    ps_span timeout;
-    uint64_t unhealthy_after; /* failures in a row, active or passive */
-    uint64_t healthy_after;   /* active successes in a row */
-    ps_span backoff;          /* first time out; doubles */
-    ps_span backoff_max;
-    bool panic;
-};
-
 struct ps_timeout_opts {
     ps_span connect;
     ps_span first_byte;
@@ -115,77 +103,6 @@ struct ps_upstream_opts {
 };
 
 extern const struct ps_option ps_upstream_options[];
-
-/* The addresses of an endpoint at one moment; counted. */
-struct ps_addresses {
-    _Atomic uint32_t refs;
-    uint32_t generation; /* of the endpoint; starts with 1 */
-    size_t count;
-    struct ps_address items[];
-};
-
-void ps_addresses_unref(struct ps_addresses *addresses); /* NULL is fine */
-
-enum ps_endpoint_state {
-    PS_ENDPOINT_HEALTHY,
-    PS_ENDPOINT_OUT,       /* passive: out for a while */
-    PS_ENDPOINT_PROBING,   /* passive: one request is trying */
-    PS_ENDPOINT_UNHEALTHY, /* active checks fail */
-    PS_ENDPOINT_DRAINING
-};
-
-/* "healthy", "out", ... */
-const char *ps_endpoint_state_text(enum ps_endpoint_state state);
-
-/* One server. Counted; shared by the backends of successive configurations. */
-struct ps_endpoint {
-    /* constant */
-    uint32_t id;       /* unique in the process: key for pools */
-    char *text;        /* the URL as configured */
-    struct ps_url url; /* views into text */
-    uint64_t hash;     /* of the URL, for affinity */
-
-    /* shared */
-    _Atomic uint32_t refs;
-    _Atomic int64_t requests; /* in flight */
-    _Atomic int64_t tokens;   /* in flight, estimated */
-    _Atomic uint32_t failures;
-    _Atomic uint32_t outs;     /* times out in a row, for the back-off */
-    _Atomic ps_time out_until; /* 0 = in */
-    _Atomic bool probing;
-    _Atomic bool unhealthy; /* written by control */
-    _Atomic bool draining;  /* written by control */
-    _Atomic uint64_t requests_total;
-    _Atomic uint64_t failures_total;
-    _Atomic uint32_t generation; /* of the addresses; 0 = not resolved yet */
-
-    /* owned by control */
-    uint32_t check_failures;
-    uint32_t check_successes;
-
-    struct ps_endpoint_private *private;
-};
-
-struct ps_endpoint *ps_endpoint_ref(struct ps_endpoint *endpoint);
-void ps_endpoint_unref(struct ps_endpoint *endpoint); /* NULL is fine */
-
-enum ps_endpoint_state ps_endpoint_state_of(const struct ps_endpoint *endpoint);
-
-/* The current addresses with a reference for the caller, or NULL when there are none yet. Compare
- * endpoint->generation first: it is cheaper. */
-struct ps_addresses *ps_endpoint_addresses(struct ps_endpoint *endpoint);
-
-/* Control: the name has these addresses now. Nothing happens when they are the same as before.
- * PS_OK or PS_ENOMEM. */
-PS_MUST_CHECK int ps_endpoint_set_addresses(struct ps_endpoint *endpoint,
-                                            const struct ps_address *items, size_t count);
-
-/* Control: the result of an active check. Returns true when the endpoint changed between healthy
- * and unhealthy by it. */
-bool ps_endpoint_on_check(struct ps_endpoint *endpoint, bool ok, const struct ps_health_opts *opts);
-
-/* Control: takes the endpoint out of choice without hurting requests, or back. */
-void ps_endpoint_drain(struct ps_endpoint *endpoint, bool draining);
 
 struct ps_backend {
     /* constant */
@@ -234,12 +151,6 @@ struct ps_pick {
 /* Chooses an endpoint and books the request on it. Returns its index, or -1: no usable endpoint is
  * left (see ps_backend_retry_after()). Every pick is ended by ps_backend_done(). */
 int ps_backend_pick(struct ps_backend *backend, const struct ps_pick *pick, ps_time now);
-
-enum ps_outcome {
-    PS_OUTCOME_OK,     /* the endpoint answered */
-    PS_OUTCOME_FAILED, /* it did not, or broke off, or answered 502, 503, 504 */
-    PS_OUTCOME_NONE    /* says nothing about it: the client left, the upstream shed load */
-};
 
 /* Takes the request off the endpoint. `tokens` as given to the pick. Returns true when the outcome
  * took the endpoint out or brought it back. */
