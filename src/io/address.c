@@ -176,7 +176,7 @@ bool ps_network_holds(const struct ps_network *network, const struct ps_address 
 
 /* --- resolving -------------------------------------------------------------------------------- */
 
-struct lookup {
+struct ps_lookup {
     uv_getaddrinfo_t req;
     struct ps_loop *loop;
     ps_resolve_fn *on_result;
@@ -200,27 +200,27 @@ static size_t collect(const struct addrinfo *list, uint16_t port, struct ps_addr
 
 static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
 {
-    struct lookup *lookup = req->data;
+    struct ps_lookup *lookup = req->data;
     struct ps_address addresses[MAX_RESOLVED];
     size_t count = status == 0 ? collect(list, lookup->port, addresses) : 0;
     uv_freeaddrinfo(list);
-    if (!ps_loop_is_closing(lookup->loop)) {
+    if (lookup->on_result != NULL && !ps_loop_is_closing(lookup->loop)) {
         lookup->on_result(lookup->ctx, count > 0 ? PS_OK : PS_ERESOLVE, addresses, count);
     }
     free(lookup);
 }
 
-int ps_resolve(struct ps_loop *loop, struct ps_str host, uint16_t port, ps_resolve_fn *on_result,
-               void *ctx)
+int ps_lookup_start(struct ps_lookup **out, struct ps_loop *loop, struct ps_str host, uint16_t port,
+                    ps_resolve_fn *on_result, void *ctx)
 {
     static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct lookup *lookup = calloc(1, sizeof *lookup);
+    struct ps_lookup *lookup = calloc(1, sizeof *lookup);
     char *name = ps_str_dup(host);
     int err = PS_ENOMEM;
     if (lookup == NULL || name == NULL) {
         goto out;
     }
-    *lookup = (struct lookup){.loop = loop, .on_result = on_result, .ctx = ctx, .port = port};
+    *lookup = (struct ps_lookup){.loop = loop, .on_result = on_result, .ctx = ctx, .port = port};
     lookup->req.data = lookup;
     err = uv_getaddrinfo(ps_loop_uv(loop), &lookup->req, on_looked_up, name, NULL, &hints) == 0
               ? PS_OK
@@ -229,6 +229,23 @@ out:
     free(name);
     if (err != PS_OK) {
         free(lookup);
+        return err;
     }
-    return err;
+    *out = lookup;
+    return PS_OK;
+}
+
+void ps_lookup_cancel(struct ps_lookup *lookup)
+{
+    if (lookup != NULL) {
+        lookup->on_result = NULL;
+        uv_cancel((uv_req_t *)&lookup->req); /* helps only while it waits for a thread */
+    }
+}
+
+int ps_resolve(struct ps_loop *loop, struct ps_str host, uint16_t port, ps_resolve_fn *on_result,
+               void *ctx)
+{
+    struct ps_lookup *lookup = NULL;
+    return ps_lookup_start(&lookup, loop, host, port, on_result, ctx);
 }

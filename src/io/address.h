@@ -62,4 +62,12 @@ typedef void ps_resolve_fn(void *ctx, int err, const struct ps_address *addresse
 PS_MUST_CHECK int ps_resolve(struct ps_loop *loop, struct ps_str host, uint16_t port,
                              ps_resolve_fn *on_result, void *ctx);
 
+/* The same with a handle, which is good until the callback comes. */
+struct ps_lookup;
+PS_MUST_CHECK int ps_lookup_start(struct ps_lookup **out, struct ps_loop *loop, struct ps_str host,
+                                  uint16_t port, ps_resolve_fn *on_result, void *ctx);
+
+/* No callback comes any more; the look-up frees itself. NULL is fine. */
+void ps_lookup_cancel(struct ps_lookup *lookup);
+
 #endif
