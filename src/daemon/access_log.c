@@ -1,0 +1,387 @@
+#include "daemon/access_log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "daemon/access_line.h"
+
+enum {
+    RING_BYTES = 4 * 1024 * 1024,
+    BATCH_BYTES = 64 * 1024, /* this much is written without waiting for more */
+    BATCH_MS = 50,           /* a line waits for others that long */
+    STUCK_MS = 2000          /* at the end: without progress for this long, the rest is lost */
+};
+
+/* Whole lines in a ring without a seam: a line that does not fit behind the last one goes to the front, and
+ * `wrap` says where the lines behind end.
+ *
+ *      |  free  [tail ... lines ... head)  free |        |lines head)  free  [tail ... lines ... wrap) free|
+ */
+struct ring {
+    char *bytes;
+    size_t head;
+    size_t tail;
+    size_t wrap; /* 0 = not wrapped */
+};
+
+struct ps_access_log {
+    pthread_mutex_t mutex; /* around what follows, but for the thread's own */
+    pthread_cond_t wakes;
+    struct ring ring;
+    bool idle; /* the thread waits without a deadline */
+    bool reopen;
+    bool stopping;
+    struct ps_access_log_stats stats;
+
+    /* the thread's own */
+    pthread_t thread;
+    char *path; /* NULL = standard error */
+    int fd;
+    bool regular;
+};
+
+/* --- the ring --------------------------------------------------------------------------------- */
+
+static size_t waiting(const struct ring *ring)
+{
+    return ring->wrap == 0 ? ring->head - ring->tail : ring->wrap - ring->tail + ring->head;
+}
+
+static bool put(struct ring *ring, struct ps_str line)
+{
+    if (ring->wrap == 0 && RING_BYTES - ring->head < line.len && ring->tail > line.len) {
+        ring->wrap = ring->head;
+        ring->head = 0;
+    }
+    size_t end = ring->wrap == 0 ? RING_BYTES : ring->tail - 1;
+    if (end - ring->head < line.len) {
+        return false;
+    }
+    memcpy(ring->bytes + ring->head, line.ptr, line.len);
+    ring->head += line.len;
+    return true;
+}
+
+/* The lines that lie in one piece at the front of the queue. */
+static struct ps_str front(const struct ring *ring)
+{
+    size_t end = ring->wrap == 0 ? ring->head : ring->wrap;
+    return (struct ps_str){ring->bytes + ring->tail, end - ring->tail};
+}
+
+static void drop(struct ring *ring, size_t n)
+{
+    ring->tail += n;
+    if (ring->wrap != 0 && ring->tail == ring->wrap) {
+        ring->tail = 0;
+        ring->wrap = 0;
+    }
+    if (ring->wrap == 0 && ring->tail == ring->head) {
+        ring->tail = ring->head = 0; /* touch few pages */
+    }
+}
+
+/* --- the destination -------------------------------------------------------------------------- */
+
+static int open_path(const char *path, int *out)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+    if (fd < 0) {
+        return ps_err_from_errno(errno);
+    }
+    *out = fd;
+    return PS_OK;
+}
+
+static void look_at(struct ps_access_log *log)
+{
+    struct stat info;
+    log->regular = fstat(log->fd, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+static void note_error(struct ps_access_log *log, int err)
+{
+    pthread_mutex_lock(&log->mutex);
+    log->stats.error = err;
+    pthread_mutex_unlock(&log->mutex);
+}
+
+static void open_again(struct ps_access_log *log)
+{
+    int fd = -1;
+    if (log->path == NULL) {
+        return;
+    }
+    int err = open_path(log->path, &fd);
+    note_error(log, err);
+    if (err == PS_OK) {
+        close(log->fd);
+        log->fd = fd;
+        look_at(log);
+    }
+}
+
+static bool is_stopping(struct ps_access_log *log)
+{
+    pthread_mutex_lock(&log->mutex);
+    bool stopping = log->stopping;
+    pthread_mutex_unlock(&log->mutex);
+    return stopping;
+}
+
+/* Waits until a pipe or terminal takes a page; not longer than the end of the program may take. */
+static bool wait_for_room(struct ps_access_log *log)
+{
+    struct pollfd item = {.fd = log->fd, .events = POLLOUT};
+    int waited = 0;
+    while (poll(&item, 1, BATCH_MS) == 0) {
+        waited = is_stopping(log) ? waited + BATCH_MS : 0;
+        if (waited >= STUCK_MS) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* How much is written at once: files take anything; a pipe takes a page without blocking, and whole lines
+ * keep other writers' lines apart. */
+static size_t portion(const struct ps_access_log *log, struct ps_str lines)
+{
+    if (log->regular || lines.len <= PIPE_BUF) {
+        return lines.len;
+    }
+    size_t len = PIPE_BUF;
+    while (len > 0 && lines.ptr[len - 1] != '\n') {
+        len--;
+    }
+    return len > 0 ? len : PIPE_BUF;
+}
+
+/* Writes all of it, or as much as can be written; returns how much that was. */
+static size_t write_all(struct ps_access_log *log, struct ps_str lines)
+{
+    size_t done = 0;
+    while (done < lines.len) {
+        struct ps_str rest = ps_str_skip(lines, done);
+        if (!log->regular && !wait_for_room(log)) {
+            note_error(log, PS_ETIMEOUT);
+            break;
+        }
+        ssize_t n = write(log->fd, rest.ptr, portion(log, rest));
+        if (n >= 0) {
+            done += (size_t)n;
+        } else if (errno != EINTR && errno != EAGAIN) {
+            note_error(log, ps_err_from_errno(errno));
+            break;
+        }
+    }
+    return done;
+}
+
+static uint64_t count_lines(struct ps_str text)
+{
+    uint64_t lines = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        lines += text.ptr[i] == '\n';
+    }
+    return lines;
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+/* Sleeps until there is something to write, and then a little longer for more. Holds the mutex. */
+static void wait_for_lines(struct ps_access_log *log)
+{
+    while (!log->stopping && !log->reopen && waiting(&log->ring) == 0) {
+        log->idle = true;
+        pthread_cond_wait(&log->wakes, &log->mutex);
+    }
+    log->idle = false;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += BATCH_MS * (long)PS_MILLISECOND;
+    until.tv_sec += until.tv_nsec / PS_SECOND;
+    until.tv_nsec %= PS_SECOND;
+    int late = 0;
+    while (late == 0 && !log->stopping && !log->reopen && waiting(&log->ring) < BATCH_BYTES) {
+        late = pthread_cond_timedwait(&log->wakes, &log->mutex, &until);
+    }
+}
+
+/* Writes what lies in one piece; the mutex is given back meanwhile. */
+static void write_front(struct ps_access_log *log)
+{
+    struct ps_str lines = front(&log->ring);
+    pthread_mutex_unlock(&log->mutex);
+    size_t written = write_all(log, lines);
+    uint64_t lost = count_lines(ps_str_skip(lines, written));
+    pthread_mutex_lock(&log->mutex);
+    log->stats.dropped += lost;
+    drop(&log->ring, lines.len);
+}
+
+static void *run(void *ctx)
+{
+    struct ps_access_log *log = ctx;
+    pthread_mutex_lock(&log->mutex);
+    while (!log->stopping || waiting(&log->ring) > 0) {
+        wait_for_lines(log);
+        /* What came before the request to reopen belongs into the old file. */
+        bool reopen = log->reopen;
+        for (size_t left = waiting(&log->ring); left > 0;) {
+            size_t piece = front(&log->ring).len;
+            write_front(log);
+            left -= piece < left ? piece : left;
+        }
+        if (reopen) {
+            log->reopen = false;
+            pthread_mutex_unlock(&log->mutex);
+            open_again(log);
+            pthread_mutex_lock(&log->mutex);
+        }
+    }
+    pthread_mutex_unlock(&log->mutex);
+    return NULL;
+}
+
+/* Signals are the control loop's; a broken pipe must be an error, not a death. */
+static int start_thread(struct ps_access_log *log)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&log->thread, NULL, run, log);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0 ? PS_OK : PS_ENOMEM;
+}
+
+/* --- the outside ------------------------------------------------------------------------------ */
+
+static int open_destination(struct ps_access_log *log, const char *destination)
+{
+    int err = PS_OK;
+    if (strcmp(destination, "stderr") == 0) {
+        log->fd = STDERR_FILENO;
+    } else {
+        log->path = ps_str_dup(ps_str_from(destination));
+        err = log->path == NULL ? PS_ENOMEM : open_path(log->path, &log->fd);
+    }
+    if (err == PS_OK) {
+        look_at(log);
+    }
+    return err;
+}
+
+static void release(struct ps_access_log *log)
+{
+    if (log->path != NULL && log->fd >= 0) {
+        close(log->fd);
+    }
+    free(log->path);
+    free(log->ring.bytes);
+    pthread_cond_destroy(&log->wakes);
+    pthread_mutex_destroy(&log->mutex);
+    free(log);
+}
+
+/* Mutex and condition; the condition counts on the monotonic clock. */
+static int init_locks(struct ps_access_log *log)
+{
+    pthread_condattr_t attributes;
+    if (pthread_condattr_init(&attributes) != 0) {
+        return PS_ENOMEM;
+    }
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    int error = pthread_cond_init(&log->wakes, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (error != 0) {
+        return PS_ENOMEM;
+    }
+    if (pthread_mutex_init(&log->mutex, NULL) != 0) {
+        pthread_cond_destroy(&log->wakes);
+        return PS_ENOMEM;
+    }
+    return PS_OK;
+}
+
+int ps_access_log_new(struct ps_access_log **out, const char *destination)
+{
+    struct ps_access_log *log = calloc(1, sizeof *log);
+    if (log == NULL || init_locks(log) != PS_OK) {
+        free(log);
+        return PS_ENOMEM;
+    }
+    log->fd = -1;
+    log->ring.bytes = malloc(RING_BYTES);
+    int err = log->ring.bytes == NULL ? PS_ENOMEM : open_destination(log, destination);
+    err = err != PS_OK ? err : start_thread(log);
+    if (err != PS_OK) {
+        release(log);
+        return err;
+    }
+    *out = log;
+    return PS_OK;
+}
+
+void ps_access_log_free(struct ps_access_log *log)
+{
+    if (log == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&log->mutex);
+    log->stopping = true;
+    pthread_cond_signal(&log->wakes);
+    pthread_mutex_unlock(&log->mutex);
+    pthread_join(log->thread, NULL);
+    release(log);
+}
+
+void ps_access_log_write(struct ps_access_log *log, const struct ps_record *record)
+{
+    char text[PS_ACCESS_LINE];
+    if (log == NULL) {
+        return;
+    }
+    struct ps_str line = {text, ps_access_line(text, record)};
+    pthread_mutex_lock(&log->mutex);
+    bool taken = put(&log->ring, line);
+    log->stats.lines += taken;
+    log->stats.dropped += !taken;
+    size_t now = waiting(&log->ring);
+    bool wake = log->idle || (now >= BATCH_BYTES && now - line.len < BATCH_BYTES);
+    log->idle = false;
+    pthread_mutex_unlock(&log->mutex);
+    if (wake) {
+        pthread_cond_signal(&log->wakes);
+    }
+}
+
+void ps_access_log_reopen(struct ps_access_log *log)
+{
+    if (log != NULL) {
+        pthread_mutex_lock(&log->mutex);
+        log->reopen = true;
+        pthread_cond_signal(&log->wakes);
+        pthread_mutex_unlock(&log->mutex);
+    }
+}
+
+void ps_access_log_stats(struct ps_access_log *log, struct ps_access_log_stats *out)
+{
+    pthread_mutex_lock(&log->mutex);
+    *out = log->stats;
+    pthread_mutex_unlock(&log->mutex);
+}

@@ -1,0 +1,257 @@
+#include "daemon/inquiry.h"
+
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "gateway/backend.h"
+#include "http/h1_write.h"
+#include "io/loop.h"
+#include "io/stream.h"
+
+enum { HEAD_LIMIT = 16 * 1024 };
+
+struct ps_inquiry {
+    struct ps_loop *loop;
+    struct ps_call *call;     /* a GET */
+    struct ps_stream *stream; /* a connection */
+    struct ps_timer timer;
+    struct ps_buf body;
+    int status;
+    bool cut;
+    ps_inquiry_fn *on_answer;
+    void *ctx;
+};
+
+void ps_inquiry_cancel(struct ps_inquiry *inquiry)
+{
+    if (inquiry == NULL) {
+        return;
+    }
+    ps_timer_clear(inquiry->loop, &inquiry->timer);
+    ps_call_cancel(inquiry->call);
+    ps_stream_free(inquiry->stream);
+    ps_buf_fini(&inquiry->body);
+    free(inquiry);
+}
+
+/* Answers and frees; the call or stream is closed if it is still there. */
+static void finish(struct ps_inquiry *inquiry, int err, enum ps_call_phase phase, const char *detail)
+{
+    struct ps_inquiry done = *inquiry;
+    inquiry->body = ps_buf_make(0);
+    ps_inquiry_cancel(inquiry);
+    struct ps_inquiry_answer answer = {.err = err,
+                                       .phase = phase,
+                                       .detail = detail,
+                                       .status = err == PS_OK ? done.status : 0,
+                                       .body = ps_buf_str(&done.body),
+                                       .cut = done.cut};
+    done.on_answer(done.ctx, &answer);
+    ps_buf_fini(&done.body);
+}
+
+static void on_time(struct ps_timer *timer, ps_time now)
+{
+    struct ps_inquiry *inquiry = PS_CONTAINER_OF(timer, struct ps_inquiry, timer);
+    (void)now;
+    finish(inquiry, PS_ETIMEOUT, inquiry->status == 0 ? PS_CALL_HEAD : PS_CALL_BODY, NULL);
+}
+
+static int new_inquiry(struct ps_inquiry **out, struct ps_loop *loop, size_t limit, ps_span timeout,
+                       ps_inquiry_fn *on_answer, void *ctx)
+{
+    struct ps_inquiry *inquiry = calloc(1, sizeof *inquiry);
+    if (inquiry == NULL) {
+        return PS_ENOMEM;
+    }
+    inquiry->loop = loop;
+    inquiry->body = ps_buf_make(limit);
+    inquiry->on_answer = on_answer;
+    inquiry->ctx = ctx;
+    inquiry->timer.on_time = on_time;
+    int err = ps_timer_set(loop, &inquiry->timer, ps_loop_now(loop) + timeout);
+    if (err != PS_OK) {
+        free(inquiry);
+        return err;
+    }
+    *out = inquiry;
+    return PS_OK;
+}
+
+/* --- where to --------------------------------------------------------------------------------- */
+
+/* The address, the context and the name for TLS; the caller frees *host. */
+static int find_way(const struct ps_inquiry_target *target, struct ps_address *address, struct ps_tls **tls,
+                    char **host)
+{
+    struct ps_endpoint *endpoint = target->endpoint;
+    if (endpoint->url.tls && target->tls == NULL) {
+        return PS_EINVAL;
+    }
+    struct ps_addresses *addresses = ps_endpoint_addresses(endpoint);
+    if (addresses == NULL || addresses->count == 0) {
+        ps_addresses_unref(addresses);
+        return PS_ERESOLVE;
+    }
+    *address = addresses->items[target->address % addresses->count];
+    ps_addresses_unref(addresses);
+    *tls = endpoint->url.tls ? target->tls : NULL;
+    const char *name = target->backend->tls.server_name;
+    *host = ps_str_dup(name != NULL ? ps_str_from(name) : endpoint->url.host);
+    return *host == NULL ? PS_ENOMEM : PS_OK;
+}
+
+int ps_inquiry_pool(struct ps_client_pool **out, const struct ps_inquiry_target *target)
+{
+    struct ps_pool_opts opts;
+    char *host = NULL;
+    ps_pool_opts_init(&opts);
+    int err = find_way(target, &opts.address, &opts.tls, &host);
+    if (err == PS_OK) {
+        opts.server_name = host;
+        opts.max_idle = 1;
+        err = ps_pool_new(out, target->loop, &opts);
+    }
+    free(host);
+    return err;
+}
+
+/* --- a GET ------------------------------------------------------------------------------------ */
+
+static void on_head(void *ctx, const struct ps_h1_head *head)
+{
+    struct ps_inquiry *inquiry = ctx;
+    if (head->status == 101) {
+        finish(inquiry, PS_EPARSE, PS_CALL_HEAD, "it wants another protocol");
+        return;
+    }
+    inquiry->status = head->status;
+}
+
+static void on_body(void *ctx, struct ps_str data)
+{
+    struct ps_inquiry *inquiry = ctx;
+    size_t room = inquiry->body.limit - inquiry->body.len;
+    inquiry->cut = data.len > room;
+    if (ps_buf_append_str(&inquiry->body, ps_str_first(data, room)) != PS_OK) {
+        inquiry->cut = true;
+    }
+    if (inquiry->cut) {
+        finish(inquiry, PS_OK, PS_CALL_BODY, NULL);
+    }
+}
+
+static void on_end(void *ctx, struct ps_str trailers)
+{
+    struct ps_inquiry *inquiry = ctx;
+    (void)trailers;
+    inquiry->call = NULL;
+    finish(inquiry, PS_OK, PS_CALL_BODY, NULL);
+}
+
+static void on_error(void *ctx, const struct ps_call_error *error)
+{
+    struct ps_inquiry *inquiry = ctx;
+    inquiry->call = NULL;
+    finish(inquiry, error->err, error->phase, error->detail);
+}
+
+static const struct ps_call_ops call_ops = {
+    .on_head = on_head, .on_body = on_body, .on_end = on_end, .on_error = on_error};
+
+/* The path of the endpoint's URL without query and without the slash at its end. */
+static struct ps_str base_path(const struct ps_url *url)
+{
+    struct ps_str path = ps_str_first(url->path, ps_str_find(url->path, '?'));
+    return ps_str_ends_with(path, PS_STR("/")) ? ps_str_first(path, path.len - 1) : path;
+}
+
+static int write_head(struct ps_buf *out, const struct ps_inquiry_target *target, struct ps_str path)
+{
+    struct ps_buf text = ps_buf_make(HEAD_LIMIT);
+    const char *key = target->backend->api_key;
+    int err = ps_buf_append_str(&text, base_path(&target->endpoint->url));
+    err = err != PS_OK ? err : ps_buf_append_str(&text, path);
+    err = err != PS_OK ? err : ps_h1_write_request_line(out, PS_STR("GET"), ps_buf_str(&text));
+    err = err != PS_OK ? err
+                       : ps_h1_write_header(out, PS_STR("Host"), target->endpoint->url.authority);
+    err = err != PS_OK ? err : ps_h1_write_header(out, PS_STR("User-Agent"), PS_STR("penstock"));
+    err = err != PS_OK ? err
+                       : ps_h1_write_header(out, PS_STR("Accept"), PS_STR("application/json, */*;q=0.5"));
+    if (err == PS_OK && key != NULL) {
+        ps_buf_clear(&text);
+        err = ps_buf_printf(&text, "Bearer %s", key);
+        err = err != PS_OK ? err
+                           : ps_h1_write_header(out, PS_STR("Authorization"), ps_buf_str(&text));
+    }
+    ps_buf_fini(&text);
+    return err != PS_OK ? err : ps_h1_write_head_end(out);
+}
+
+int ps_inquiry_get(struct ps_inquiry **out, const struct ps_inquiry_target *target,
+                   struct ps_client_pool *pool, struct ps_str path, size_t limit, ps_span timeout,
+                   ps_inquiry_fn *on_answer, void *ctx)
+{
+    struct ps_buf head = ps_buf_make(HEAD_LIMIT);
+    struct ps_inquiry *inquiry = NULL;
+    int err = write_head(&head, target, path);
+    err = err != PS_OK ? err : new_inquiry(&inquiry, target->loop, limit, timeout, on_answer, ctx);
+    if (err == PS_OK) {
+        struct ps_call_request request = {.head = ps_buf_str(&head)};
+        err = ps_call_start(&inquiry->call, pool, &request, &call_ops, inquiry);
+    }
+    ps_buf_fini(&head);
+    if (err != PS_OK) {
+        ps_inquiry_cancel(inquiry);
+        return err;
+    }
+    *out = inquiry;
+    return PS_OK;
+}
+
+/* --- a connection ----------------------------------------------------------------------------- */
+
+static void on_connect(void *ctx)
+{
+    struct ps_inquiry *inquiry = ctx;
+    inquiry->status = 200;
+    finish(inquiry, PS_OK, PS_CALL_CONNECT, NULL);
+}
+
+static size_t on_data(void *ctx, struct ps_str data)
+{
+    (void)ctx;
+    return data.len;
+}
+
+static void on_close(void *ctx, int err)
+{
+    finish(ctx, err, PS_CALL_CONNECT, NULL);
+}
+
+static const struct ps_stream_ops stream_ops = {
+    .on_connect = on_connect, .on_data = on_data, .on_close = on_close};
+
+int ps_inquiry_connect(struct ps_inquiry **out, const struct ps_inquiry_target *target, ps_span timeout,
+                       ps_inquiry_fn *on_answer, void *ctx)
+{
+    struct ps_inquiry *inquiry = NULL;
+    struct ps_stream_opts opts = {.ops = &stream_ops};
+    struct ps_address address;
+    char *host = NULL;
+    int err = find_way(target, &address, &opts.tls, &host);
+    err = err != PS_OK ? err : new_inquiry(&inquiry, target->loop, 0, timeout, on_answer, ctx);
+    if (err == PS_OK) {
+        opts.ctx = inquiry;
+        opts.server_name = host;
+        err = ps_stream_connect(&inquiry->stream, target->loop, &address, &opts);
+    }
+    free(host);
+    if (err != PS_OK) {
+        ps_inquiry_cancel(inquiry);
+        return err;
+    }
+    *out = inquiry;
+    return PS_OK;
+}
