@@ -299,8 +299,10 @@ static void raise_descriptors(void)
 static int setup_metrics(struct ps_control *control, unsigned workers)
 {
     struct ps_metrics_opts opts = {.shards = workers + 2};
+    const char *bad = NULL;
     int err = ps_metrics_new(&control->metrics, &opts);
-    err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, NULL);
+    err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
+    PS_CHECK(bad == NULL);
     return err != PS_OK ? err : ps_process_new(&control->process, control->metrics, &control->budget);
 }
 
@@ -530,10 +532,12 @@ int ps_control_run(const struct ps_control_opts *opts)
         return 1;
     }
     control->opts = *opts;
-    if (setup(control) == PS_OK) {
+    int err = setup(control);
+    if (err == PS_OK) {
         ps_loop_run(control->loop);
         ps_log(PS_LOG_INFO, "stopped", NULL);
     } else {
+        ps_log(PS_LOG_ERROR, "can't start", "reason", ps_err_text(err), NULL);
         control->status = 1;
     }
     int status = control->status;

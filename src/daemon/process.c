@@ -15,7 +15,7 @@ enum { ROW_INFO, ROW_RESIDENT, ROW_CPU, ROW_DESCRIPTORS, ROW_BUFFERED, ROW_BUFFE
 
 /* clang-format off */
 const struct ps_metric_family ps_process_metric_families[] = {
-    [ROW_INFO] = {.name = "penstock_process_info", .type = PS_METRIC_GAUGE, .labels = {"version", "commit"},
+    [ROW_INFO] = {.name = "penstock_process_build", .type = PS_METRIC_GAUGE, .labels = {"version", "commit"},
      .help = "Always 1; the labels say which build this is"},
     [ROW_RESIDENT] = {.name = "penstock_process_resident_bytes", .type = PS_METRIC_GAUGE, .unit = "bytes",
      .help = "Memory of the process that is resident"},
@@ -107,7 +107,9 @@ int ps_process_new(struct ps_process **out, struct ps_metrics *metrics, struct p
     }
     process->metrics = metrics;
     process->budget = budget;
-    int err = ps_metrics_declare(metrics, ps_process_metric_families, NULL);
+    const char *bad = NULL;
+    int err = ps_metrics_declare(metrics, ps_process_metric_families, &bad);
+    PS_CHECK(bad == NULL);
     for (unsigned i = 0; i < ROWS && err == PS_OK; i++) {
         const struct ps_metric_labels *labels =
             i == ROW_INFO ? PS_LABELS(PS_STR(PS_VERSION), PS_STR(PS_VERSION_GIT)) : NULL;
