@@ -3,6 +3,8 @@
 #include "base/check.h"
 #include "gateway/json.h"
 
+#include <string.h>
+
 /* ---------------------------------------------------------------- the usage object */
 
 enum field {
@@ -300,23 +302,44 @@ static void on_structure(struct ps_usage_reader *reader, char c)
     }
 }
 
+/* Where the string ends or an escape begins; len when neither is here. Most of an answer is text, so this is
+ * the loop that counts: memchr looks at 32 bytes at a time. */
+static size_t find_quote(const char *at, size_t len)
+{
+    const char *quote = memchr(at, '"', len);
+    size_t until = quote == NULL ? len : (size_t)(quote - at);
+    const char *escape = memchr(at, '\\', until);
+    return escape == NULL ? until : (size_t)(escape - at);
+}
+
+/* The bytes of a member's name are kept as far as there is room: longer ones are none of ours. */
+static void keep_name(struct ps_usage_reader *reader, const char *at, size_t len)
+{
+    size_t room = sizeof reader->key - reader->key_len;
+    len = len < room ? len : room;
+    memcpy(reader->key + reader->key_len, at, len);
+    reader->key_len = (uint8_t)(reader->key_len + len);
+}
+
 /* Reads on inside a string; returns the bytes used. */
 static size_t skim_string(struct ps_usage_reader *reader, const char *at, size_t len)
 {
     size_t i = 0;
-    for (; i < len && reader->in_string; i++) {
-        char c = at[i];
+    while (i < len && reader->in_string) {
+        size_t from = i;
         if (reader->escaped) {
             reader->escaped = false;
-        } else if (c == '\\') {
-            reader->escaped = true;
-        } else if (c == '"') {
-            reader->in_string = false;
-            continue;
+            i++;
+        } else {
+            i += find_quote(at + i, len - i);
+            reader->escaped = i < len && at[i] == '\\';
+            reader->in_string = i == len || reader->escaped;
         }
-        if (reader->in_name && reader->key_len < sizeof reader->key) {
-            reader->key[reader->key_len++] = c;
+        bool whole = i < len && reader->escaped;
+        if (reader->in_name) {
+            keep_name(reader, at + from, i - from + (whole ? 1 : 0));
         }
+        i += i < len && (whole || !reader->in_string) ? 1 : 0;
     }
     return i;
 }
