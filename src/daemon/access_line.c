@@ -10,9 +10,15 @@
 #include "base/str.h"
 #include "gateway/proxy.h"
 
-/* Longest texts, before escaping, which makes at most 6 bytes of one: all of them at their longest, with the
- * numbers, stay below PS_ACCESS_LINE. */
-enum { METHOD_MAX = 32, ID_MAX = 128, PATH_MAX_SHOWN = 2048, NAME_MAX_SHOWN = 256, ERROR_MAX = 512 };
+/* Longest texts, before escaping, which makes at most 6 bytes of one: all of them at their longest,
+ * with the numbers, stay below PS_ACCESS_LINE. */
+enum {
+    METHOD_MAX = 32,
+    ID_MAX = 128,
+    PATH_MAX_SHOWN = 2048,
+    NAME_MAX_SHOWN = 256,
+    ERROR_MAX = 512
+};
 
 _Static_assert(6 * (METHOD_MAX + ID_MAX + PATH_MAX_SHOWN + 5 * NAME_MAX_SHOWN + ERROR_MAX) + 1024 <
                    PS_ACCESS_LINE,
@@ -52,7 +58,8 @@ static void put_span(struct ps_buf *line, const char *name, ps_span span)
 {
     if (span >= 0) {
         uint64_t us = (uint64_t)span / 1000;
-        char digits[4] = {(char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10), (char)('0' + us % 10)};
+        char digits[4] = {(char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10),
+                          (char)('0' + us % 10)};
         put_number(line, name, us / 1000);
         append(line, PS_STR("."));
         append(line, (struct ps_str){digits, 3});

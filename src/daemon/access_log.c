@@ -24,10 +24,11 @@ enum {
     STUCK_MS = 2000          /* at the end: without progress for this long, the rest is lost */
 };
 
-/* Whole lines in a ring without a seam: a line that does not fit behind the last one goes to the front, and
- * `wrap` says where the lines behind end.
+/* Whole lines in a ring without a seam: a line that does not fit behind the last one goes to the
+ * front, and `wrap` says where the lines behind end.
  *
- *      |  free  [tail ... lines ... head)  free |        |lines head)  free  [tail ... lines ... wrap) free|
+ *      | free [tail ... lines ... head) free |
+ *      | ... lines ... head) free [tail ... lines ... wrap) free |
  */
 struct ring {
     char *bytes;
@@ -155,8 +156,8 @@ static bool wait_for_room(struct ps_access_log *log)
     return true;
 }
 
-/* How much is written at once: files take anything; a pipe takes a page without blocking, and whole lines
- * keep other writers' lines apart. */
+/* How much is written at once: files take anything; a pipe takes a page without blocking, and whole
+ * lines keep other writers' lines apart. */
 static size_t portion(const struct ps_access_log *log, struct ps_str lines)
 {
     if (log->regular || lines.len <= PIPE_BUF) {

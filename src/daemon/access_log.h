@@ -3,8 +3,8 @@
  *      workers --(a line, under a short lock)--> 4 MiB --> thread of its own --> write()
  *
  * A worker never waits for a disk: when the disk is slower than the requests, lines are dropped and
- * counted. A member that is not known is absent. Neither headers nor queries are written, because they hold
- * secrets; texts from outside are escaped and cut.
+ * counted. A member that is not known is absent. Neither headers nor queries are written, because
+ * they hold secrets; texts from outside are escaped and cut.
  *
  * Thread: any, but for new and free.
  *
@@ -21,8 +21,8 @@
 struct ps_access_log;
 struct ps_record;
 
-/* Opens `destination`: "stderr", or a path (appended to; created with mode 0640), and starts the thread.
- * PS_OK, PS_ENOMEM, or the error of the opening. */
+/* Opens `destination`: "stderr", or a path (appended to; created with mode 0640), and starts the
+ * thread. PS_OK, PS_ENOMEM, or the error of the opening. */
 PS_MUST_CHECK int ps_access_log_new(struct ps_access_log **out, const char *destination);
 
 /* Writes what is waiting, for at most 2 s without progress, and frees. NULL is fine. */
@@ -31,8 +31,8 @@ void ps_access_log_free(struct ps_access_log *log);
 /* Appends the line of a request; never blocks on the destination. NULL log: nothing happens. */
 void ps_access_log_write(struct ps_access_log *log, const struct ps_record *record);
 
-/* Has the path opened anew behind the lines written so far (logs were rotated); on failure the old file stays
- * in use. NULL is fine. */
+/* Has the path opened anew behind the lines written so far (logs were rotated); on failure the old
+ * file stays in use. NULL is fine. */
 void ps_access_log_reopen(struct ps_access_log *log);
 
 struct ps_access_log_stats {

@@ -40,8 +40,8 @@ static const struct ps_str probe_paths[PROBE_COUNT] = {
 
 enum strength { NOTHING, WEAK, LIKELY, PROOF };
 
-/* The member at `where` (names and places, parted by dots) exists, and has this text unless NULL. Where two
- * members are named, both must be there. */
+/* The member at `where` (names and places, parted by dots) exists, and has this text unless NULL.
+ * Where two members are named, both must be there. */
 struct clue {
     enum probe probe;
     enum ps_engine engine;
@@ -143,8 +143,9 @@ static bool is_proven(const struct clue *clue, const json_t *json)
     if (clue->text == NULL) {
         return true;
     }
-    return json_is_true(value) ? strcmp(clue->text, "true") == 0
-                               : json_is_string(value) && strcmp(json_string_value(value), clue->text) == 0;
+    return json_is_true(value)
+               ? strcmp(clue->text, "true") == 0
+               : json_is_string(value) && strcmp(json_string_value(value), clue->text) == 0;
 }
 
 /* Copies a text that is printable ASCII and fits; others are as good as absent. */
@@ -189,7 +190,8 @@ static void read_engine(struct ps_detect *detect, const json_t *json)
 {
     for (size_t i = 0; i < PS_ARRAY_LEN(clues); i++) {
         const struct clue *clue = &clues[i];
-        if (clue->probe == detect->probe && clue->strength > detect->strength && is_proven(clue, json)) {
+        if (clue->probe == detect->probe && clue->strength > detect->strength &&
+            is_proven(clue, json)) {
             detect->strength = clue->strength;
             detect->found.engine = clue->engine;
             detect->found.version[0] = '\0'; /* that was another one's */
@@ -201,7 +203,8 @@ static void read_version(struct ps_detect *detect, const json_t *json)
 {
     for (size_t i = 0; i < PS_ARRAY_LEN(versions); i++) {
         if (versions[i].engine == detect->found.engine && versions[i].probe == detect->probe) {
-            (void)copy_text(detect->found.version, PS_DETECT_VERSION, member(json, versions[i].where));
+            (void)copy_text(detect->found.version, PS_DETECT_VERSION,
+                            member(json, versions[i].where));
         }
     }
 }
@@ -289,8 +292,8 @@ static void on_answer(void *ctx, const struct ps_inquiry_answer *answer)
 }
 
 int ps_detect_start(struct ps_detect **out, struct ps_loop *loop, struct ps_tls *tls,
-                    struct ps_backend *backend, struct ps_endpoint *endpoint, ps_detect_fn *on_result,
-                    void *ctx)
+                    struct ps_backend *backend, struct ps_endpoint *endpoint,
+                    ps_detect_fn *on_result, void *ctx)
 {
     struct ps_detect *detect = calloc(1, sizeof *detect);
     if (detect == NULL) {

@@ -1,8 +1,8 @@
 /* detect - which engine answers at an endpoint, found out by asking it.
  *
- * A few GETs, one after the other, each known to be answered in a telling way by one engine; what the
- * answers prove is a table. Everything that comes back is bounded and treated as hostile: an answer that
- * makes no sense proves nothing.
+ * A few GETs, one after the other, each known to be answered in a telling way by one engine; what
+ * the answers prove is a table. Everything that comes back is bounded and treated as hostile: an
+ * answer that makes no sense proves nothing.
  *
  * Thread: the control loop's.
  *
@@ -25,10 +25,10 @@ struct ps_tls;
 #define PS_DETECT_MODEL      128 /* likewise */
 
 struct ps_detected {
-    enum ps_engine engine;            /* PS_ENGINE_AUTO: nothing was recognised */
-    int err;                          /* PS_OK, or why no probe was answered at all */
-    char version[PS_DETECT_VERSION];  /* printable ASCII; "" = unknown */
-    size_t model_count;               /* as listed; names that don't fit or print are left out */
+    enum ps_engine engine;           /* PS_ENGINE_AUTO: nothing was recognised */
+    int err;                         /* PS_OK, or why no probe was answered at all */
+    char version[PS_DETECT_VERSION]; /* printable ASCII; "" = unknown */
+    size_t model_count;              /* as listed; names that don't fit or print are left out */
     char models[PS_DETECT_MODELS_MAX][PS_DETECT_MODEL];
 };
 
@@ -36,9 +36,10 @@ struct ps_detected {
 typedef void ps_detect_fn(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint,
                           const struct ps_detected *found);
 
-/* Begins to ask an endpoint of a backend; `tls` as in the gateway's list (or NULL). References are taken.
- * PS_OK: on_result comes once, from the loop, within 10 s, unless it is cancelled. PS_ERESOLVE (no address
- * yet), PS_EINVAL (an https URL without a context) or PS_ENOMEM: it won't. */
+/* Begins to ask an endpoint of a backend; `tls` as in the gateway's list (or NULL). References are
+ * taken. PS_OK: on_result comes once, from the loop, within 10 s, unless it is cancelled.
+ * PS_ERESOLVE (no address yet), PS_EINVAL (an https URL without a context) or PS_ENOMEM: it won't.
+ */
 PS_MUST_CHECK int ps_detect_start(struct ps_detect **out, struct ps_loop *loop, struct ps_tls *tls,
                                   struct ps_backend *backend, struct ps_endpoint *endpoint,
                                   ps_detect_fn *on_result, void *ctx);

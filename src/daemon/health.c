@@ -18,8 +18,8 @@
 
 enum { REASON_SIZE = 256 };
 
-/* An endpoint under watch. Its timers are always in the loop's heap: one that fires is set again before
- * anything else, in the place it just left, so that setting can't fail. */
+/* An endpoint under watch. Its timers are always in the loop's heap: one that fires is set again
+ * before anything else, in the place it just left, so that setting can't fail. */
 struct watch {
     struct ps_list link;
     struct ps_health *health;
@@ -69,7 +69,8 @@ static void move(struct watch *watch, struct ps_timer *timer, ps_time when)
     PS_IGNORE(ps_timer_set(watch->health->loop, timer, when));
 }
 
-/* Tells the observer last and from copies: it may replace the gateway, and then the watch is gone. */
+/* Tells the observer last and from copies: it may replace the gateway, and then the watch is gone.
+ */
 static void tell(struct watch *watch, bool changed, bool healthy, bool reached, const char *reason)
 {
     struct ps_health_observer observer = watch->health->observer;
@@ -160,8 +161,8 @@ static int ask(struct watch *watch)
                                          BODY_LIMIT, timeout, on_answer, watch);
 }
 
-/* Without checks nothing would ever bring back what they took out, and an address is all that is ever known
- * of the server. */
+/* Without checks nothing would ever bring back what they took out, and an address is all that is
+ * ever known of the server. */
 static void skip_check(struct watch *watch)
 {
     const struct ps_health_opts once = {.unhealthy_after = 1, .healthy_after = 1};
@@ -310,8 +311,7 @@ static int watch_new(struct watch **out, struct ps_health *health, struct ps_end
 
 static struct watch *find(const struct ps_list *watches, const struct ps_endpoint *endpoint)
 {
-    PS_LIST_FOREACH(node, watches)
-    {
+    PS_LIST_FOREACH (node, watches) {
         struct watch *watch = PS_CONTAINER_OF(node, struct watch, link);
         if (watch->endpoint == endpoint) {
             return watch;
@@ -321,7 +321,8 @@ static struct watch *find(const struct ps_list *watches, const struct ps_endpoin
 }
 
 /* Makes what the new snapshot has and the old one had not. */
-static int add_missing(struct ps_health *health, const struct ps_gateway *gateway, struct ps_list *fresh)
+static int add_missing(struct ps_health *health, const struct ps_gateway *gateway,
+                       struct ps_list *fresh)
 {
     for (size_t i = 0; i < gateway->backend_count; i++) {
         const struct ps_backend *backend = gateway->backends[i];
@@ -400,7 +401,8 @@ int ps_health_set_gateway(struct ps_health *health, struct ps_gateway *gateway)
     return PS_OK;
 }
 
-int ps_health_new(struct ps_health **out, struct ps_loop *loop, const struct ps_health_observer *observer)
+int ps_health_new(struct ps_health **out, struct ps_loop *loop,
+                  const struct ps_health_observer *observer)
 {
     struct ps_health *health = calloc(1, sizeof *health);
     if (health == NULL) {
@@ -425,8 +427,7 @@ void ps_health_free(struct ps_health *health)
 
 bool ps_health_ready(const struct ps_health *health)
 {
-    PS_LIST_FOREACH(node, &health->watches)
-    {
+    PS_LIST_FOREACH (node, &health->watches) {
         if (!PS_CONTAINER_OF(node, struct watch, link)->looked_up) {
             return false;
         }

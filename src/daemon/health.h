@@ -3,9 +3,9 @@
  *      name --(numeric: at once; else a look-up, again every 30 s)--> addresses of the endpoint
  *      GET health.path every health.interval, 10 % jitter -----------> ps_endpoint_on_check()
  *
- * Workers only read what is written here into the shared endpoints. Each endpoint has its own timers and
- * its own connection, so that one that hangs holds up no other. A look-up that fails keeps the addresses
- * of the last that did not.
+ * Workers only read what is written here into the shared endpoints. Each endpoint has its own
+ * timers and its own connection, so that one that hangs holds up no other. A look-up that fails
+ * keeps the addresses of the last that did not.
  *
  * Thread: the control loop's.
  *
@@ -24,16 +24,18 @@ struct ps_gateway;
 struct ps_health;
 struct ps_loop;
 
-/* Who hears of changes; each call is a change of state, never a mere check. All may be NULL. They may call
- * ps_health_set_gateway(), not ps_health_free(). `reason` is valid during the call. */
+/* Who hears of changes; each call is a change of state, never a mere check. All may be NULL. They
+ * may call ps_health_set_gateway(), not ps_health_free(). `reason` is valid during the call. */
 struct ps_health_observer {
     /* Active checks took the endpoint out of use or brought it back. */
-    void (*on_change)(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint, bool healthy,
-                      const char *reason);
-    /* The name could not be resolved any more (err), or can be again (PS_OK). The addresses stay. */
-    void (*on_resolve)(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint, int err);
-    /* A check succeeded, the first since the start or since one that failed: the server may be another one
-     * now, so this is the moment to detect its engine. Without checks: its first addresses are known. */
+    void (*on_change)(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint,
+                      bool healthy, const char *reason);
+    /* The name could not be resolved (err), or can be again (PS_OK). Known addresses stay. */
+    void (*on_resolve)(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint,
+                       int err);
+    /* A check succeeded, the first since the start or since one that failed: the server may be
+     * another one now, so this is the moment to detect its engine. Without checks: its first
+     * addresses are known. */
     void (*on_reachable)(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint);
     void *ctx;
 };
@@ -45,9 +47,9 @@ PS_MUST_CHECK int ps_health_new(struct ps_health **out, struct ps_loop *loop,
 /* Ends all checks. Look-ups under way end by themselves. NULL is fine. */
 void ps_health_free(struct ps_health *health);
 
-/* Watches the endpoints of this snapshot (a reference is taken) and no others; those that are in the old
- * one too keep their state and rhythm, with the options of the new one. Numeric addresses are set before
- * it returns. PS_OK, or PS_ENOMEM: the old snapshot is watched as before. */
+/* Watches the endpoints of this snapshot (a reference is taken) and no others; those that are in
+ * the old one too keep their state and rhythm, with the options of the new one. Numeric addresses
+ * are set before it returns. PS_OK, or PS_ENOMEM: the old snapshot is watched as before. */
 PS_MUST_CHECK int ps_health_set_gateway(struct ps_health *health, struct ps_gateway *gateway);
 
 /* Has every endpoint's name been looked up once, well or not? True without endpoints. */

@@ -36,7 +36,8 @@ void ps_inquiry_cancel(struct ps_inquiry *inquiry)
 }
 
 /* Answers and frees; the call or stream is closed if it is still there. */
-static void finish(struct ps_inquiry *inquiry, int err, enum ps_call_phase phase, const char *detail)
+static void finish(struct ps_inquiry *inquiry, int err, enum ps_call_phase phase,
+                   const char *detail)
 {
     struct ps_inquiry done = *inquiry;
     inquiry->body = ps_buf_make(0);
@@ -82,8 +83,8 @@ static int new_inquiry(struct ps_inquiry **out, struct ps_loop *loop, size_t lim
 /* --- where to --------------------------------------------------------------------------------- */
 
 /* The address, the context and the name for TLS; the caller frees *host. */
-static int find_way(const struct ps_inquiry_target *target, struct ps_address *address, struct ps_tls **tls,
-                    char **host)
+static int find_way(const struct ps_inquiry_target *target, struct ps_address *address,
+                    struct ps_tls **tls, char **host)
 {
     struct ps_endpoint *endpoint = target->endpoint;
     if (endpoint->url.tls && target->tls == NULL) {
@@ -167,7 +168,8 @@ static struct ps_str base_path(const struct ps_url *url)
     return ps_str_ends_with(path, PS_STR("/")) ? ps_str_first(path, path.len - 1) : path;
 }
 
-static int write_head(struct ps_buf *out, const struct ps_inquiry_target *target, struct ps_str path)
+static int write_head(struct ps_buf *out, const struct ps_inquiry_target *target,
+                      struct ps_str path)
 {
     struct ps_buf text = ps_buf_make(HEAD_LIMIT);
     const char *key = target->backend->api_key;
@@ -177,8 +179,9 @@ static int write_head(struct ps_buf *out, const struct ps_inquiry_target *target
     err = err != PS_OK ? err
                        : ps_h1_write_header(out, PS_STR("Host"), target->endpoint->url.authority);
     err = err != PS_OK ? err : ps_h1_write_header(out, PS_STR("User-Agent"), PS_STR("penstock"));
-    err = err != PS_OK ? err
-                       : ps_h1_write_header(out, PS_STR("Accept"), PS_STR("application/json, */*;q=0.5"));
+    err = err != PS_OK
+              ? err
+              : ps_h1_write_header(out, PS_STR("Accept"), PS_STR("application/json, */*;q=0.5"));
     if (err == PS_OK && key != NULL) {
         ps_buf_clear(&text);
         err = ps_buf_printf(&text, "Bearer %s", key);
@@ -233,8 +236,8 @@ static void on_close(void *ctx, int err)
 static const struct ps_stream_ops stream_ops = {
     .on_connect = on_connect, .on_data = on_data, .on_close = on_close};
 
-int ps_inquiry_connect(struct ps_inquiry **out, const struct ps_inquiry_target *target, ps_span timeout,
-                       ps_inquiry_fn *on_answer, void *ctx)
+int ps_inquiry_connect(struct ps_inquiry **out, const struct ps_inquiry_target *target,
+                       ps_span timeout, ps_inquiry_fn *on_answer, void *ctx)
 {
     struct ps_inquiry *inquiry = NULL;
     struct ps_stream_opts opts = {.ops = &stream_ops};

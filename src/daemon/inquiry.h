@@ -1,7 +1,8 @@
-/* inquiry - one question to an endpoint: a GET, or only a connection, with one deadline for all of it.
+/* inquiry - one question to an endpoint: a GET, or only a connection, with one deadline for all of
+ * it.
  *
- * What health and detect have in common. The answer's body is bounded; what is beyond the bound is not
- * read, and the connection is closed.
+ * What health and detect have in common. The answer's body is bounded; what is beyond the bound is
+ * not read, and the connection is closed.
  *
  * Thread: the control loop's.
  *
@@ -45,21 +46,23 @@ struct ps_inquiry_answer {
 /* `answer` is valid during the call, and the inquiry is gone. */
 typedef void ps_inquiry_fn(void *ctx, const struct ps_inquiry_answer *answer);
 
-/* A pool that keeps one connection to the target. PS_OK, PS_ERESOLVE (no address yet), PS_EINVAL (https
- * without a context) or PS_ENOMEM. */
-PS_MUST_CHECK int ps_inquiry_pool(struct ps_client_pool **out, const struct ps_inquiry_target *target);
+/* A pool that keeps one connection to the target. PS_OK, PS_ERESOLVE (no address yet), PS_EINVAL
+ * (https without a context) or PS_ENOMEM. */
+PS_MUST_CHECK int ps_inquiry_pool(struct ps_client_pool **out,
+                                  const struct ps_inquiry_target *target);
 
-/* Sends GET `path` (behind the path of the endpoint's URL, with the backend's API key) through a pool of the
- * target. The body is kept up to `limit` bytes. PS_OK: on_answer comes once, within `timeout`. PS_ENOMEM,
- * PS_EINVAL (a path that can't be sent), PS_ELIMIT: it won't. */
+/* Sends GET `path` (behind the path of the endpoint's URL, with the backend's API key) through a
+ * pool of the target. The body is kept up to `limit` bytes. PS_OK: on_answer comes once, within
+ * `timeout`. PS_ENOMEM, PS_EINVAL (a path that can't be sent), PS_ELIMIT: it won't. */
 PS_MUST_CHECK int ps_inquiry_get(struct ps_inquiry **out, const struct ps_inquiry_target *target,
                                  struct ps_client_pool *pool, struct ps_str path, size_t limit,
                                  ps_span timeout, ps_inquiry_fn *on_answer, void *ctx);
 
 /* Connects (TLS included) and closes. PS_OK: on_answer comes once; else as ps_inquiry_pool() and
  * ps_stream_connect(). */
-PS_MUST_CHECK int ps_inquiry_connect(struct ps_inquiry **out, const struct ps_inquiry_target *target,
-                                     ps_span timeout, ps_inquiry_fn *on_answer, void *ctx);
+PS_MUST_CHECK int ps_inquiry_connect(struct ps_inquiry **out,
+                                     const struct ps_inquiry_target *target, ps_span timeout,
+                                     ps_inquiry_fn *on_answer, void *ctx);
 
 /* No answer comes any more. NULL is fine. */
 void ps_inquiry_cancel(struct ps_inquiry *inquiry);

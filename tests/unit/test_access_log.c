@@ -99,9 +99,10 @@ static void what_is_not_known_is_absent(void **state)
     struct ps_record record = plain();
     size_t len = ps_access_line(text, &record);
     text[len] = '\0';
-    assert_string_equal(text, "{\"time\":\"2026-01-02T03:04:05.678Z\",\"request_id\":\"abc\",\"method\":\"GET\","
-                              "\"path\":\"/v1/models\",\"status\":200,\"complete\":true,"
-                              "\"duration_ms\":12.345,\"bytes_in\":0,\"bytes_out\":7,\"attempts\":1}\n");
+    assert_string_equal(
+        text, "{\"time\":\"2026-01-02T03:04:05.678Z\",\"request_id\":\"abc\",\"method\":\"GET\","
+              "\"path\":\"/v1/models\",\"status\":200,\"complete\":true,"
+              "\"duration_ms\":12.345,\"bytes_in\":0,\"bytes_out\":7,\"attempts\":1}\n");
 }
 
 static void all_that_is_known_is_there(void **state)
@@ -120,8 +121,12 @@ static void all_that_is_known_is_there(void **state)
     record.queued = 0;
     record.error = "read: the connection was reset";
     record.has_usage = true;
-    record.usage = (struct ps_usage){.prompt_tokens = 9, .completion_tokens = 0, .has_prompt = true,
-                                     .has_completion = true, .cached_tokens = 4, .has_cached = true};
+    record.usage = (struct ps_usage){.prompt_tokens = 9,
+                                     .completion_tokens = 0,
+                                     .has_prompt = true,
+                                     .has_completion = true,
+                                     .cached_tokens = 4,
+                                     .has_cached = true};
     json_t *json = line_of(&record);
     assert_string_equal(json_string_value(json_object_get(json, "peer")), "::1");
     assert_string_equal(json_string_value(json_object_get(json, "tenant")), "team");
@@ -165,15 +170,29 @@ static void the_longest_texts_are_cut_and_fit(void **state)
     memset(worst, 1, sizeof worst - 1);
     struct ps_str text = {worst, sizeof worst - 1};
     struct ps_address peer;
-    assert_int_equal(ps_address_parse(PS_STR("[1111:2222:3333:4444:5555:6666:7777:8888]:65535"), &peer), PS_OK);
-    struct ps_record record = {.wall = INT64_MAX, .duration = INT64_MAX, .first_byte = INT64_MAX,
-                               .queued = INT64_MAX, .status = 499, .method = text, .path = text,
-                               .request_id = text, .model = text, .route = worst, .upstream = worst,
-                               .endpoint = worst, .tenant = worst, .error = worst, .peer = &peer,
-                               .bytes_in = INT64_MAX, .bytes_out = INT64_MAX, .attempts = 4000000000u,
+    assert_int_equal(
+        ps_address_parse(PS_STR("[1111:2222:3333:4444:5555:6666:7777:8888]:65535"), &peer), PS_OK);
+    struct ps_record record = {.wall = INT64_MAX,
+                               .duration = INT64_MAX,
+                               .first_byte = INT64_MAX,
+                               .queued = INT64_MAX,
+                               .status = 499,
+                               .method = text,
+                               .path = text,
+                               .request_id = text,
+                               .model = text,
+                               .route = worst,
+                               .upstream = worst,
+                               .endpoint = worst,
+                               .tenant = worst,
+                               .error = worst,
+                               .peer = &peer,
+                               .bytes_in = INT64_MAX,
+                               .bytes_out = INT64_MAX,
+                               .attempts = 4000000000u,
                                .has_usage = true};
-    record.usage = (struct ps_usage){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, true, true, true, true,
-                                     true, true, UINT64_MAX};
+    record.usage = (struct ps_usage){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, true,      true,
+                                     true,      true,      true,      true,      UINT64_MAX};
     json_t *json = line_of(&record);
     assert_int_equal(json_string_length(json_object_get(json, "path")), 2048);
     assert_non_null(json_object_get(json, "error"));
@@ -252,8 +271,8 @@ static void a_path_that_can_not_be_opened_is_an_error(void **state)
     ps_access_log_free(NULL);
 }
 
-/* Nobody reads the pipe: what does not fit is lost and counted, the writer is not held up, and the end
- * comes in time. */
+/* Nobody reads the pipe: what does not fit is lost and counted, the writer is not held up, and the
+ * end comes in time. */
 static void a_stuck_destination_costs_lines_not_time(void **state)
 {
     (void)state;

@@ -59,7 +59,8 @@ static void on_request(void *ctx, struct ps_exchange *exchange)
     struct ps_str path = ps_exchange_path(exchange);
     size_t used = strlen(fix->asked);
     snprintf(fix->asked + used, sizeof fix->asked - used, "%.*s ", PS_STR_ARG(path));
-    fix->saw_key = ps_str_eq(ps_exchange_header(exchange, PS_STR("authorization")), PS_STR("Bearer k3y"));
+    fix->saw_key =
+        ps_str_eq(ps_exchange_header(exchange, PS_STR("authorization")), PS_STR("Bearer k3y"));
     for (size_t i = 0; i < PAGES_MAX; i++) {
         const struct page *page = &fix->pages[i];
         if (page->path == NULL || !ps_str_eq(path, ps_str_from(page->path))) {
@@ -94,7 +95,8 @@ static void make_backend(struct fixture *fix, const char *url)
     opts.name = name;
     opts.api_key = key;
     opts.endpoints = (struct ps_option_list){&endpoint, 1};
-    assert_int_equal(ps_backend_new(&fix->backend, &opts, 0, NULL, 0, reason, sizeof reason), PS_OK);
+    assert_int_equal(ps_backend_new(&fix->backend, &opts, 0, NULL, 0, reason, sizeof reason),
+                     PS_OK);
     opts.name = NULL;
     opts.api_key = NULL;
     opts.endpoints = (struct ps_option_list){NULL, 0};
@@ -118,10 +120,12 @@ static int setup(void **state)
     assert_int_equal(ps_server_listen(fix->server, &at, NULL), PS_OK);
     char text[PS_ADDRESS_TEXT];
     char url[PS_ADDRESS_TEXT + 16];
-    snprintf(url, sizeof url, "http://%s/base/", ps_address_text(ps_server_address(fix->server, 0), text));
+    snprintf(url, sizeof url, "http://%s/base/",
+             ps_address_text(ps_server_address(fix->server, 0), text));
     make_backend(fix, url);
-    assert_int_equal(ps_endpoint_set_addresses(fix->backend->endpoints[0], ps_server_address(fix->server, 0), 1),
-                     PS_OK);
+    assert_int_equal(
+        ps_endpoint_set_addresses(fix->backend->endpoints[0], ps_server_address(fix->server, 0), 1),
+        PS_OK);
     *state = fix;
     return 0;
 }
@@ -153,8 +157,8 @@ static const struct ps_detected *detect(struct fixture *fix)
 {
     fix->asked[0] = '\0';
     fix->results = 0;
-    assert_int_equal(ps_detect_start(&fix->detect, fix->loop, NULL, fix->backend, fix->backend->endpoints[0],
-                                     on_result, fix),
+    assert_int_equal(ps_detect_start(&fix->detect, fix->loop, NULL, fix->backend,
+                                     fix->backend->endpoints[0], on_result, fix),
                      PS_OK);
     ps_loop_run(fix->loop);
     assert_int_equal(fix->results, 1);
@@ -169,37 +173,64 @@ static void every_engine_is_known_by_its_answers(void **state)
         const char *version;
         struct page pages[3];
     } cases[] = {
-        {PS_ENGINE_VLLM, "0.11.0",
-         {{"/base/v1/models", "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]}", 0, 0},
+        {PS_ENGINE_VLLM,
+         "0.11.0",
+         {{"/base/v1/models",
+           "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]}", 0, 0},
           {"/base/version", "{\"version\":\"0.11.0\"}", 0, 0}}},
-        {PS_ENGINE_SIM, "0.1.0+simulated",
-         {{"/base/v1/models", "{\"object\":\"list\",\"simulated\":true,\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]}",
+        {PS_ENGINE_SIM,
+         "0.1.0+simulated",
+         {{"/base/v1/models",
+           "{\"object\":\"list\",\"simulated\":true,\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]"
+           "}",
            0, 0},
           {"/base/version", "{\"version\":\"0.1.0+simulated\",\"simulated\":true}", 0, 0}}},
-        {PS_ENGINE_SGLANG, "0.5.3",
-         {{"/base/v1/models", "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"sglang\"}]}", 0, 0},
+        {PS_ENGINE_SGLANG,
+         "0.5.3",
+         {{"/base/v1/models",
+           "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"sglang\"}]}", 0, 0},
           {"/base/get_server_info", "{\"version\":\"0.5.3\",\"model_path\":\"m\"}", 0, 0}}},
-        {PS_ENGINE_SGLANG, "0.5.3", {{"/base/get_server_info", "{\"version\":\"0.5.3\",\"model_path\":\"m\"}", 0, 0}}},
-        {PS_ENGINE_TRTLLM, "1.0",
-         {{"/base/v1/models", "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"tensorrt_llm\"}]}", 0, 0},
+        {PS_ENGINE_SGLANG,
+         "0.5.3",
+         {{"/base/get_server_info", "{\"version\":\"0.5.3\",\"model_path\":\"m\"}", 0, 0}}},
+        {PS_ENGINE_TRTLLM,
+         "1.0",
+         {{"/base/v1/models",
+           "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"tensorrt_llm\"}]}", 0, 0},
           {"/base/version", "{\"version\":\"1.0\"}", 0, 0}}},
-        {PS_ENGINE_OLLAMA, "0.12.3",
-         {{"/base/v1/models", "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"library\"}]}", 0, 0},
+        {PS_ENGINE_OLLAMA,
+         "0.12.3",
+         {{"/base/v1/models",
+           "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"library\"}]}", 0, 0},
           {"/base/api/version", "{\"version\":\"0.12.3\"}", 0, 0}}},
-        {PS_ENGINE_LLAMACPP, "b6500",
-         {{"/base/v1/models", "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"llamacpp\"}]}", 0, 0},
+        {PS_ENGINE_LLAMACPP,
+         "b6500",
+         {{"/base/v1/models",
+           "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"llamacpp\"}]}", 0, 0},
           {"/base/props", "{\"default_generation_settings\":{},\"build_info\":\"b6500\"}", 0, 0}}},
-        {PS_ENGINE_TRITON, "2.60.0", {{"/base/v2", "{\"name\":\"triton\",\"version\":\"2.60.0\",\"extensions\":[]}", 0, 0}}},
-        {PS_ENGINE_COMFYUI, "0.3.60",
-         {{"/base/system_stats", "{\"system\":{\"comfyui_version\":\"0.3.60\"},\"devices\":[]}", 0, 0}}},
-        {PS_ENGINE_TGI, "3.3.6", {{"/base/info", "{\"model_id\":\"m\",\"version\":\"3.3.6\",\"max_total_tokens\":9}", 0, 0}}},
-        {PS_ENGINE_TEI, "1.8.2",
-         {{"/base/info", "{\"model_id\":\"m\",\"version\":\"1.8.2\",\"model_type\":{\"embedding\":{}}}", 0, 0}}},
+        {PS_ENGINE_TRITON,
+         "2.60.0",
+         {{"/base/v2", "{\"name\":\"triton\",\"version\":\"2.60.0\",\"extensions\":[]}", 0, 0}}},
+        {PS_ENGINE_COMFYUI,
+         "0.3.60",
+         {{"/base/system_stats", "{\"system\":{\"comfyui_version\":\"0.3.60\"},\"devices\":[]}", 0,
+           0}}},
+        {PS_ENGINE_TGI,
+         "3.3.6",
+         {{"/base/info", "{\"model_id\":\"m\",\"version\":\"3.3.6\",\"max_total_tokens\":9}", 0,
+           0}}},
+        {PS_ENGINE_TEI,
+         "1.8.2",
+         {{"/base/info",
+           "{\"model_id\":\"m\",\"version\":\"1.8.2\",\"model_type\":{\"embedding\":{}}}", 0, 0}}},
         {PS_ENGINE_A1111, "", {{"/base/sdapi/v1/memory", "{\"ram\":{},\"cuda\":{}}", 0, 0}}},
-        {PS_ENGINE_OPENAI, "",
-         {{"/base/v1/models", "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"acme\"}]}", 0, 0},
+        {PS_ENGINE_OPENAI,
+         "",
+         {{"/base/v1/models",
+           "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"acme\"}]}", 0, 0},
           {"/base/version", "{\"version\":\"9\"}", 0, 0}}},
-        {PS_ENGINE_VLLM, "0.11.0",
+        {PS_ENGINE_VLLM,
+         "0.11.0",
          {{"/base/v1/models", "{\"error\":\"Unauthorized\"}", 0, 401},
           {"/base/version", "{\"version\":\"0.11.0\"}", 0, 0}}},
         {PS_ENGINE_AUTO, "", {{"/base/", "hello", 0, 0}}},
@@ -217,8 +248,9 @@ static void every_engine_is_known_by_its_answers(void **state)
 static void a_proven_engine_is_asked_only_for_its_version(void **state)
 {
     struct fixture *fix = *state;
-    fix->pages[0] = (struct page){"/base/v1/models",
-                                  "{\"data\":[{\"id\":\"a\",\"owned_by\":\"sglang\"},{\"id\":\"b\"}]}", 0, 0};
+    fix->pages[0] =
+        (struct page){"/base/v1/models",
+                      "{\"data\":[{\"id\":\"a\",\"owned_by\":\"sglang\"},{\"id\":\"b\"}]}", 0, 0};
     const struct ps_detected *found = detect(fix);
     assert_string_equal(fix->asked, "/base/v1/models /base/get_server_info ");
     assert_int_equal(found->engine, PS_ENGINE_SGLANG);
@@ -254,8 +286,9 @@ static void hostile_answers_prove_nothing(void **state)
     }
     size_t used = (size_t)snprintf(models, sizeof models, "{\"data\":[");
     for (int i = 0; i < 1000; i++) {
-        used += (size_t)snprintf(models + used, sizeof models - used, "%s{\"id\":\"%s%d\",\"owned_by\":\"vllm\"}",
-                                 i == 0 ? "" : ",", i % 2 == 0 ? "m" : "\\u001b[31m", i);
+        used += (size_t)snprintf(models + used, sizeof models - used,
+                                 "%s{\"id\":\"%s%d\",\"owned_by\":\"vllm\"}", i == 0 ? "" : ",",
+                                 i % 2 == 0 ? "m" : "\\u001b[31m", i);
     }
     snprintf(models + used, sizeof models - used, "]}");
     fix->pages[0] = (struct page){"/base/v1/models", models, 0, 0};
@@ -292,16 +325,16 @@ static void nobody_there_is_told_at_once(void **state)
     assert_int_equal(found->err, PS_EREFUSED);
     assert_int_equal(found->engine, PS_ENGINE_AUTO);
     assert_int_equal(ps_endpoint_set_addresses(fix->backend->endpoints[0], NULL, 0), PS_OK);
-    assert_int_equal(ps_detect_start(&fix->detect, fix->loop, NULL, fix->backend, fix->backend->endpoints[0],
-                                     on_result, fix),
+    assert_int_equal(ps_detect_start(&fix->detect, fix->loop, NULL, fix->backend,
+                                     fix->backend->endpoints[0], on_result, fix),
                      PS_ERESOLVE);
 }
 
 static void a_detection_can_be_called_off(void **state)
 {
     struct fixture *fix = *state;
-    assert_int_equal(ps_detect_start(&fix->detect, fix->loop, NULL, fix->backend, fix->backend->endpoints[0],
-                                     on_result, fix),
+    assert_int_equal(ps_detect_start(&fix->detect, fix->loop, NULL, fix->backend,
+                                     fix->backend->endpoints[0], on_result, fix),
                      PS_OK);
     ps_detect_cancel(fix->detect);
     fix->detect = NULL;

@@ -22,7 +22,8 @@
 #define ENDPOINTS_MAX 3
 
 /* A label of 70 bytes: no name server is asked. */
-#define NO_NAME "http://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.invalid:9"
+#define NO_NAME \
+    "http://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.invalid:9"
 
 struct fixture {
     struct ps_clock clock;
@@ -78,14 +79,15 @@ static void on_request(void *ctx, struct ps_exchange *exchange)
         fix->hanging++;
         ps_exchange_handle(exchange, &silent, fix);
     } else {
-        ps_exchange_respond(exchange, fix->status, PS_STR(""), PS_STR("text/plain"), PS_STR("well"));
+        ps_exchange_respond(exchange, fix->status, PS_STR(""), PS_STR("text/plain"),
+                            PS_STR("well"));
     }
 }
 
 /* --- the observer ----------------------------------------------------------------------------- */
 
-static void on_change(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint, bool healthy,
-                      const char *reason)
+static void on_change(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint,
+                      bool healthy, const char *reason)
 {
     struct fixture *fix = ctx;
     assert_string_equal(backend->name, "u");
@@ -193,7 +195,8 @@ static struct plan plan_of(const char *url)
     return (struct plan){.urls = {url}, .engine = PS_ENGINE_VLLM, .interval = 2 * PS_SECOND};
 }
 
-static void fill(struct ps_upstream_opts *opts, const struct plan *plan, struct ps_endpoint_opts *endpoints)
+static void fill(struct ps_upstream_opts *opts, const struct plan *plan,
+                 struct ps_endpoint_opts *endpoints)
 {
     assert_int_equal(ps_option_init(ps_upstream_options, opts), PS_OK);
     opts->name = ps_str_dup(PS_STR("u"));
@@ -206,7 +209,8 @@ static void fill(struct ps_upstream_opts *opts, const struct plan *plan, struct 
     opts->api_key = plan->key == NULL ? NULL : ps_str_dup(ps_str_from(plan->key));
     opts->endpoints.items = endpoints;
     for (size_t i = 0; i < ENDPOINTS_MAX && plan->urls[i] != NULL; i++) {
-        endpoints[i] = (struct ps_endpoint_opts){.url = ps_str_dup(ps_str_from(plan->urls[i])), .weight = 1};
+        endpoints[i] =
+            (struct ps_endpoint_opts){.url = ps_str_dup(ps_str_from(plan->urls[i])), .weight = 1};
         opts->endpoints.count++;
     }
 }
@@ -227,7 +231,8 @@ static struct ps_gateway *gateway_of(struct fixture *fix, const struct plan *pla
     char reason[256];
     struct ps_gateway *gateway = NULL;
     fill(&upstream, plan, endpoints);
-    assert_int_equal(ps_gateway_new(&gateway, &opts, fix->gateway, 0, reason, sizeof reason), PS_OK);
+    assert_int_equal(ps_gateway_new(&gateway, &opts, fix->gateway, 0, reason, sizeof reason),
+                     PS_OK);
     for (size_t i = 0; i < upstream.endpoints.count; i++) {
         free(endpoints[i].url);
     }
@@ -261,7 +266,8 @@ static int setup(void **state)
     assert_int_equal(ps_server_new(&fix->server, fix->loop, &opts), PS_OK);
     assert_int_equal(ps_address_parse(PS_STR("127.0.0.1:0"), &at), PS_OK);
     assert_int_equal(ps_server_listen(fix->server, &at, NULL), PS_OK);
-    snprintf(fix->url, sizeof fix->url, "http://%s", ps_address_text(ps_server_address(fix->server, 0), text));
+    snprintf(fix->url, sizeof fix->url, "http://%s",
+             ps_address_text(ps_server_address(fix->server, 0), text));
     const struct ps_health_observer observer = {
         .on_change = on_change, .on_resolve = on_resolve, .on_reachable = on_reachable, .ctx = fix};
     assert_int_equal(ps_health_new(&fix->health, fix->loop, &observer), PS_OK);
@@ -355,8 +361,10 @@ static void a_server_that_hangs_fails_by_the_deadline_and_holds_up_no_other(void
     fix->status = 0;
     watch(fix, &plan);
     run_until(fix, has_changed, 2);
-    assert_int_equal(ps_endpoint_state_of(fix->gateway->backends[0]->endpoints[0]), PS_ENDPOINT_UNHEALTHY);
-    assert_int_equal(ps_endpoint_state_of(fix->gateway->backends[0]->endpoints[1]), PS_ENDPOINT_UNHEALTHY);
+    assert_int_equal(ps_endpoint_state_of(fix->gateway->backends[0]->endpoints[0]),
+                     PS_ENDPOINT_UNHEALTHY);
+    assert_int_equal(ps_endpoint_state_of(fix->gateway->backends[0]->endpoints[1]),
+                     PS_ENDPOINT_UNHEALTHY);
     assert_int_equal(fix->requests, 3);
     assert_string_equal(fix->reason, "/health: the deadline passed (head)");
 }
@@ -365,7 +373,8 @@ static void names_are_resolved_and_a_name_that_is_not_is_told_once(void **state)
 {
     struct fixture *fix = *state;
     char url[64];
-    snprintf(url, sizeof url, "http://localhost:%u", ps_address_port(ps_server_address(fix->server, 0)));
+    snprintf(url, sizeof url, "http://localhost:%u",
+             ps_address_port(ps_server_address(fix->server, 0)));
     struct plan plan = plan_of(url);
     plan.urls[1] = NO_NAME;
     struct ps_endpoint *endpoint = watch(fix, &plan);

@@ -126,7 +126,8 @@ static void *enter_and_leave(void *ctx)
             atomic_fetch_sub(&race->inside, 1);
             ps_peers_leave(race->peers, &shared);
         }
-        if (ps_address_parse(ps_str_from(text), &own) == PS_OK && ps_peers_enter(race->peers, &own)) {
+        if (ps_address_parse(ps_str_from(text), &own) == PS_OK &&
+            ps_peers_enter(race->peers, &own)) {
             ps_peers_leave(race->peers, &own);
         }
     }
