@@ -71,7 +71,7 @@ struct ps_request_parser {
     bool in_media;   /* the value of a member that is no text comes next */
     bool ended;
     size_t prefix_len;
-    char prefix[PS_REQUEST_PREFIX_MAX];
+    char prefix[PS_REQUEST_PREFIX_MAX]; /* the last member: not zeroed at the start */
 };
 
 /* ---------------------------------------------------------------- small things */
@@ -499,10 +499,11 @@ static const yajl_callbacks calls = {
 int ps_request_parser_new(struct ps_request_parser **out, enum ps_request_kind kind,
                           struct ps_budget *budget)
 {
-    struct ps_request_parser *parser = calloc(1, sizeof *parser);
+    struct ps_request_parser *parser = malloc(sizeof *parser);
     if (parser == NULL) {
         return PS_ENOMEM;
     }
+    memset(parser, 0, offsetof(struct ps_request_parser, prefix));
     parser->request.kind = kind;
     parser->request.n = 1;
     int err = ps_json_new(&parser->json, &calls, parser, budget);

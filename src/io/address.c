@@ -77,8 +77,29 @@ int ps_address_parse(struct ps_str text, struct ps_address *out)
     return ps_address_parse_host(host, (uint16_t)port, out);
 }
 
+/* Dotted decimal without printf: it is asked for on every request. */
+static void write_v4(const struct ps_address *address, char *text)
+{
+    const unsigned char *bytes = (const void *)&as_v4(address)->sin_addr;
+    for (int i = 0; i < 4; i++) {
+        unsigned n = bytes[i];
+        if (n >= 100) {
+            *text++ = (char)('0' + n / 100);
+        }
+        if (n >= 10) {
+            *text++ = (char)('0' + n / 10 % 10);
+        }
+        *text++ = (char)('0' + n % 10);
+        *text++ = i < 3 ? '.' : '\0';
+    }
+}
+
 const char *ps_address_host_text(const struct ps_address *address, char *text)
 {
+    if (address->len > 0 && is_v4(address)) {
+        write_v4(address, text);
+        return text;
+    }
     const void *bytes = is_v4(address) ? (const void *)&as_v4(address)->sin_addr
                                        : (const void *)&as_v6(address)->sin6_addr;
     if (address->len == 0 ||
