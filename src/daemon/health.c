@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/list.h"
@@ -107,9 +108,11 @@ static void on_answer(void *ctx, const struct ps_inquiry_answer *answer)
     const char *what = watch->path[0] == '\0' ? "connection" : watch->path;
     watch->inquiry = NULL;
     if (answer->err != PS_OK) {
-        snprintf(reason, sizeof reason, "%s: %s (%s)%s%s", what, ps_err_text(answer->err),
-                 ps_call_phase_text(answer->phase), answer->detail == NULL ? "" : ": ",
-                 answer->detail == NULL ? "" : answer->detail);
+        const char *text = ps_err_text(answer->err);
+        const char *detail = answer->detail;
+        detail = detail == NULL || strcmp(detail, text) == 0 ? "" : detail;
+        snprintf(reason, sizeof reason, "%s: %s (%s)%s%s", what, text,
+                 ps_call_phase_text(answer->phase), detail[0] == '\0' ? "" : ": ", detail);
     } else {
         snprintf(reason, sizeof reason, "%s: status %d", what, answer->status);
     }

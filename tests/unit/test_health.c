@@ -473,6 +473,7 @@ static void an_observer_may_replace_the_snapshot(void **state)
     fix->replace = gateway_of(fix, &plan);
     run_until(fix, has_changed, 2);
     assert_false(fix->healthy);
+    assert_string_equal(fix->reason, "/health: the connection was refused (connect)");
     assert_int_equal(fix->requests, 3);
 }
 
