@@ -24,6 +24,9 @@ static int take_host(struct ps_str *rest, struct ps_str *host)
     struct ps_address literal;
     if (rest->len > 0 && rest->ptr[0] == '[') {
         size_t close = ps_str_find(*rest, ']');
+        if (close == rest->len) {
+            return PS_EPARSE;
+        }
         *host = ps_str_skip(ps_str_first(*rest, close), 1);
         *rest = ps_str_skip(*rest, close + 1);
         bool is_v6 = ps_str_contains(*host, PS_STR(":")) && ps_address_parse_host(*host, 0, &literal) == PS_OK;

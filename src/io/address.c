@@ -33,7 +33,7 @@ int ps_address_parse_host(struct ps_str host, uint16_t port, struct ps_address *
     char text[INET6_ADDRSTRLEN];
     struct in_addr v4;
     struct in6_addr v6;
-    if (host.len >= sizeof text || memchr(host.ptr, '\0', host.len) != NULL) {
+    if (host.len == 0 || host.len >= sizeof text || memchr(host.ptr, '\0', host.len) != NULL) {
         return PS_EPARSE;
     }
     memcpy(text, host.ptr, host.len);
@@ -65,6 +65,9 @@ int ps_address_parse(struct ps_str text, struct ps_address *out)
             return PS_EPARSE;
         }
         host = ps_str_skip(ps_str_first(text, close), 1);
+        if (ps_str_find(host, ':') == host.len) {
+            return PS_EPARSE; /* brackets are for IPv6 */
+        }
         port_text = ps_str_skip(text, close + 2);
     } else {
         size_t colon = ps_str_find(text, ':');
