@@ -74,8 +74,9 @@ static void arm_manual(struct ps_loop *loop)
 static void run_due(struct ps_loop *loop)
 {
     ps_time now = ps_loop_now(loop);
+    size_t most = loop->timers.count; /* one that sets itself for now must not hold the loop */
     struct ps_heap_node *node;
-    while ((node = ps_heap_first(&loop->timers)) != NULL && node->key <= now) {
+    while ((node = ps_heap_first(&loop->timers)) != NULL && node->key <= now && most-- > 0) {
         struct ps_timer *timer = PS_CONTAINER_OF(node, struct ps_timer, node);
         ps_heap_remove(&loop->timers, node);
         timer->on_time(timer, now);
@@ -124,6 +125,7 @@ static void run_tasks(struct ps_loop *loop)
 {
     struct ps_list batch;
     if (ps_list_is_empty(&loop->tasks)) {
+        uv_idle_stop(&loop->idle); /* what was waiting may have been cleared */
         return;
     }
     batch = loop->tasks;
@@ -223,7 +225,9 @@ void ps_loop_free(struct ps_loop *loop)
     if (loop == NULL) {
         return;
     }
-    run_tasks(loop); /* what was closed since the last turn is freed by tasks */
+    while (!ps_list_is_empty(&loop->tasks)) {
+        run_tasks(loop); /* what was closed since the last turn is freed by tasks */
+    }
     loop->closing = true;
     for (size_t i = 0; i < loop->signal_count; i++) {
         uv_close((uv_handle_t *)&loop->signals[i].handle, NULL);
@@ -232,7 +236,8 @@ void ps_loop_free(struct ps_loop *loop)
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
-    uv_run(&loop->uv, UV_RUN_DEFAULT); /* close callbacks, and look-ups still under way */
+    while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0) { /* close callbacks, and look-ups under way */
+    }
     int busy = uv_loop_close(&loop->uv);
     PS_CHECK(busy == 0);
     close(loop->timer_fd);

@@ -1,6 +1,7 @@
 #include "io/mailbox.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <uv.h>
 
@@ -33,6 +34,14 @@ static void deliver(struct ps_mailbox *mailbox)
         letter->on_delivery(letter, mailbox->receiver);
         letter = next;
     }
+}
+
+static bool is_empty(struct ps_mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->lock);
+    bool empty = mailbox->first == NULL;
+    pthread_mutex_unlock(&mailbox->lock);
+    return empty;
 }
 
 static void on_wake(uv_async_t *wake)
@@ -68,7 +77,9 @@ static void on_closed(uv_handle_t *handle)
 void ps_mailbox_free(struct ps_mailbox *mailbox)
 {
     if (mailbox != NULL) {
-        deliver(mailbox);
+        while (!is_empty(mailbox)) { /* a letter may post another */
+            deliver(mailbox);
+        }
         uv_close((uv_handle_t *)&mailbox->wake, on_closed);
     }
 }
