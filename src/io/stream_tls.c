@@ -21,6 +21,8 @@ static int explain(struct ps_stream *stream, int result)
         return PS_ECLOSED;
     case SSL_ERROR_SYSCALL:
         return PS_ERESET;
+    case SSL_ERROR_SSL: /* gone without a close_notify: what came may be cut short */
+        return ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING ? PS_ERESET : PS_ETLS;
     default:
         return PS_ETLS;
     }

@@ -57,8 +57,19 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* A key under a password is refused: OpenSSL would ask the terminal for it. */
+static int no_password(char *buf, int size, int rwflag, void *ctx)
+{
+    (void)buf;
+    (void)size;
+    (void)rwflag;
+    (void)ctx;
+    return 0;
+}
+
 static const char *load_pair(SSL_CTX *context, const char *certificate_file, const char *key_file)
 {
+    SSL_CTX_set_default_passwd_cb(context, no_password);
     if (SSL_CTX_use_certificate_chain_file(context, certificate_file) != 1) {
         return "can't load the certificate";
     }
