@@ -139,6 +139,7 @@ void ps_exchange_resume(struct ps_exchange *exchange)
     if (exchange->paused) {
         exchange->paused = false;
         ps_exchange_continue(exchange);
+        ps_connection_watch_body(exchange->connection);
         resume_reading(exchange->connection);
     }
 }
@@ -226,8 +227,8 @@ int ps_exchange_start(struct ps_exchange *exchange, int status, struct ps_str re
     exchange->known_length = length != PS_LENGTH_UNKNOWN && !bodiless;
     exchange->length_left = exchange->known_length ? length : 0;
     exchange->chunked = !exchange->known_length && !exchange->no_body && exchange->head.minor >= 1;
-    bool until_close = !exchange->known_length && !exchange->no_body && !exchange->chunked;
-    if (until_close || !rest_is_small(exchange) || exchange->connection->server->draining) {
+    exchange->until_close = !exchange->known_length && !exchange->no_body && !exchange->chunked;
+    if (exchange->until_close || !rest_is_small(exchange) || exchange->connection->server->draining) {
         exchange->keep_alive = false;
     }
     int err = ps_buf_reserve(out, headers.len + 256);

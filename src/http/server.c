@@ -64,7 +64,9 @@ static ps_time connection_deadline(const struct ps_connection *connection)
         return sooner(deadline, connection->since + (idle ? opts->keep_alive_timeout : opts->head_timeout));
     }
     if (!exchange->request_done && !exchange->paused) {
-        deadline = sooner(deadline, ps_stream_last_read(connection->stream) + opts->body_timeout);
+        ps_time since = ps_stream_last_read(connection->stream);
+        since = since > exchange->resumed_at ? since : exchange->resumed_at;
+        deadline = sooner(deadline, since + opts->body_timeout);
     }
     return deadline;
 }
@@ -79,13 +81,27 @@ static void arm_by(struct ps_connection *connection, ps_time when)
     }
 }
 
+void ps_connection_watch_body(struct ps_connection *connection)
+{
+    ps_time now = ps_loop_now(connection->server->loop);
+    if (!connection->exchange->request_done) {
+        connection->exchange->resumed_at = now;
+        arm_by(connection, now + connection->server->opts.body_timeout);
+    }
+}
+
+/* How long a connection without a deadline may go unwatched: one may have come up meanwhile. */
+static ps_span watch_span(const struct ps_server_opts *opts)
+{
+    return opts->send_timeout < opts->keep_alive_timeout ? opts->send_timeout : opts->keep_alive_timeout;
+}
+
 static void on_time(struct ps_timer *timer, ps_time now)
 {
     struct ps_connection *connection = PS_CONTAINER_OF(timer, struct ps_connection, timer);
     ps_time deadline = connection_deadline(connection);
     if (deadline > now) {
-        ps_span keep_watch = connection->server->opts.keep_alive_timeout;
-        arm_by(connection, deadline == PS_NEVER ? now + keep_watch : deadline);
+        arm_by(connection, sooner(deadline, now + watch_span(&connection->server->opts)));
         return;
     }
     bool stuck = ps_stream_queued(connection->stream) > 0;
@@ -116,13 +132,17 @@ static void on_server_idle(struct ps_task *task)
 }
 
 /* Takes the connection out of its server; its memory goes at the end of the turn. */
-static void bury(struct ps_connection *connection)
+static void bury(struct ps_connection *connection, bool broken)
 {
     struct ps_server *server = connection->server;
     if (connection->dead) {
         return;
     }
     connection->dead = true;
+    if (broken) {
+        ps_stream_abort(connection->stream);
+        connection->stream = NULL;
+    }
     ps_list_remove(&connection->link);
     server->connection_count--;
     ps_timer_clear(server->loop, &connection->timer);
@@ -145,8 +165,11 @@ void ps_connection_kill(struct ps_connection *connection)
     if (connection->dead) {
         return;
     }
+    /* Where the end of the connection would look like the end of the answer, it must look broken. */
+    bool cut = exchange != NULL && exchange->started && !exchange->ended && exchange->until_close;
+    bool unsent = connection->stream != NULL && ps_stream_queued(connection->stream) > 0;
     connection->exchange = NULL;
-    bury(connection);
+    bury(connection, cut || unsent);
     if (exchange != NULL) {
         const struct ps_exchange_ops *ops = exchange->ops;
         exchange->ops = NULL;
@@ -424,7 +447,7 @@ void ps_server_adopt(struct ps_server *server, int fd, const struct ps_address *
     struct ps_stream_opts stream_opts = {
         .ops = &stream_ops, .ctx = connection, .budget = opts->budget, .tls = tls, .watch_hangup = true};
     if (ps_stream_accept(&connection->stream, server->loop, fd, &stream_opts) != PS_OK) {
-        bury(connection);
+        bury(connection, false);
         return;
     }
     /* The first head has less time than the next ones: nothing was asked of this client yet. */

@@ -63,6 +63,7 @@ struct ps_exchange {
     uint64_t body_received;
     uint64_t length_left; /* of the answer, when its length is known */
     ps_time started_at;
+    ps_time resumed_at; /* the client's time to send its body counts from here */
     bool request_done;
     bool paused;
     bool continue_due; /* 100 Continue is owed */
@@ -71,6 +72,7 @@ struct ps_exchange {
     bool chunked;   /* the answer */
     bool no_body;   /* HEAD, 204, 304 */
     bool known_length;
+    bool until_close; /* the end of the connection is the end of the answer (HTTP/1.0) */
     bool keep_alive;
     struct ps_h1_head head; /* views into what follows the struct */
 };
@@ -81,6 +83,9 @@ void ps_exchange_free(struct ps_exchange *exchange);
 
 /* Sends 100 Continue when it is owed and the handler wants the body. */
 void ps_exchange_continue(struct ps_exchange *exchange);
+
+/* The client may send its body now: its time begins. */
+void ps_connection_watch_body(struct ps_connection *connection);
 
 /* Closes now. Tells the handler on_abort when an exchange is under way. */
 void ps_connection_kill(struct ps_connection *connection);

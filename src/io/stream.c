@@ -111,8 +111,7 @@ static void tell_closed(struct ps_stream *stream, int err)
 static void fail_later(struct ps_stream *stream, int err)
 {
     if (stream->failed == PS_OK) {
-        stream->failed = err;
-        ps_chunks_fini(&stream->queue);
+        stream->failed = err; /* the queue stays: it says what was not sent */
         ps_loop_defer(stream->loop, &stream->later);
     }
 }
@@ -139,6 +138,16 @@ void ps_stream_free(struct ps_stream *stream)
     close(stream->fd);
 }
 
+void ps_stream_abort(struct ps_stream *stream)
+{
+    if (stream != NULL && !stream->freed) {
+        struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        stream->failed = stream->failed != PS_OK ? stream->failed : PS_ERESET; /* no TLS goodbye either */
+        ps_stream_free(stream);
+    }
+}
+
 /* --- reading ---------------------------------------------------------------------------------- */
 
 /* Keeps what the consumer left, up to the shared buffer's size; the stream is paused. */
@@ -159,9 +168,15 @@ static void keep(struct ps_stream *stream, struct ps_str rest)
 
 static void offer(struct ps_stream *stream, struct ps_str data)
 {
+    stream->in_data = true;
+    stream->resume_asked = false;
     size_t used = stream->ops->on_data(stream->ctx, data);
+    stream->in_data = false;
     if (!stream->freed && !stream->closed && used < data.len) {
         keep(stream, ps_str_skip(data, used));
+    }
+    if (stream->resume_asked) { /* handed over: the new owner wants the rest */
+        ps_stream_resume(stream);
     }
 }
 
@@ -230,10 +245,16 @@ static void on_readable(struct ps_stream *stream)
 void ps_stream_pause(struct ps_stream *stream)
 {
     stream->paused = true;
+    stream->offering = false;
+    stream->resume_asked = false;
 }
 
 void ps_stream_resume(struct ps_stream *stream)
 {
+    if (stream->in_data) {
+        stream->resume_asked = true;
+        return;
+    }
     if (!stream->paused || stream->freed || stream->closed) {
         return;
     }
@@ -293,6 +314,9 @@ static int enqueue(struct ps_stream *stream, const struct ps_str *parts, size_t 
 static bool flush_queue(struct ps_stream *stream)
 {
     while (stream->queue.len > 0) {
+        if (stream->failed != PS_OK) {
+            return false;
+        }
         struct ps_str views[WRITE_VIEWS];
         size_t count = ps_chunks_peek(&stream->queue, 0, views, WRITE_VIEWS);
         ssize_t n = stream->transport->write(stream, views, count);
@@ -331,7 +355,7 @@ static int send_parts(struct ps_stream *stream, struct ps_str *parts, size_t cou
         ssize_t n = stream->transport->write(stream, parts, count);
         if (n < 0 && n != PS_EBUSY) {
             fail_later(stream, (int)n);
-            return PS_OK;
+            return enqueue(stream, parts, count);
         }
         if (n > 0) {
             stream->last_write = ps_loop_now(stream->loop);
@@ -632,6 +656,17 @@ ps_time ps_stream_last_read(const struct ps_stream *stream)
 ps_time ps_stream_last_write(const struct ps_stream *stream)
 {
     return stream->last_write;
+}
+
+size_t ps_stream_kept(const struct ps_stream *stream)
+{
+    return stream->kept.len;
+}
+
+void ps_stream_read_to_end(struct ps_stream *stream)
+{
+    stream->watch_hangup = false;
+    rewatch(stream, false);
 }
 
 const struct ps_address *ps_stream_peer(const struct ps_stream *stream)

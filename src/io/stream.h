@@ -66,6 +66,10 @@ PS_MUST_CHECK int ps_stream_accept(struct ps_stream **out, struct ps_loop *loop,
 /* Closes at once, dropping what is queued; no callback comes any more. NULL is fine. */
 void ps_stream_free(struct ps_stream *stream);
 
+/* The same with a reset instead of an orderly end, so that the peer can't take what it has for everything.
+ * NULL is fine. */
+void ps_stream_abort(struct ps_stream *stream);
+
 /* Changes who is called; for handing a connection over (tunnels, pools). */
 void ps_stream_set_owner(struct ps_stream *stream, const struct ps_stream_ops *ops, void *ctx);
 
@@ -94,6 +98,13 @@ void ps_stream_resume(struct ps_stream *stream);
 /* The instant of the last byte that moved in each direction, for idle deadlines. */
 ps_time ps_stream_last_read(const struct ps_stream *stream);
 ps_time ps_stream_last_write(const struct ps_stream *stream);
+
+/* Bytes that on_data did not use, not yet offered again. */
+size_t ps_stream_kept(const struct ps_stream *stream);
+
+/* Turns opts.watch_hangup off: from now on the end comes after the last byte, as when a connection that was a
+ * request's becomes a tunnel's. */
+void ps_stream_read_to_end(struct ps_stream *stream);
 
 const struct ps_address *ps_stream_peer(const struct ps_stream *stream);
 

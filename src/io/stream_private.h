@@ -46,6 +46,8 @@ struct ps_stream {
     bool wants_write; /* the handshake waits for room */
     bool paused;
     bool offering; /* kept input is to be offered by `later` */
+    bool in_data;  /* inside on_data: what it leaves is not kept yet */
+    bool resume_asked; /* by on_data or below it */
     bool shutdown_asked;
     bool shutdown_done;
     bool watch_hangup;
