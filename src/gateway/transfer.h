@@ -137,8 +137,9 @@ void ps_transfer_call(struct ps_transfer *transfer);
 /* Sends on when there is more of the body and the socket has room. */
 void ps_transfer_pump(struct ps_transfer *transfer);
 
-/* A try has failed with this phase; sends again if that is allowed. False: it is not. */
-bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, bool reused);
+/* A try has failed in this phase; `stale`: because a kept connection was closed. Sends again if that is
+ * allowed. False: it is not. */
+bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, bool stale);
 
 /* Takes the request off its endpoint. */
 void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome);

@@ -29,11 +29,23 @@ static int start_answer(struct ps_transfer *transfer)
     return err;
 }
 
-/* The answer can't go on: the client sees a broken connection, never a complete-looking one. */
+/* The answer can't go on: the client sees a broken connection, never a complete-looking one; an error, if
+ * nothing was sent yet. */
 static void break_off(struct ps_transfer *transfer, const char *why, enum ps_outcome outcome)
 {
     struct ps_exchange *exchange = transfer->exchange;
     transfer->error = why;
+    if (!transfer->started) {
+        bool theirs = outcome == PS_OUTCOME_FAILED;
+        struct ps_answer answer = {.status = theirs ? 502 : 503,
+                                   .type = "server_error",
+                                   .code = theirs ? "upstream_failed" : "no_memory",
+                                   .retry_after = theirs ? 0 : PS_SECOND};
+        ps_transfer_unbook(transfer, outcome);
+        transfer->status = 0;
+        ps_transfer_fail(transfer, &answer, "upstream %s failed in phase head: %s", transfer->backend->name, why);
+        return;
+    }
     ps_exchange_handle(exchange, NULL, NULL);
     ps_transfer_finish(transfer, transfer->started ? transfer->status : 502, false, outcome);
     ps_exchange_reset(exchange);
@@ -268,7 +280,9 @@ static void on_error(void *ctx, const struct ps_call_error *error)
     }
     char detail[160];
     snprintf(detail, sizeof detail, "%s", error->detail);
-    if (ps_transfer_retry(transfer, error->phase, error->reused)) {
+    /* Only a close says that the connection was too old; a silent or talkative server is another matter. */
+    bool stale = error->reused && (error->err == PS_ECLOSED || error->err == PS_ERESET);
+    if (ps_transfer_retry(transfer, error->phase, stale)) {
         return;
     }
     bool late = error->err == PS_ETIMEOUT;

@@ -125,7 +125,7 @@ static int start_call(struct ps_transfer *transfer, struct ps_client_pool *pool,
     transfer->sent = 0;
     transfer->edit = 0;
     size_t count = transfer->streaming ? 0 : next_pieces(transfer, pieces, PS_CALL_PIECES_MAX);
-    transfer->body_given = !transfer->streaming && is_all_given(transfer);
+    transfer->body_given = transfer->streaming ? transfer->request_done : is_all_given(transfer);
     struct ps_call_request request = {
         .head = ps_buf_str(&head),
         .pieces = pieces,
@@ -220,7 +220,7 @@ static bool retry_fresh(struct ps_transfer *transfer)
     return true;
 }
 
-bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, bool reused)
+bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, bool stale)
 {
     struct ps_backend *backend = transfer->backend;
     ps_time now = ps_loop_now(transfer->lane->loop);
@@ -230,7 +230,7 @@ bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, b
         (fully_sent && !ps_route_is_idempotent(transfer->route, method))) {
         return false;
     }
-    if (reused && !transfer->fresh && phase != PS_CALL_BODY) {
+    if (stale && !transfer->fresh && phase != PS_CALL_BODY) {
         return retry_fresh(transfer);
     }
     if (transfer->attempts >= backend->retry.attempts + (transfer->fresh ? 1 : 0) ||
@@ -249,6 +249,8 @@ bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, b
     transfer->status = 0;
     transfer->call = NULL;
     ps_buf_clear(&transfer->headers);
+    ps_sse_fini(&transfer->sse);
+    ps_usage_reader_fini(&transfer->reader);
     send_to(transfer, pool);
     return true;
 }

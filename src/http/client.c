@@ -38,6 +38,7 @@ struct ps_call {
     void *ctx;
     uint64_t written; /* bytes of this call handed to the stream */
     ps_time since;    /* when the call began, its request was sent, or the connection became idle */
+    ps_time resumed;  /* the server's time for the next byte counts from here */
     ps_span head_timeout;
     ps_span idle_timeout;
     int connect_error;
@@ -261,8 +262,11 @@ static ps_time call_deadline(const struct ps_call *call)
         ps_time sent = ps_stream_last_write(call->stream);
         return after(sent > call->since ? sent : call->since, call->head_timeout);
     }
-    case PS_CALL_BODY:
-        return call->paused ? PS_NEVER : after(ps_stream_last_read(call->stream), call->idle_timeout);
+    case PS_CALL_BODY: {
+        ps_time read = ps_stream_last_read(call->stream);
+        ps_time since = read > call->resumed ? read : call->resumed;
+        return call->paused ? PS_NEVER : after(since, call->idle_timeout);
+    }
     }
     return PS_NEVER;
 }
@@ -573,6 +577,7 @@ void ps_call_resume(struct ps_call *call)
 {
     if (call->paused) {
         call->paused = false;
+        call->resumed = ps_loop_now(call->pool->loop);
         if (!call->in_on_data && call->stream != NULL) {
             ps_loop_defer(call->pool->loop, &call->pump);
             ps_stream_resume(call->stream);
