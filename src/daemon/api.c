@@ -18,7 +18,7 @@ static const ps_span session_life = 12 * PS_HOUR;
 /* A browser that showed a token once. */
 struct session {
     char id[2 * SESSION_BYTES + 1];
-    enum ps_role role;
+    unsigned char digest[32]; /* of the token: the session ends with it */
     ps_time until;
 };
 
@@ -106,36 +106,56 @@ static struct ps_str bearer(const struct ps_ask *ask)
     return ps_str_istarts_with(value, PS_STR("bearer ")) ? ps_str_trim(ps_str_skip(value, 7)) : PS_STR("");
 }
 
-static enum ps_role role_of(struct ps_api *api, const struct ps_ask *ask, ps_time now)
-{
-    struct ps_str token = bearer(ask);
-    if (token.len > 0) {
-        return ps_site_role(api->site, token);
-    }
-    const struct session *session = session_of(api, ask->cookie, now);
-    return session == NULL ? PS_ROLE_NONE : session->role;
-}
-
-/* An origin other than the one that the page itself would have. */
-static bool is_foreign(const struct ps_ask *ask)
-{
-    return ask->origin.len > 0 && !ps_str_ieq(ps_origin_host(ask->origin), ask->host);
-}
-
 static bool is_post(const struct ps_ask *ask)
 {
     return ps_str_eq(ask->method, PS_STR("POST"));
 }
 
+static bool is_front(const struct ps_ask *ask)
+{
+    return ps_str_eq(ask->path, PS_STR("/")) || ps_str_eq(ask->path, PS_STR("/dashboard.html"));
+}
+
+/* A page shows its token to get a cookie. */
+static bool is_login(const struct ps_ask *ask)
+{
+    return is_front(ask) && is_post(ask);
+}
+
+static enum ps_role role_of(struct ps_api *api, const struct ps_ask *ask, ps_time now)
+{
+    struct ps_str token = bearer(ask);
+    if (token.len > 0) {
+        unsigned char digest[32];
+        ps_site_digest(token, digest);
+        return ps_site_role(api->site, digest);
+    }
+    /* A cookie makes no other cookie: a session ends when its time is over. */
+    const struct session *session = is_login(ask) ? NULL : session_of(api, ask->cookie, now);
+    return session == NULL ? PS_ROLE_NONE : ps_site_role(api->site, session->digest);
+}
+
+static enum ps_role role_needed(const struct ps_ask *ask)
+{
+    return is_login(ask) ? PS_ROLE_READ : ps_reserved_role(ask->path, ask->method);
+}
+
+/* An origin other than the one that the page itself would have. */
+static bool is_foreign(const struct ps_ask *ask)
+{
+    struct ps_str host = ps_origin_host(ask->origin);
+    return ask->origin.len > 0 && (host.len == 0 || !ps_str_ieq(host, ask->host));
+}
+
 /* Returns true when the ask may go on; otherwise it is answered. */
 static bool check_access(struct ps_api *api, struct ps_ask *ask, ps_time now)
 {
-    if (ps_reserved_health(ask->path)) {
-        return true;
-    }
     if (is_foreign(ask)) {
         problem(ask, 403, "origin_not_allowed", "pages of another origin may not ask here");
         return false;
+    }
+    if (ps_reserved_health(ask->path)) {
+        return true;
     }
     if (api->site->token_count == 0) {
         if (ps_address_is_loopback(&ask->peer) && ps_host_is_loopback(ask->host)) {
@@ -145,7 +165,7 @@ static bool check_access(struct ps_api *api, struct ps_ask *ask, ps_time now)
                 "without admin.tokens only this machine is served, under a name of this machine");
         return false;
     }
-    enum ps_role need = ps_reserved_role(ask->path, ask->method);
+    enum ps_role need = role_needed(ask);
     if (need == PS_ROLE_READ && api->site->config->metrics.public && ps_str_eq(ask->path, PS_STR("/metrics"))) {
         return true;
     }
@@ -253,26 +273,24 @@ static void answer_front(struct ps_api *api, struct ps_ask *ask)
 static void answer_login(struct ps_api *api, struct ps_ask *ask, ps_time now)
 {
     unsigned char bytes[SESSION_BYTES];
-    enum ps_role role = role_of(api, ask, now);
-    if (role == PS_ROLE_NONE || getrandom(bytes, sizeof bytes, 0) != sizeof bytes) {
+    if (api->site->token_count == 0) {
         problem(ask, 404, "no_tokens", "no admin.tokens are configured: there is nothing to sign in to");
+        return;
+    }
+    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) {
+        problem(ask, 503, "no_randomness", "the system gives no random numbers");
         return;
     }
     struct session *session = &api->sessions[api->next_session++ % SESSIONS];
     for (size_t i = 0; i < sizeof bytes; i++) {
         snprintf(session->id + 2 * i, 3, "%02x", bytes[i]);
     }
-    session->role = role;
+    ps_site_digest(bearer(ask), session->digest);
     session->until = now + session_life;
     PS_IGNORE(ps_buf_printf(&ask->headers, "Set-Cookie: %s=%s; HttpOnly; SameSite=Strict; Path=/; Max-Age=%d%s\r\n",
                             PS_SESSION_COOKIE, session->id, (int)(session_life / PS_SECOND),
                             ask->is_tls ? "; Secure" : ""));
     text(ask, 204, "");
-}
-
-static bool is_front(const struct ps_ask *ask)
-{
-    return ps_str_eq(ask->path, PS_STR("/")) || ps_str_eq(ask->path, PS_STR("/dashboard.html"));
 }
 
 static bool is_read(const struct ps_ask *ask)
@@ -286,12 +304,20 @@ static void refuse_method(struct ps_ask *ask, const char *allow)
     problem(ask, 405, "method_not_allowed", "this path does not take this method");
 }
 
+/* What a form can send is never taken for JSON. */
+static bool is_type_taken(const struct ps_ask *ask)
+{
+    struct ps_str type = ps_str_trim(ps_str_first(ask->content_type, ps_str_find(ask->content_type, ';')));
+    return ps_str_ieq(type, PS_STR("application/json")) ||
+           (ps_str_eq(ask->path, PS_STR("/api/otlp/v1/metrics")) &&
+            ps_str_ieq(type, PS_STR("application/x-protobuf")));
+}
+
 static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
 {
-    if (is_front(ask) && is_post(ask)) {
+    if (is_login(ask)) {
         answer_login(api, ask, now);
-    } else if (is_post(ask) && !ps_str_istarts_with(ask->content_type, PS_STR("application/json")) &&
-               !ps_str_eq(ask->path, PS_STR("/api/otlp/v1/metrics"))) {
+    } else if (is_post(ask) && !is_type_taken(ask)) {
         problem(ask, 415, "json_needed", "this path takes application/json");
     } else if (is_front(ask)) {
         is_read(ask) ? answer_front(api, ask) : refuse_method(ask, "GET, HEAD, POST");

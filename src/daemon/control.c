@@ -72,6 +72,27 @@ static void on_admin_request(void *ctx, struct ps_exchange *exchange)
     ps_ask_begin(exchange, on_admin_ask, ctx);
 }
 
+static bool on_admin_accept(void *ctx, const struct ps_address *peer)
+{
+    struct ps_control *control = ctx;
+    return ps_peers_enter(control->peers, peer);
+}
+
+static void on_admin_gone(void *ctx, const struct ps_address *peer)
+{
+    struct ps_control *control = ctx;
+    ps_peers_leave(control->peers, peer);
+}
+
+static void admin_opts(struct ps_control *control, struct ps_server_opts *opts)
+{
+    ps_site_server_opts(control->site, opts);
+    opts->on_request = on_admin_request;
+    opts->on_accept = on_admin_accept;
+    opts->on_gone = on_admin_gone;
+    opts->ctx = control;
+}
+
 /* --- health and engines ----------------------------------------------------------------------- */
 
 static void print_yaml(struct ps_control *control)
@@ -200,11 +221,24 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
     }
 }
 
+static void set_admin(struct ps_control *control)
+{
+    struct ps_server_opts opts;
+    if (control->admin != NULL) {
+        admin_opts(control, &opts);
+        ps_server_set_opts(control->admin, &opts);
+        if (control->site->tls != NULL) {
+            ps_server_set_tls(control->admin, control->site->tls);
+        }
+    }
+}
+
 static void take_site(struct ps_control *control, struct ps_site *site)
 {
     struct ps_site *before = control->site;
     control->site = site;
     ps_api_set_site(control->api, site);
+    set_admin(control);
     cancel_detects(control);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
@@ -361,9 +395,7 @@ static int setup_admin(struct ps_control *control)
     if (listen->count == 0) {
         return PS_OK;
     }
-    ps_site_server_opts(control->site, &opts);
-    opts.on_request = on_admin_request;
-    opts.ctx = control;
+    admin_opts(control, &opts);
     int err = ps_server_new(&control->admin, control->loop, &opts);
     for (size_t i = 0; i < listen->count && err == PS_OK; i++) {
         struct ps_address address;

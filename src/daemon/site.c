@@ -100,14 +100,18 @@ void ps_site_unref(struct ps_site *site)
     }
 }
 
-enum ps_role ps_site_role(const struct ps_site *site, struct ps_str token)
+void ps_site_digest(struct ps_str token, unsigned char digest[32])
 {
-    unsigned char digest[32];
-    enum ps_role role = PS_ROLE_NONE;
     SHA256((const unsigned char *)token.ptr, token.len, digest);
+}
+
+enum ps_role ps_site_role(const struct ps_site *site, const unsigned char digest[32])
+{
+    struct ps_str given = {(const char *)digest, 32};
+    enum ps_role role = PS_ROLE_NONE;
     for (size_t i = 0; i < site->token_count; i++) { /* all of them, whichever fits */
-        struct ps_str ours = {(const char *)site->tokens[i].digest, sizeof digest};
-        if (ps_str_eq_constant_time(ours, (struct ps_str){(const char *)digest, sizeof digest})) {
+        struct ps_str ours = {(const char *)site->tokens[i].digest, sizeof site->tokens[i].digest};
+        if (ps_str_eq_constant_time(ours, given)) {
             role = site->tokens[i].role;
         }
     }

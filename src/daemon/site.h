@@ -48,8 +48,11 @@ PS_MUST_CHECK int ps_site_new_take(struct ps_site **out, struct ps_config *confi
 struct ps_site *ps_site_ref(struct ps_site *site);
 void ps_site_unref(struct ps_site *site); /* NULL is fine */
 
-/* The role of a token, or PS_ROLE_NONE when it is none of ours. Constant time in the token. */
-enum ps_role ps_site_role(const struct ps_site *site, struct ps_str token);
+/* What is kept of a token: its SHA-256. */
+void ps_site_digest(struct ps_str token, unsigned char digest[32]);
+
+/* The role of a token with this digest, or PS_ROLE_NONE when it is none of ours. Constant time. */
+enum ps_role ps_site_role(const struct ps_site *site, const unsigned char digest[32]);
 
 /* The limits of the configuration as a server wants them; callbacks are the caller's. */
 void ps_site_server_opts(const struct ps_site *site, struct ps_server_opts *opts);

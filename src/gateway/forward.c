@@ -51,30 +51,60 @@ static int copy_without_ours(struct ps_buf *out, const struct ps_h1_head *head, 
     return err;
 }
 
-/* The client's cookies, unless our own session is among them. */
+/* A Cookie line without our own session; nothing when that was all. Cookies don't know ports: a page of an
+ * upstream on this machine has cookies beside ours. */
+static int copy_other_cookies(struct ps_buf *out, struct ps_str cookies)
+{
+    struct ps_str pair;
+    struct ps_str before = PS_STR("Cookie: ");
+    int err = PS_OK;
+    while (err == PS_OK && ps_str_split(&cookies, ';', &pair)) {
+        pair = ps_str_trim(pair);
+        if (pair.len == 0 || ps_str_starts_with(pair, PS_STR(PS_SESSION_COOKIE "="))) {
+            continue;
+        }
+        err = ps_buf_append_str(out, before);
+        err = err != PS_OK ? err : ps_buf_append_str(out, pair);
+        before = PS_STR("; ");
+    }
+    bool any = before.len == 2;
+    return err == PS_OK && any ? ps_buf_append_str(out, PS_STR("\r\n")) : err;
+}
+
 static int copy_cookies(struct ps_buf *out, const struct ps_h1_head *head)
 {
     int err = PS_OK;
     for (size_t i = 0; i < head->header_count && err == PS_OK; i++) {
         const struct ps_h1_header *header = &head->headers[i];
-        if (header->id == PS_H1_COOKIE && !ps_str_contains(header->value, PS_STR(PS_SESSION_COOKIE))) {
-            err = ps_h1_write_header(out, header->name, header->value);
+        if (header->id != PS_H1_COOKIE) {
+            continue;
         }
+        err = ps_str_contains(header->value, PS_STR(PS_SESSION_COOKIE))
+                  ? copy_other_cookies(out, header->value)
+                  : ps_h1_write_header(out, header->name, header->value);
     }
     return err;
 }
 
-static int write_forwarded(struct ps_buf *out, const struct ps_forward *forward)
+/* What a trusted proxy knew of those before it: one line or several (RFC 9110 section 5.3). */
+static int write_forwarded_for(struct ps_buf *out, const struct ps_forward *forward)
 {
-    const struct ps_h1_header *before =
-        forward->peer_trusted ? ps_h1_head_find(forward->head, PS_H1_X_FORWARDED_FOR) : NULL;
+    const struct ps_h1_head *head = forward->head;
     int err = ps_buf_append_str(out, PS_STR("X-Forwarded-For: "));
-    if (err == PS_OK && before != NULL) {
-        err = ps_buf_append_str(out, before->value);
-        err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR(", "));
+    for (size_t i = 0; forward->peer_trusted && i < head->header_count && err == PS_OK; i++) {
+        const struct ps_h1_header *header = &head->headers[i];
+        if (header->id == PS_H1_X_FORWARDED_FOR && header->value.len > 0) {
+            err = ps_buf_append_str(out, header->value);
+            err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR(", "));
+        }
     }
     err = err != PS_OK ? err : ps_buf_append_str(out, forward->peer);
-    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\r\n"));
+    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\r\n"));
+}
+
+static int write_forwarded(struct ps_buf *out, const struct ps_forward *forward)
+{
+    int err = write_forwarded_for(out, forward);
     bool keep_proto = forward->peer_trusted &&
                       ps_h1_head_find(forward->head, PS_H1_X_FORWARDED_PROTO) != NULL;
     if (err == PS_OK && !keep_proto) {
