@@ -21,8 +21,12 @@ struct block {
     _Alignas(max_align_t) char bytes[];
 };
 
+/* What yajl needs for a usual document fits here: one allocation instead of eight. */
+enum { ARENA_BYTES = 1280 };
+
 struct ps_json {
     yajl_handle yajl;
+    size_t arena_used;
     struct ps_list blocks;
     struct ps_budget *budget;
     struct ps_buf held; /* not parsed yet; counted against the budget */
@@ -32,6 +36,7 @@ struct ps_json {
     int err;    /* sticky */
     bool armed; /* `out` may be jumped to */
     jmp_buf out;
+    _Alignas(max_align_t) char arena[ARENA_BYTES]; /* the last member: not zeroed at the start */
 };
 
 _Noreturn static void bail(struct ps_json *json, int err)
@@ -41,8 +46,32 @@ _Noreturn static void bail(struct ps_json *json, int err)
     longjmp(json->out, 1);
 }
 
+/* Space in the arena, or NULL when it is full. It is given back as a whole. */
+static struct block *arena_take(struct ps_json *json, size_t size)
+{
+    size_t align = _Alignof(max_align_t);
+    size_t need = (sizeof(struct block) + size + align - 1) / align * align;
+    if (size > ARENA_BYTES || need > ARENA_BYTES - json->arena_used) {
+        return NULL;
+    }
+    struct block *block = (void *)(json->arena + json->arena_used);
+    json->arena_used += need;
+    ps_list_init(&block->node);
+    block->size = size;
+    return block;
+}
+
+static bool in_arena(const struct ps_json *json, const struct block *block)
+{
+    const char *at = (const char *)block;
+    return at >= json->arena && at < json->arena + ARENA_BYTES;
+}
+
 static void block_free(struct ps_json *json, struct block *block)
 {
+    if (in_arena(json, block)) {
+        return;
+    }
     ps_list_remove(&block->node);
     ps_budget_give(json->budget, block->size);
     free(block);
@@ -51,6 +80,10 @@ static void block_free(struct ps_json *json, struct block *block)
 static void *json_alloc(void *ctx, size_t size)
 {
     struct ps_json *json = ctx;
+    struct block *small = arena_take(json, size);
+    if (small != NULL) {
+        return small->bytes;
+    }
     if (ps_budget_take(json->budget, size) != PS_OK) {
         bail(json, PS_ELIMIT);
     }
@@ -101,10 +134,11 @@ static void drop_held(struct ps_json *json)
 int ps_json_new(struct ps_json **out, const yajl_callbacks *calls, void *ctx,
                 struct ps_budget *budget)
 {
-    struct ps_json *json = calloc(1, sizeof *json);
+    struct ps_json *json = malloc(sizeof *json);
     if (json == NULL) {
         return PS_ENOMEM;
     }
+    memset(json, 0, offsetof(struct ps_json, arena));
     ps_list_init(&json->blocks);
     json->budget = budget;
     json->held = ps_buf_make(SIZE_MAX);
