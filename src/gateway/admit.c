@@ -16,7 +16,7 @@ const struct ps_option ps_admit_options[] = {
     {"max_queue_bytes", PS_OPTION_BYTES, offsetof(struct ps_admit_opts, max_queue_bytes), "64MiB",
      "bytes of their bodies that may wait", .min = 0},
     {"max_wait", PS_OPTION_SPAN, offsetof(struct ps_admit_opts, max_wait), "30s",
-     "how long a request may wait before it is answered 503", .min = 0},
+     "how long a request may wait before it is answered 429", .min = 0},
     {0},
 };
 /* clang-format on */

@@ -363,7 +363,9 @@ static bool reserve(struct ps_transfer *transfer)
         .status = 429,
         .type = budget ? "insufficient_quota" : "rate_limit_error",
         .code = budget ? "insufficient_quota" : "rate_limit_exceeded",
-        .retry_after = decision.never ? 0 : decision.retry_after > PS_SECOND ? decision.retry_after : PS_SECOND,
+        .retry_after = decision.never                     ? PS_MINUTE /* a limit may be raised meanwhile */
+                       : decision.retry_after > PS_SECOND ? decision.retry_after
+                                                          : PS_SECOND,
     };
     ps_transfer_fail(transfer, &answer,
                      decision.never ? "the request is larger than the whole limit on %s of tenant %s"
