@@ -11,7 +11,8 @@
 enum {
     SCRATCH_BYTES = 64 * 1024,
     MAX_SIGNALS = 8,
-    MANUAL_POLL_NS = 1000000 /* how soon a hand-moved clock is noticed */
+    MANUAL_POLL_NS = 1000000, /* how soon a hand-moved clock is noticed */
+    CATCH_UP = 4096 /* deadlines set for the past, in callbacks, that run in the same turn */
 };
 
 struct signal_watch {
@@ -74,7 +75,7 @@ static void arm_manual(struct ps_loop *loop)
 static void run_due(struct ps_loop *loop)
 {
     ps_time now = ps_loop_now(loop);
-    size_t most = loop->timers.count; /* one that sets itself for now must not hold the loop */
+    size_t most = loop->timers.count + CATCH_UP; /* one that sets itself for now must not hold the loop */
     struct ps_heap_node *node;
     while ((node = ps_heap_first(&loop->timers)) != NULL && node->key <= now && most-- > 0) {
         struct ps_timer *timer = PS_CONTAINER_OF(node, struct ps_timer, node);
