@@ -1,7 +1,6 @@
 #include "gateway/usage.h"
 
 #include "base/check.h"
-#include "gateway/json.h"
 
 #include <string.h>
 
@@ -46,10 +45,8 @@ struct object {
     bool in_details;
 };
 
-static int on_name(void *ctx, const unsigned char *bytes, size_t len)
+static void on_name(struct object *object, struct ps_str name)
 {
-    struct object *object = ctx;
-    struct ps_str name = {(const char *)bytes, len};
     object->field = FIELD_OTHER;
     for (size_t i = 0; i < PS_ARRAY_LEN(fields); i++) {
         if (fields[i].depth == object->depth && ps_str_eq(fields[i].name, name)) {
@@ -61,73 +58,28 @@ static int on_name(void *ctx, const unsigned char *bytes, size_t len)
     } else if (!object->in_details) {
         object->field = FIELD_OTHER;
     }
-    return 1;
 }
 
-static int on_number(void *ctx, const char *text, size_t len)
+static void on_number(struct object *object, struct ps_str text)
 {
-    struct object *object = ctx;
-    if (object->field == FIELD_OTHER || object->field == FIELD_DETAILS) {
-        return 1;
-    }
     uint64_t value = 0;
-    int err = ps_str_to_u64((struct ps_str){text, len}, &value);
-    if (err != PS_OK || value > PS_USAGE_TOKENS_MAX) {
+    if (object->field == FIELD_OTHER || object->field == FIELD_DETAILS) {
+        return;
+    }
+    if (ps_str_to_u64(text, &value) != PS_OK || value > PS_USAGE_TOKENS_MAX) {
         object->malformed = true;
-        return 1;
+        return;
     }
     object->values[object->field] = value;
     object->has[object->field] = true;
-    return 1;
 }
 
-static int on_odd(struct object *object)
+/* A value of another kind where a number was due. */
+static void on_odd(struct object *object)
 {
     object->malformed =
         object->malformed || (object->field != FIELD_OTHER && object->field != FIELD_DETAILS);
-    return 1;
 }
-
-static int on_boolean(void *ctx, int yes)
-{
-    (void)yes;
-    return on_odd(ctx);
-}
-
-static int on_string(void *ctx, const unsigned char *bytes, size_t len)
-{
-    (void)bytes;
-    (void)len;
-    return on_odd(ctx);
-}
-
-static int on_open(void *ctx)
-{
-    struct object *object = ctx;
-    on_odd(object);
-    object->field = FIELD_OTHER;
-    object->depth++;
-    return 1;
-}
-
-static int on_close(void *ctx)
-{
-    struct object *object = ctx;
-    object->field = FIELD_OTHER;
-    object->depth--;
-    return 1;
-}
-
-static const yajl_callbacks calls = {
-    .yajl_boolean = on_boolean,
-    .yajl_number = on_number,
-    .yajl_string = on_string,
-    .yajl_start_map = on_open,
-    .yajl_map_key = on_name,
-    .yajl_end_map = on_close,
-    .yajl_start_array = on_open,
-    .yajl_end_array = on_close,
-};
 
 /* All terms are at most 2^53, so that no sum overflows. */
 static void merge(struct ps_usage *usage, const struct object *object)
@@ -162,22 +114,107 @@ static void merge(struct ps_usage *usage, const struct object *object)
     }
 }
 
-/* Reads one whole usage object. Returns false when nothing of it could be used. */
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static struct ps_str skip_space(struct ps_str text)
+{
+    while (text.len > 0 && is_space(text.ptr[0])) {
+        text = ps_str_skip(text, 1);
+    }
+    return text;
+}
+
+/* Length of the string at the start of text, quotes included; 0 when it has no end. */
+static size_t string_length(struct ps_str text)
+{
+    size_t i = 1;
+    while (i < text.len && text.ptr[i] != '"') {
+        i += text.ptr[i] == '\\' ? 2 : 1;
+    }
+    return i < text.len ? i + 1 : 0;
+}
+
+/* Length of a number or literal. */
+static size_t word_length(struct ps_str text)
+{
+    size_t i = 0;
+    while (i < text.len && !is_space(text.ptr[i]) && memchr(",:{}[]\"", text.ptr[i], 7) == NULL) {
+        i++;
+    }
+    return i;
+}
+
+static size_t take_string(struct object *object, struct ps_str text)
+{
+    size_t len = string_length(text);
+    if (len == 0) {
+        return 0;
+    }
+    struct ps_str behind = skip_space(ps_str_skip(text, len));
+    if (behind.len > 0 && behind.ptr[0] == ':') {
+        on_name(object, (struct ps_str){text.ptr + 1, len - 2});
+        return len;
+    }
+    on_odd(object);
+    return behind.len > 0 && memchr(",}]", behind.ptr[0], 3) != NULL ? len : 0;
+}
+
+static size_t take_word(struct object *object, struct ps_str text)
+{
+    size_t len = word_length(text);
+    char c = text.ptr[0];
+    if (c == '-' || (c >= '0' && c <= '9')) {
+        on_number(object, ps_str_first(text, len));
+    } else if (ps_str_eq(ps_str_first(text, len), PS_STR("true")) ||
+               ps_str_eq(ps_str_first(text, len), PS_STR("false"))) {
+        on_odd(object);
+    } else if (!ps_str_eq(ps_str_first(text, len), PS_STR("null"))) {
+        return 0;
+    }
+    return len;
+}
+
+/* Takes one token; returns its length, 0 for what is no JSON. */
+static size_t take_token(struct object *object, struct ps_str text)
+{
+    switch (text.ptr[0]) {
+    case '"':
+        return take_string(object, text);
+    case '{':
+    case '[':
+        on_odd(object);
+        object->field = FIELD_OTHER;
+        object->depth++;
+        return 1;
+    case '}':
+    case ']':
+        object->field = FIELD_OTHER;
+        object->depth--;
+        return 1;
+    case ',':
+    case ':':
+        return 1;
+    default:
+        return take_word(object, text);
+    }
+}
+
+/* Reads one whole usage object, whose brackets are known to match. It is small and on every request's way:
+ * a parser made for it would cost more than all the rest of the scan. Returns false when nothing of it
+ * could be used. */
 static bool read_object(struct ps_usage *usage, struct ps_str text)
 {
-    struct object object = {0};
-    struct ps_json *json = NULL;
-    int err = ps_json_new(&json, &calls, &object, NULL);
-    if (err == PS_OK) {
-        err = ps_json_feed(json, text);
-    }
-    if (err == PS_OK) {
-        err = ps_json_end(json);
-    }
-    ps_json_free(json);
-    if (err != PS_OK) {
-        usage->malformed = true;
-        return false;
+    struct object object = {.depth = 0};
+    for (text = skip_space(text); text.len > 0; text = skip_space(text)) {
+        size_t used = take_token(&object, text);
+        if (used == 0) {
+            usage->malformed = true;
+            return false;
+        }
+        text = ps_str_skip(text, used);
     }
     merge(usage, &object);
     return object.has[FIELD_PROMPT] || object.has[FIELD_INPUT] || object.has[FIELD_COMPLETION] ||
@@ -342,11 +379,6 @@ static size_t skim_string(struct ps_usage_reader *reader, const char *at, size_t
         i += i < len && (whole || !reader->in_string) ? 1 : 0;
     }
     return i;
-}
-
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
 /* Bytes that can't change the state: numbers and literals in an array that nobody looks at. */
