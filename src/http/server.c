@@ -60,7 +60,7 @@ static ps_time connection_deadline(const struct ps_connection *connection)
         return sooner(deadline, connection->since + linger_time);
     }
     if (exchange == NULL) {
-        bool idle = ps_h1_is_idle(&connection->h1);
+        bool idle = connection->proven && ps_h1_is_idle(&connection->h1);
         return sooner(deadline, connection->since + (idle ? opts->keep_alive_timeout : opts->head_timeout));
     }
     if (!exchange->request_done && !exchange->paused) {
@@ -275,6 +275,7 @@ static bool begin_exchange(struct ps_connection *connection, struct ps_str *inpu
         return false;
     }
     connection->exchange = exchange;
+    connection->proven = true;
     exchange->started_at = connection->since;
     uint64_t most = server->opts.max_body;
     if (most > 0 && exchange->head.has_content_length && exchange->head.content_length > most) {

@@ -48,6 +48,7 @@ struct ps_connection {
     ps_time since; /* when it became idle, or its head began, or its lingering */
     bool is_tls;
     bool counted;     /* on_gone is owed */
+    bool proven;      /* a first head has arrived: it may idle longer now */
     bool is_closing;  /* no further request is read */
     bool lingering;   /* the answer is out; what the client still sends is dropped */
     bool in_on_data;  /* the loop over the input will go on by itself */
