@@ -1,0 +1,23 @@
+/* metric_manual - prints docs/metrics.md from the tables that the program declares.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdio.h>
+
+#include "daemon/process.h"
+#include "gateway/traffic.h"
+#include "observe/metric.h"
+
+int main(void)
+{
+    static const struct ps_metric_family *const tables[] = {ps_traffic_metric_families,
+                                                            ps_process_metric_families,
+                                                            ps_metric_metrics, NULL};
+    struct ps_buf out = ps_buf_make(1024 * 1024);
+    int err = ps_metric_manual(tables, &out);
+    if (err == PS_OK) {
+        fwrite(out.data, 1, out.len, stdout);
+    }
+    ps_buf_fini(&out);
+    return err == PS_OK ? 0 : 1;
+}
