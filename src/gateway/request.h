@@ -48,6 +48,9 @@ enum ps_request_kind ps_request_kind_of(struct ps_str path);
 /* "chat", "completions", ...; "other". */
 const char *ps_request_kind_text(enum ps_request_kind kind);
 
+/* Is the answer text that a model writes token by token? An embedding or an image is not. */
+bool ps_request_generates(enum ps_request_kind kind);
+
 /* A place in the body where a member's value stands: from behind the key's closing quote to the end
  * of the value, colon included (so that an edit replaces `: "old"` by `:"new"`). end 0 = absent. */
 struct ps_request_span {

@@ -94,7 +94,7 @@ uint64_t ps_request_estimate_input(const struct ps_request *request, double byte
     return tokens == 0 ? 1 : tokens;
 }
 
-static bool generates(enum ps_request_kind kind)
+bool ps_request_generates(enum ps_request_kind kind)
 {
     return kind == PS_REQUEST_CHAT || kind == PS_REQUEST_COMPLETIONS ||
            kind == PS_REQUEST_RESPONSES;
@@ -104,7 +104,7 @@ uint64_t ps_request_estimate(const struct ps_request *request, double bytes_per_
                              uint64_t default_output)
 {
     uint64_t input = ps_request_estimate_input(request, bytes_per_token);
-    if (!generates(request->kind)) {
+    if (!ps_request_generates(request->kind)) {
         return input;
     }
     uint64_t each = request->max_tokens > 0 ? request->max_tokens : default_output;

@@ -48,8 +48,8 @@ static void settle(struct ps_transfer *transfer, ps_time now)
             ps_backend_learn(transfer->backend, request->input_bytes, usage->prompt_tokens);
         }
         if (transfer->status < 400) {
-            ps_usage_estimate(usage, ps_request_estimate_input(request, bytes_per_token), transfer->bytes_out,
-                              bytes_per_token);
+            uint64_t written = ps_request_generates(request->kind) ? transfer->bytes_out : 0;
+            ps_usage_estimate(usage, ps_request_estimate_input(request, bytes_per_token), written, bytes_per_token);
         }
     }
     if (!transfer->grant.held) {
