@@ -6,7 +6,7 @@
  * Through a handle a thread writes only cells of its own shard: no lock, no contended line, about a
  * nanosecond. Reading adds the shards up and holds nobody back.
  *
- *      family  penstock_proxy_requests_total{route,code}
+ *      family  penstock_traffic_requests_total{route,code}
  *        series {chat,200} ---- handle --> cells     shard 0 | shard 1 | shard 2 |
  *        series {chat,503} ---- handle --> cells     4 KiB   | 4 KiB   | 4 KiB   |   one page per
  *        series {_overflow,_overflow}                shared  | worker  | worker  |   shard and

@@ -8,7 +8,7 @@ static const char *type_word(enum ps_metric_type type)
                                          : "gauge";
 }
 
-/* "proxy" of penstock_proxy_requests_total: the second word of the name. */
+/* "traffic" of penstock_traffic_requests_total: the second word of the name. */
 static struct ps_str module_of(const char *name)
 {
     struct ps_str rest = ps_str_from(name);
