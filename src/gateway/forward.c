@@ -6,7 +6,7 @@
 #define NEVER_UP                                                                                   \
     (PS_H1_BIT(PS_H1_HOST) | PS_H1_BIT(PS_H1_CONTENT_LENGTH) | PS_H1_BIT(PS_H1_EXPECT) |           \
      PS_H1_BIT(PS_H1_AUTHORIZATION) | PS_H1_BIT(PS_H1_X_API_KEY) | PS_H1_BIT(PS_H1_API_KEY) |      \
-     PS_H1_BIT(PS_H1_X_REQUEST_ID) | PS_H1_BIT(PS_H1_VIA) | PS_H1_BIT(PS_H1_COOKIE))
+     PS_H1_BIT(PS_H1_X_REQUEST_ID) | PS_H1_BIT(PS_H1_COOKIE))
 
 /* Written anew below, or dropped when the peer is not trusted. */
 #define FORWARDED                                                                                  \

@@ -73,10 +73,10 @@ void ps_proxy_abort_all(struct ps_proxy *proxy)
         node = node->next;
         if (!transfer->zombie && transfer->exchange != NULL) {
             struct ps_exchange *exchange = transfer->exchange;
-            transfer->exchange = NULL;
             transfer->error = "shut down";
-            ps_exchange_reset(exchange);
+            ps_exchange_handle(exchange, NULL, NULL);
             ps_transfer_finish(transfer, transfer->started ? transfer->status : 503, false, PS_OUTCOME_NONE);
+            ps_exchange_reset(exchange);
         }
     }
 }

@@ -19,6 +19,7 @@ static void release(struct ps_transfer *transfer)
     ps_list_remove(&transfer->link);
     transfer->lane->active--;
     ps_gateway_unref(transfer->gateway);
+    free(transfer->memo);
     free(transfer);
 }
 
@@ -80,13 +81,31 @@ static void count(const struct ps_transfer *transfer, const struct ps_record *re
     ps_traffic_request(transfer->gateway->metrics, transfer->lane->shard, &sample);
 }
 
-/* Tells the log and the metrics; `exchange` is still there. */
+int ps_transfer_remember(struct ps_transfer *transfer)
+{
+    struct ps_str method = ps_exchange_head(transfer->exchange)->method;
+    struct ps_str path = ps_exchange_path(transfer->exchange);
+    struct ps_transfer_memo *memo = malloc(sizeof *memo + method.len + path.len);
+    if (memo == NULL) {
+        return PS_ENOMEM;
+    }
+    memo->peer = *ps_exchange_peer(transfer->exchange);
+    memo->began = ps_exchange_started(transfer->exchange);
+    memo->method_len = method.len;
+    memo->path_len = path.len;
+    memcpy(memo->text, method.ptr, method.len);
+    memcpy(memo->text + method.len, path.ptr, path.len);
+    transfer->memo = memo;
+    return PS_OK;
+}
+
+/* Tells the log and the metrics; `exchange` is still there, or NULL after a tunnel. */
 static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int status, bool complete,
                  ps_time now)
 {
-    const struct ps_h1_head *head = ps_exchange_head(exchange);
+    const struct ps_transfer_memo *memo = transfer->memo;
     const struct ps_request *request = transfer->request;
-    ps_time began = ps_exchange_started(exchange);
+    ps_time began = exchange != NULL ? ps_exchange_started(exchange) : memo->began;
     struct ps_record record = {
         .wall = ps_clock_wall(ps_loop_clock(transfer->lane->loop)) - (now - began),
         .duration = now - began,
@@ -94,8 +113,10 @@ static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int
         .queued = transfer->waited,
         .status = status,
         .complete = complete,
-        .method = head->method,
-        .path = ps_exchange_path(exchange),
+        .method = exchange != NULL ? ps_exchange_head(exchange)->method
+                                   : (struct ps_str){memo->text, memo->method_len},
+        .path = exchange != NULL ? ps_exchange_path(exchange)
+                                 : (struct ps_str){memo->text + memo->method_len, memo->path_len},
         .request_id = ps_str_from(transfer->request_id),
         .model = request == NULL ? PS_STR("") : (struct ps_str){request->model, request->model_len},
         .route = transfer->route == NULL ? NULL : transfer->route->name,
@@ -103,7 +124,7 @@ static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int
         .endpoint = transfer->endpoint < 0 ? NULL : transfer->backend->endpoints[transfer->endpoint]->text,
         .tenant = transfer->tenant == NULL ? NULL : transfer->tenant->name,
         .error = transfer->error,
-        .peer = ps_exchange_peer(exchange),
+        .peer = exchange != NULL ? ps_exchange_peer(exchange) : &memo->peer,
         .bytes_in = transfer->bytes_in,
         .bytes_out = transfer->bytes_out,
         .attempts = transfer->attempts,
@@ -150,7 +171,7 @@ void ps_transfer_finish(struct ps_transfer *transfer, int status, bool complete,
     let_go(transfer, outcome, now);
     transfer->endpoint = endpoint;
     transfer->exchange = NULL;
-    if (exchange != NULL) {
+    if (exchange != NULL || transfer->memo != NULL) {
         tell(transfer, exchange, status, complete, now);
     }
     bury(transfer);

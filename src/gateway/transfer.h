@@ -54,11 +54,21 @@ struct ps_lane {
     void *ctx;
 };
 
+/* What the log will say of a request that has become a tunnel, whose exchange is over. */
+struct ps_transfer_memo {
+    struct ps_address peer;
+    ps_time began;
+    size_t method_len;
+    size_t path_len;
+    char text[]; /* method, path */
+};
+
 struct ps_transfer {
     struct ps_list link;
     struct ps_lane *lane;
     struct ps_gateway *gateway; /* reference */
     struct ps_exchange *exchange; /* NULL when the client is gone or has its answer */
+    struct ps_transfer_memo *memo; /* of a tunnel; or NULL */
     const struct ps_route *route;
     const struct ps_tenant *tenant; /* or NULL */
     struct ps_backend *backend;     /* of the gateway; NULL until decided */
@@ -125,6 +135,9 @@ void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answ
 /* Everything it holds goes back; `status` is what the client got (499: it left), `complete` whether it got
  * all of it. */
 void ps_transfer_finish(struct ps_transfer *transfer, int status, bool complete, enum ps_outcome outcome);
+
+/* Keeps what the log needs, before the exchange becomes a tunnel. PS_OK or PS_ENOMEM. */
+PS_MUST_CHECK int ps_transfer_remember(struct ps_transfer *transfer);
 
 /* Appends the lines that every answer of ours carries, but for x-request-id: CORS and limits. */
 PS_MUST_CHECK int ps_transfer_write_extra(struct ps_transfer *transfer, struct ps_buf *out);

@@ -67,6 +67,7 @@ static void switch_protocols(struct ps_transfer *transfer, const struct ps_h1_he
     err = err != PS_OK ? err : ps_h1_write_header(&out, PS_STR("X-Request-Id"), ps_str_from(transfer->request_id));
     err = err != PS_OK ? err : ps_buf_append_str(&out, PS_STR("Connection: Upgrade\r\n"));
     err = err != PS_OK ? err : ps_h1_write_head_end(&out);
+    err = err != PS_OK ? err : ps_transfer_remember(transfer);
     if (err != PS_OK) {
         ps_buf_fini(&out);
         break_off(transfer, "out of memory", PS_OUTCOME_NONE);
@@ -77,7 +78,6 @@ static void switch_protocols(struct ps_transfer *transfer, const struct ps_h1_he
     struct ps_exchange *exchange = transfer->exchange;
     ps_span idle = transfer->route->idle_timeout > 0 ? transfer->route->idle_timeout
                                                      : transfer->backend->timeouts.idle;
-    /* The record is written now: the exchange is gone when the tunnel ends. */
     transfer->started = true;
     struct ps_lane *lane = transfer->lane;
     transfer->status = 101;

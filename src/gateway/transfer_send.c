@@ -52,7 +52,10 @@ void ps_transfer_pump(struct ps_transfer *transfer)
         return;
     }
     if (transfer->streaming) {
-        if (ps_call_queued(transfer->call) == 0) {
+        if (transfer->request_done) { /* an empty body, and this is another try */
+            transfer->body_given = true;
+            ps_call_end(transfer->call);
+        } else if (ps_call_queued(transfer->call) == 0) {
             ps_exchange_resume(transfer->exchange);
         }
         return;
