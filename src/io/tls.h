@@ -1,7 +1,8 @@
 /* tls - OpenSSL contexts for both sides of a stream.
  *
  * Verification of the peer is on unless the configuration turned it off by name. Contexts are
- * counted, because connections outlive a certificate reload.
+ * counted, because connections outlive a certificate reload. OpenSSL writes with write(): a program that
+ * speaks TLS must ignore SIGPIPE.
  *
  * Thread: a context may be shared by threads; creation and errors belong to the caller's thread.
  *
