@@ -373,6 +373,9 @@ static size_t on_data(void *ctx, struct ps_str data)
 static void on_pump(struct ps_task *task)
 {
     struct ps_call *call = PS_CONTAINER_OF(task, struct ps_call, pump);
+    if (ps_stream_kept(call->stream) > 0) {
+        return; /* the stream is about to offer it: only then the end of the input is known */
+    }
     if (call->ops != NULL && !call->paused) {
         on_data(call, (struct ps_str){NULL, 0});
     }

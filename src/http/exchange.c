@@ -372,6 +372,7 @@ struct ps_stream *ps_exchange_upgrade(struct ps_exchange *exchange, struct ps_st
         return NULL;
     }
     ps_stream_pause(stream);
+    ps_stream_read_to_end(stream);
     connection->stream = NULL;
     exchange->ops = NULL;
     ps_connection_kill(connection);

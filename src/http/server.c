@@ -252,11 +252,14 @@ void ps_connection_refuse(struct ps_connection *connection, int status, const ch
                             PS_STR_ARG(reason), status, detail, detail, status);
     int head_len = snprintf(head, sizeof head,
                             "HTTP/1.1 %d %.*s\r\nDate: %.*s\r\nContent-Type: application/problem+json\r\n"
-                            "Content-Length: %d\r\nConnection: close\r\n%.*s\r\n",
-                            status, PS_STR_ARG(reason), PS_STR_ARG(ps_server_date(server)), body_len,
-                            PS_STR_ARG(server->opts.refusal_headers));
-    struct ps_str parts[2] = {{head, (size_t)head_len}, {body, (size_t)body_len}};
-    if (ps_stream_write(connection->stream, parts, 2) != PS_OK) {
+                            "Content-Length: %d\r\nConnection: close\r\n",
+                            status, PS_STR_ARG(reason), PS_STR_ARG(ps_server_date(server)), body_len);
+    struct ps_str parts[4] = {{head, (size_t)head_len},
+                              server->opts.refusal_headers,
+                              PS_STR("\r\n"),
+                              {body, (size_t)body_len}};
+    if (ps_stream_uncork(connection->stream) != PS_OK || /* the parts die with this function */
+        ps_stream_write(connection->stream, parts, 4) != PS_OK) {
         ps_connection_kill(connection);
         return;
     }
