@@ -10,7 +10,11 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/option.h"
+#include "base/option_scalar.h"
 #include "base/str.h"
+
+#define HELP_COLUMN 29 /* where the second column begins */
+#define HELP_WIDTH 80
 
 static void *field(const struct ps_arg *arg, void *opts)
 {
@@ -177,40 +181,12 @@ static const struct ps_arg *find(const struct ps_command *command, struct ps_str
     return NULL;
 }
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Edit distance (Levenshtein); names longer than the row count as far away. */
-static size_t distance(struct ps_str a, struct ps_str b)
-{
-    size_t row[64];
-    if (a.len >= PS_ARRAY_LEN(row) || b.len >= PS_ARRAY_LEN(row)) {
-        return SIZE_MAX;
-    }
-    for (size_t j = 0; j <= b.len; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; i <= a.len; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b.len; j++) {
-            size_t above = row[j];
-            size_t change = diagonal + (a.ptr[i - 1] == b.ptr[j - 1] ? 0 : 1);
-            row[j] = smaller(change, smaller(above, row[j - 1]) + 1);
-            diagonal = above;
-        }
-    }
-    return row[b.len];
-}
-
 static const char *nearest(const struct ps_command *command, struct ps_str name)
 {
     const char *best = NULL;
     size_t best_distance = name.len / 3 + 2; /* a third of the letters may be wrong */
     for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
-        size_t far = distance(name, ps_str_from(arg->name));
+        size_t far = ps_option_distance(name, ps_str_from(arg->name));
         if (arg->type != PS_ARG_WORD && far < best_distance) {
             best = arg->name;
             best_distance = far;
@@ -326,35 +302,76 @@ int ps_args_parse(const struct ps_command *command, int argc, char **argv, void 
 
 /* -------------------------------------------------------------------------------------- help */
 
-static void print_row(const struct ps_arg *arg, FILE *out)
+/* Prints words up to the edge, from the column on where the help stands. */
+static void print_wrapped(struct ps_str text, FILE *out)
 {
-    char left[64];
-    bool bare = arg->type == PS_ARG_FLAG || arg->type == PS_ARG_WORD;
-    const char *metavar = arg->metavar == NULL ? "VALUE" : arg->metavar;
-    snprintf(left, sizeof left, "%s%s%s", arg->name, bare ? "" : " ", bare ? "" : metavar);
-    fprintf(out, "  %-26s %s", left, arg->help == NULL ? "" : arg->help);
-    if (arg->fallback != NULL) {
-        fprintf(out, " (default %s)", arg->fallback);
+    size_t column = HELP_COLUMN;
+    struct ps_str word;
+    while (text.len > 0 && ps_str_split(&text, ' ', &word)) {
+        bool begins = column == HELP_COLUMN;
+        if (!begins && column + 1 + word.len > HELP_WIDTH) {
+            fprintf(out, "\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+            begins = true;
+        }
+        fprintf(out, "%s%.*s", begins ? "" : " ", PS_STR_ARG(word));
+        column += word.len + (begins ? 0 : 1);
     }
     fputc('\n', out);
 }
 
+/* What stands for the value when the table has no word of its own. */
+static const char *metavar_of(const struct ps_arg *arg)
+{
+    if (arg->metavar != NULL) {
+        return arg->metavar;
+    }
+    switch (arg->type) {
+    case PS_ARG_U64:
+        return "N";
+    case PS_ARG_DOUBLE:
+        return "X";
+    case PS_ARG_SPAN:
+        return "TIME";
+    case PS_ARG_BYTES:
+        return "SIZE";
+    default:
+        return "VALUE";
+    }
+}
+
+static void print_row(const struct ps_arg *arg, FILE *out)
+{
+    char left[64];
+    char help[512];
+    bool bare = arg->type == PS_ARG_FLAG || arg->type == PS_ARG_WORD;
+    int len = snprintf(left, sizeof left, "  %s%s%s", arg->name, bare ? "" : " ", bare ? "" : metavar_of(arg));
+    fprintf(out, "%-*s", HELP_COLUMN, left);
+    if (len >= HELP_COLUMN) {
+        fprintf(out, "\n%*s", HELP_COLUMN, "");
+    }
+    bool fallback = arg->fallback != NULL;
+    snprintf(help, sizeof help, "%s%s%s%s", arg->help == NULL ? "" : arg->help, fallback ? " (default " : "",
+             fallback ? arg->fallback : "", fallback ? ")" : "");
+    print_wrapped(ps_str_from(help), out);
+}
+
 void ps_args_help(const struct ps_command *command, FILE *out)
 {
-    fprintf(out, "Usage: penstock %s", command->name);
+    fprintf(out, "usage: penstock %s", command->name);
     for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
         if (arg->type == PS_ARG_WORD) {
             fprintf(out, arg->required ? " %s" : " [%s]", arg->name);
         } else if (arg->required) {
-            fprintf(out, " %s %s", arg->name, arg->metavar == NULL ? "VALUE" : arg->metavar);
+            fprintf(out, " %s %s", arg->name, metavar_of(arg));
         }
     }
     fprintf(out, " [OPTIONS]\n\n%s\n\n", command->summary);
     for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
         print_row(arg, out);
     }
-    fprintf(out, "  %-26s %s\n", "--help", "print this");
+    fprintf(out, "%-*s%s\n", HELP_COLUMN, "  --help", "print this");
     if (command->notes != NULL) {
-        fprintf(out, "\n%s\n", command->notes);
+        fprintf(out, "\n%s%s", command->notes, command->notes[strlen(command->notes) - 1] == '\n' ? "" : "\n");
     }
 }

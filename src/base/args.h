@@ -50,7 +50,7 @@ struct ps_arg {
     const char *name; /* "--speed"; of a word what the help calls it: "FILE" */
     enum ps_arg_type type;
     size_t offset;        /* of the field in the options struct */
-    const char *metavar;  /* what the help calls the value: "X"; NULL: "VALUE" */
+    const char *metavar;  /* what the help calls the value: "RATE"; NULL: by type */
     const char *fallback; /* the default as text, parsed like any other; NULL = absent, 0, false */
     const char *help;     /* one sentence */
     double min, max;      /* numbers (spans in seconds); both 0 = no bound */
