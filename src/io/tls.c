@@ -15,8 +15,12 @@ struct ps_tls {
 
 void ps_tls_explain(const char *what, struct ps_tls_error *error)
 {
+    unsigned long first = ERR_peek_error();
     unsigned long code = ERR_peek_last_error();
     const char *reason = code == 0 ? NULL : ERR_reason_error_string(code);
+    if (first != 0 && ERR_SYSTEM_ERROR(first)) { /* the last one would only say "system lib" */
+        reason = ps_err_text(ps_err_from_errno(ERR_GET_REASON(first)));
+    }
     snprintf(error->text, sizeof error->text, "%s%s%s", what, reason == NULL ? "" : ": ",
              reason == NULL ? "" : reason);
     ERR_clear_error();
@@ -67,16 +71,23 @@ static int no_password(char *buf, int size, int rwflag, void *ctx)
     return 0;
 }
 
-static const char *load_pair(SSL_CTX *context, const char *certificate_file, const char *key_file)
+/* Returns false with the reason explained. */
+static bool load_pair(SSL_CTX *context, const char *certificate_file, const char *key_file,
+                      struct ps_tls_error *error)
 {
+    char what[160];
     SSL_CTX_set_default_passwd_cb(context, no_password);
     if (SSL_CTX_use_certificate_chain_file(context, certificate_file) != 1) {
-        return "can't load the certificate";
+        snprintf(what, sizeof what, "can't load the certificate %s", certificate_file);
+    } else if (SSL_CTX_use_PrivateKey_file(context, key_file, SSL_FILETYPE_PEM) != 1) {
+        snprintf(what, sizeof what, "can't load the private key %s", key_file);
+    } else if (SSL_CTX_check_private_key(context) != 1) {
+        snprintf(what, sizeof what, "the key does not fit the certificate %s", certificate_file);
+    } else {
+        return true;
     }
-    if (SSL_CTX_use_PrivateKey_file(context, key_file, SSL_FILETYPE_PEM) != 1) {
-        return "can't load the private key";
-    }
-    return SSL_CTX_check_private_key(context) == 1 ? NULL : "the key does not fit the certificate";
+    ps_tls_explain(what, error);
+    return false;
 }
 
 int ps_tls_new_server(struct ps_tls **out, const char *certificate_file, const char *key_file,
@@ -87,9 +98,7 @@ int ps_tls_new_server(struct ps_tls **out, const char *certificate_file, const c
     if (err != PS_OK) {
         return err;
     }
-    const char *problem = load_pair(tls->context, certificate_file, key_file);
-    if (problem != NULL) {
-        ps_tls_explain(problem, error);
+    if (!load_pair(tls->context, certificate_file, key_file, error)) {
         ps_tls_unref(tls);
         return PS_ETLS;
     }
@@ -110,7 +119,10 @@ int ps_tls_new_client(struct ps_tls **out, const char *ca_file, bool verify, str
     int loaded = ca_file != NULL ? SSL_CTX_load_verify_locations(tls->context, ca_file, NULL)
                                  : SSL_CTX_set_default_verify_paths(tls->context);
     if (loaded != 1) {
-        ps_tls_explain("can't load the authorities", error);
+        char what[160];
+        snprintf(what, sizeof what, "can't load the authorities%s%s", ca_file == NULL ? "" : " ",
+                 ca_file == NULL ? "" : ca_file);
+        ps_tls_explain(what, error);
         ps_tls_unref(tls);
         return PS_ETLS;
     }

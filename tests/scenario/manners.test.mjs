@@ -335,11 +335,20 @@ test('a body may be exactly max_body, and not a byte more', async (t) => {
 });
 
 test('32 MiB less a little pass with the default limits', async (t) => {
-  const up = await startUpstream(t, digest);
-  const gate = await startPenstock(t, { config: one(up) });
+  const port = await freePort();
+  const server = http.createServer(async (request, response) => {
+    const hash = createHash('sha256');
+    for await (const piece of request) {
+      hash.update(piece);
+    }
+    response.end(hash.digest('hex'));
+  });
+  await new Promise((resolve) => { server.listen(port, '127.0.0.1', resolve); });
+  after(t, () => { server.closeAllConnections(); server.close(); });
+  const gate = await startPenstock(t, { config: one({ url: `http://127.0.0.1:${port}` }) });
   const big = JSON.stringify(chatBody({ messages: [{ role: 'user', content: 'y'.repeat(31 * 1024 * 1024) }] }));
   const seen = await call(gate.port, { method: 'POST', path: '/v1/chat/completions', headers: { 'content-type': 'application/json' }, body: big });
-  assert.deepEqual([seen.status, seen.json.length, seen.json.sha], [200, big.length, sha(big)]);
+  assert.deepEqual([seen.status, seen.text], [200, sha(big)]);
 });
 
 test('HEAD, interim answers and trailers pass', async (t) => {
