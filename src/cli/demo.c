@@ -64,8 +64,9 @@ static const struct ps_arg args[] = {
 
 static const struct ps_command command = {
     .name = "demo",
-    .summary = "Two simulated GPU servers, the gateway in front of them, and ten minutes of recorded "
-               "traffic\nthrough it. The servers are simulated, the traffic and the gateway are real.",
+    .summary = "Two simulated GPU servers, the gateway in front of them, and ten minutes of\n"
+               "recorded traffic through it. The servers are simulated, the traffic and the\n"
+               "gateway are real.",
     .args = args,
 };
 
@@ -162,7 +163,7 @@ static int choose_address(struct demo *demo, struct ps_address *address)
     if (err == PS_EINUSE) {
         ps_address_set_port(address, 0);
         err = try_address(demo, address);
-        say(demo, "%s is taken by another program, so the gateway goes to %s", demo->opts.listen,
+        say(demo, "%s is taken by another program, so the gateway goes to\n%s", demo->opts.listen,
             ps_address_text(address, text));
     }
     if (err != PS_OK) {
@@ -284,8 +285,8 @@ static void on_lane_end(struct demo *demo, struct ps_demo_lane *lane, int err)
         ps_loop_stop(demo->loop);
         return;
     }
-    say(demo, "The recorded traffic is at its end and is not repeated. %s serves on; Ctrl-C ends "
-              "it.", demo->view.url);
+    say(demo, "The recorded traffic is at its end and is not repeated.\n%s serves on; Ctrl-C ends it.",
+        demo->view.url);
 }
 
 static void on_chat_end(void *ctx, int err)
@@ -382,7 +383,8 @@ static void start_traffic(struct demo *demo)
     struct ps_target_opts target = {.url = demo->view.url};
     struct ps_target_error error;
     say(demo, "Open %s in a browser, or ask it:", demo->view.url);
-    say(demo, "  curl %s/v1/chat/completions -H 'content-type: application/json' \\\n"
+    say(demo, "  curl %s/v1/chat/completions \\\n"
+              "    -H 'content-type: application/json' \\\n"
               "    -d '{\"model\":\"" MODEL "\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'",
         demo->view.url);
     if (ps_target_new(&demo->target, demo->loop, &target, on_target, demo, &error) != PS_OK) {

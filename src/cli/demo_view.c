@@ -13,7 +13,7 @@
 
 #define VIEW_MAX 8192
 #define WINDOW (10 * PS_SECOND)
-#define BAR 24
+#define BAR 10
 
 /* The text only ever grows by pieces of bounded size, far below VIEW_MAX. */
 static void say(struct ps_buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -64,11 +64,11 @@ static void say_lane(struct ps_buf *out, struct ps_demo_lane *lane, double secon
     say(out, "%-11s %5.1f/s  in flight %-3zu ok %-6llu failed %llu", lane->name,
         seconds > 0 ? sent / seconds : 0, ps_replay_in_flight(lane->replay),
         (unsigned long long)tally->succeeded, (unsigned long long)tally->failed);
-    say_span(out, "first token", ps_window_look(&lane->ttft, now, WINDOW));
-    say_span(out, "latency", ps_window_look(&lane->latency, now, WINDOW));
     if (tally->texts > 0) {
         say(out, "  %.0f tokens/s", seconds > 0 ? texts / seconds : 0);
     }
+    say_span(out, "first token", ps_window_look(&lane->ttft, now, WINDOW));
+    say_span(out, "latency", ps_window_look(&lane->latency, now, WINDOW));
     say(out, "%s\n", ps_pacer_is_limited(pacer) ? "  generator_limited" : "");
     lane->sent_before = pacer->sent;
     lane->texts_before = tally->texts;
@@ -104,7 +104,7 @@ static void say_server(struct ps_buf *out, const struct ps_demo_view *view,
 {
     struct ps_str page = ps_probe_body(server->metrics);
     double usage = ps_probe_sum(page, "vllm:kv_cache_usage_perc", "");
-    say(out, "GPU %zu (sim) ", number);
+    say(out, "GPU %zu (sim)", number);
     if (!isnan(usage)) {
         say_bar(out, usage);
     }
@@ -121,7 +121,7 @@ static void say_gateway(struct ps_buf *out, const struct ps_demo_view *view)
     if (isnan(requests)) {
         return;
     }
-    say(out, "gateway      %.0f requests", requests);
+    say(out, "gateway    %.0f requests", requests);
     say_count(out, "in flight", ps_probe_sum(page, "penstock_admit_in_flight", ""));
     say_count(out, "queued", ps_probe_sum(page, "penstock_admit_queued", ""));
     say_count(out, "refused", ps_probe_sum(page, "penstock_admit_refused_total", ""));

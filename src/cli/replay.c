@@ -94,12 +94,12 @@ static const struct ps_arg args[] = {
 
 static const struct ps_command command = {
     .name = "replay",
-    .summary = "Sends the requests of a recorded trace to a server, at their recorded times "
-               "whatever the\nserver does, and prints what came of them.",
+    .summary = "Sends the requests of a recorded trace to a server, at their recorded times\n"
+               "whatever the server does, and prints what came of them.",
     .args = args,
-    .notes = "Traces: Azure LLM inference CSV, Mooncake JSONL, ServeGen CSV of rates; told apart by content."
-             "\nExit status: 0 all requests succeeded, 1 some failed or none succeeded or the trace"
-             " broke off, 2 wrong usage.",
+    .notes = "Traces: Azure LLM inference CSV, Mooncake JSONL, ServeGen CSV of rates; told apart by\n"
+             "content. Exit status: 0 all requests succeeded, 1 some failed or none succeeded or\n"
+             "the trace broke off, 2 wrong usage.",
 };
 
 struct run {

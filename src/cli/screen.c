@@ -9,7 +9,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define WIDTH_UNKNOWN 100
+#define WIDTH_UNKNOWN 80
+#define INDENT 11 /* of rows that go on */
 
 void ps_screen_init(struct ps_screen *screen, FILE *out)
 {
@@ -41,6 +42,42 @@ static size_t fitting(struct ps_str line, unsigned width)
     return line.len;
 }
 
+/* Where a line that is too long is broken: at the last gap of two blanks that fits, if there is one
+ * behind the indent; otherwise at the edge. */
+static size_t breaking(struct ps_str line, unsigned width)
+{
+    size_t fits = fitting(line, width);
+    for (size_t i = fits; fits < line.len && i > INDENT; i--) {
+        if (line.ptr[i] == ' ' && line.ptr[i - 1] != ' ' && (i + 1 == line.len || line.ptr[i + 1] == ' ')) {
+            return i;
+        }
+    }
+    return fits;
+}
+
+static void put_row(struct ps_screen *screen, unsigned indent, struct ps_str row)
+{
+    fprintf(screen->out, "%*s%.*s\x1b[K\n", (int)indent, "", PS_STR_ARG(row));
+    screen->lines++;
+}
+
+/* A line in as many rows as it takes; those after the first are indented. */
+static void put_line(struct ps_screen *screen, struct ps_str line)
+{
+    unsigned indent = 0;
+    unsigned narrowest = 2 * INDENT;
+    unsigned width = screen->width > narrowest ? screen->width : narrowest;
+    do {
+        size_t len = breaking(line, width - indent);
+        put_row(screen, indent, (struct ps_str){line.ptr, len});
+        line = (struct ps_str){line.ptr + len, line.len - len};
+        while (line.len > 0 && line.ptr[0] == ' ') {
+            line = (struct ps_str){line.ptr + 1, line.len - 1};
+        }
+        indent = INDENT;
+    } while (line.len > 0);
+}
+
 void ps_screen_wipe(struct ps_screen *screen)
 {
     if (screen->lines > 0) {
@@ -70,9 +107,7 @@ void ps_screen_draw(struct ps_screen *screen, struct ps_str text)
     screen->lines = 0;
     struct ps_str line;
     while (text.len > 0 && ps_str_split(&text, '\n', &line)) {
-        fwrite(line.ptr, 1, fitting(line, screen->width), screen->out);
-        fputs("\x1b[K\n", screen->out);
-        screen->lines++;
+        put_line(screen, line);
     }
     fputs("\x1b[J", screen->out);
     fflush(screen->out);

@@ -23,7 +23,8 @@ struct ps_screen {
 void ps_screen_init(struct ps_screen *screen, FILE *out);
 
 /* Shows the text (lines ended by LF) instead of what was shown before; without a terminal it is simply
- * printed. Lines are cut to the width of the terminal. */
+ * printed. On a terminal a line that is too long goes on, indented, in the next row; it is broken where
+ * two blanks stand. */
 void ps_screen_draw(struct ps_screen *screen, struct ps_str text);
 
 /* What is shown stays; what comes next goes below. */

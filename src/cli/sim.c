@@ -34,9 +34,8 @@ struct table {
 
 static const char notes[] =
     "Nothing that it reports was measured on a GPU: every answer says simulated.\n"
-    "Routes: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/images/generations, "
-    "/v1/models,\n"
-    "/health, /version, /metrics, /reset_prefix_cache, /sim/state.\n";
+    "Routes: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models,\n"
+    "/v1/images/generations, /health, /version, /metrics, /reset_prefix_cache, /sim/state.\n";
 
 static enum ps_arg_type arg_type(enum ps_option_type type)
 {
@@ -121,30 +120,26 @@ static int fail(const char *what, int err)
     return 1;
 }
 
-static const char *why_not(int err)
+static int say_why_not(int err)
 {
     switch (err) {
     case PS_ELIMIT:
-        return "the model does not fit: weights, activations and context leave no room for cache "
-               "blocks"
-               " within --gpu-memory-utilization of --memory, or there would be more than 2^24 "
-               "blocks";
+        fputs("penstock sim: the model does not fit: weights, activations and context leave no room\n"
+              "for cache blocks within --gpu-memory-utilization of --memory, or there would be more\n"
+              "than 2^24 blocks\n", stderr);
+        return 1;
     case PS_EINVAL:
-        return "--max-model-len is more than the cache holds, or a --model name has characters "
-               "other than"
-               " letters, digits and ._-/:";
+        fputs("penstock sim: --max-model-len is more than the cache holds, or a --model name has\n"
+              "characters other than letters, digits and . _ - / :\n", stderr);
+        return 1;
     default:
-        return "can't create the server";
+        return fail("can't create the server", err);
     }
 }
 
-static int serve(struct ps_loop *loop, struct ps_sim *sim, const char *where)
+static int serve(struct ps_loop *loop, struct ps_sim *sim, const char *where, const struct ps_address *at)
 {
-    struct ps_address at;
-    int err = ps_address_parse(ps_str_from(where), &at);
-    if (err == PS_OK) {
-        err = ps_sim_listen(sim, &at);
-    }
+    int err = ps_sim_listen(sim, at);
     if (err != PS_OK) {
         return fail(where, err);
     }
@@ -156,7 +151,7 @@ static int serve(struct ps_loop *loop, struct ps_sim *sim, const char *where)
     return 0;
 }
 
-static int run(const struct opts *opts)
+static int run(const struct opts *opts, const struct ps_address *at)
 {
     struct ps_loop *loop = NULL;
     struct ps_sim *sim = NULL;
@@ -170,10 +165,10 @@ static int run(const struct opts *opts)
     }
     err = ps_sim_new(&sim, loop, &opts->sim);
     if (err != PS_OK) {
-        (void)fail(why_not(err), err);
+        status = say_why_not(err);
         goto out;
     }
-    status = serve(loop, sim, opts->listen);
+    status = serve(loop, sim, opts->listen, at);
 out:
     ps_sim_free(sim);
     ps_loop_free(loop);
@@ -197,6 +192,10 @@ int ps_sim_command(int argc, char **argv)
     if (err != PS_OK) {
         return err == PS_ECANCELED ? 0 : 2;
     }
+    struct ps_address at;
+    if (ps_address_parse(ps_str_from(opts.listen), &at) != PS_OK) {
+        return ps_args_usage_error(&command, "--listen %s: expected an address such as 127.0.0.1:8000", opts.listen);
+    }
     if (opts.models.count > 0) {
         opts.sim.models = opts.models.items;
         opts.sim.model_count = opts.models.count;
@@ -204,5 +203,5 @@ int ps_sim_command(int argc, char **argv)
     opts.sim.prefix_caching = !opts.no_prefix_caching;
     raise_descriptors();
     (void)signal(SIGPIPE, SIG_IGN);
-    return run(&opts);
+    return run(&opts, &at);
 }

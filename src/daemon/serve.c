@@ -28,7 +28,8 @@ static const struct ps_command command = {
     .name = "serve",
     .summary = "The gateway: carries requests to inference servers and their answers back.",
     .args = serve_args,
-    .notes = "Signals: HUP reads the configuration again, USR1 reopens the access log, TERM lets requests end.\n",
+    .notes = "Signals: HUP reads the configuration again, USR1 reopens the access log, TERM lets\n"
+             "requests end.\n",
 };
 
 static void print_report(struct ps_config_report *report, const char *file)

@@ -92,7 +92,7 @@ static int print_row(const char *name, const struct ps_hist *hist, struct ps_buf
     if (hist->count == 0) {
         return PS_OK;
     }
-    int err = ps_buf_printf(out, "%-26s", name);
+    int err = ps_buf_printf(out, "%-23s", name);
     for (size_t i = 0; err == PS_OK && i < sizeof shares / sizeof *shares; i++) {
         char text[24];
         ps_tally_span_text(ps_hist_percentile(hist, shares[i]), text, sizeof text);
@@ -115,7 +115,7 @@ static int print_rows(const struct ps_tally *tally, const struct ps_pacer *pacer
         {"time per token", &tally->token_gap},
         {"send lag", &pacer->lag},
     };
-    int err = ps_buf_printf(out, "\n%-26s%11s%11s%11s%11s%11s\n", "", "p50", "p90", "p95", "p99",
+    int err = ps_buf_printf(out, "\n%-23s%11s%11s%11s%11s%11s\n", "", "p50", "p90", "p95", "p99",
                             "max");
     for (size_t i = 0; err == PS_OK && i < sizeof rows / sizeof *rows; i++) {
         err = print_row(rows[i].name, rows[i].hist, out);
@@ -156,8 +156,14 @@ static int print_counts(const struct ps_tally *tally, const struct ps_pacer *pac
                         const struct ps_tally_title *title, struct ps_buf *out)
 {
     double seconds = ps_tally_seconds(tally);
-    int err = ps_buf_printf(out, "%s of %s at %g times its speed to %s\n\n", title->name,
-                            title->source, title->speed, title->target);
+    int err = ps_buf_printf(out, "%s of %s at ", title->name, title->source);
+    if (err == PS_OK) {
+        err = title->speed == 1 ? ps_buf_append_str(out, PS_STR("its recorded speed"))
+                                : ps_buf_printf(out, "%g times its speed", title->speed);
+    }
+    if (err == PS_OK) {
+        err = ps_buf_printf(out, "\nto %s\n\n", title->target);
+    }
     if (err == PS_OK) {
         err = ps_buf_printf(
             out, "requests   %llu sent in %.1f s (%.2f/s), %llu succeeded, %llu failed",
@@ -165,7 +171,7 @@ static int print_counts(const struct ps_tally *tally, const struct ps_pacer *pac
             (unsigned long long)tally->succeeded, (unsigned long long)tally->failed);
     }
     if (err == PS_OK && tally->unfinished > 0) {
-        err = ps_buf_printf(out, ", %llu still in flight when it was stopped",
+        err = ps_buf_printf(out, "\nunfinished %llu still in flight when it was stopped",
                             (unsigned long long)tally->unfinished);
     }
     if (err == PS_OK) {
@@ -189,9 +195,10 @@ static int print_limited(const struct ps_pacer *pacer, struct ps_buf *out)
 {
     return ps_buf_printf(
         out,
-        "\ngenerator_limited: %llu of %llu requests left over 5 ms late and %llu could not be sent\n"
-        "  (bound on requests in flight, or descriptors). The figures above are this program's as\n"
-        "  much as the server's: use a lower --speed, or a machine of its own for the load.\n",
+        "\ngenerator_limited: %llu of %llu requests left over 5 ms late and %llu could not be\n"
+        "  sent (bound on requests in flight, or descriptors). The figures above are this\n"
+        "  program's as much as the server's: use a lower --speed, or a machine of its own\n"
+        "  for the load.\n",
         (unsigned long long)pacer->late, (unsigned long long)pacer->sent,
         (unsigned long long)pacer->skipped);
 }

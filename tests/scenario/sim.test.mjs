@@ -314,6 +314,6 @@ test('requests that cannot be served are refused at start', async (t) => {
   assert.equal(tooLong.code, 1);
   assert.match(tooLong.stderr, /max-model-len/);
   assert.equal((await runPenstock(t, ['sim', '--memmory', '1GiB'])).code, 2);
-  assert.equal((await runPenstock(t, ['sim', '--listen', '127.0.0.1:8000x'])).code, 1);
+  assert.equal((await runPenstock(t, ['sim', '--listen', '127.0.0.1:8000x'])).code, 2);
   assert.equal((await runPenstock(t, ['sim', '--listen', '127.0.0.1:0', '--model', 'a"b'])).code, 1);
 });
