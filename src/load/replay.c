@@ -201,7 +201,8 @@ void ps_replay_stop(struct ps_replay *replay)
     replay->drained = true;
     ps_timer_clear(replay->loop, &replay->timer);
     ps_task_clear(&replay->end);
-    replay->tally.unfinished += ps_session_cancel_all(&replay->sessions);
+    ps_tally_stop(&replay->tally, ps_session_cancel_all(&replay->sessions), replay->pacer.start,
+                  ps_loop_now(replay->loop));
     replay->in_flight = 0;
 }
 

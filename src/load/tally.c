@@ -52,6 +52,18 @@ void ps_tally_add(struct ps_tally *tally, const struct ps_session_result *result
     }
 }
 
+void ps_tally_stop(struct ps_tally *tally, uint64_t unfinished, ps_time began, ps_time now)
+{
+    if (unfinished == 0) {
+        return;
+    }
+    if (ps_tally_ended(tally) == 0) {
+        tally->first_intended = began;
+    }
+    tally->unfinished += unfinished;
+    tally->last_end = now;
+}
+
 uint64_t ps_tally_ended(const struct ps_tally *tally)
 {
     return tally->succeeded + tally->failed;
@@ -59,8 +71,8 @@ uint64_t ps_tally_ended(const struct ps_tally *tally)
 
 double ps_tally_seconds(const struct ps_tally *tally)
 {
-    return ps_tally_ended(tally) == 0 ? 0
-                                      : ps_span_seconds(tally->last_end - tally->first_intended);
+    bool begun = ps_tally_ended(tally) + tally->unfinished > 0;
+    return begun ? ps_span_seconds(tally->last_end - tally->first_intended) : 0;
 }
 
 static double per_second(uint64_t count, double seconds)

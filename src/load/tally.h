@@ -39,11 +39,14 @@ struct ps_tally {
     struct ps_hist ttft;                  /* ns from sent to first text */
     struct ps_hist token_gap;             /* ns a token after the first, mean of each request */
     ps_time first_intended; /* of all ended requests; meaningless before the first */
-    ps_time last_end;
+    ps_time last_end;       /* or when the run was ended early */
 };
 
 /* Counts one ended request. */
 void ps_tally_add(struct ps_tally *tally, const struct ps_session_result *result);
+
+/* Counts what was still in flight when a run that began at `began` was ended early, at `now`. */
+void ps_tally_stop(struct ps_tally *tally, uint64_t unfinished, ps_time began, ps_time now);
 
 /* Ended requests: succeeded and failed. */
 uint64_t ps_tally_ended(const struct ps_tally *tally);
