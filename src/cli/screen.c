@@ -81,7 +81,7 @@ static void put_line(struct ps_screen *screen, struct ps_str line)
 void ps_screen_wipe(struct ps_screen *screen)
 {
     if (screen->lines > 0) {
-        fprintf(screen->out, "\x1b[%uA\x1b[J", screen->lines);
+        fprintf(screen->out, "\r\x1b[%uA\x1b[J", screen->lines);
         fflush(screen->out);
     }
     screen->lines = 0;
@@ -102,7 +102,7 @@ void ps_screen_draw(struct ps_screen *screen, struct ps_str text)
     }
     read_width(screen);
     if (screen->lines > 0) {
-        fprintf(screen->out, "\x1b[%uA", screen->lines);
+        fprintf(screen->out, "\r\x1b[%uA", screen->lines);
     }
     screen->lines = 0;
     struct ps_str line;
