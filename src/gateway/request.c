@@ -533,11 +533,16 @@ int ps_request_parser_feed(struct ps_request_parser *parser, struct ps_str bytes
 int ps_request_parser_end(struct ps_request_parser *parser)
 {
     struct ps_request *request = &parser->request;
+    if (parser->ended) {
+        return PS_OK;
+    }
     int err = ps_json_end(parser->json);
     if (err != PS_OK) {
         return err == PS_ECANCELED ? PS_EPARSE : err;
     }
-    if (parser->prefix_len > 0 && !parser->ended) {
+    ps_json_free(parser->json); /* the description outlives the parse by the whole answer */
+    parser->json = NULL;
+    if (parser->prefix_len > 0) {
         struct ps_str model = {request->model, request->model_len};
         struct ps_str prefix = {parser->prefix, parser->prefix_len};
         uint64_t hash = ps_str_hash(prefix, ps_str_hash(model, 0));
