@@ -28,6 +28,9 @@
 
 enum { MAX_WORKERS = 64, MAX_LISTEN = 16, MAX_DETECTS = 64 };
 
+static const ps_span names_poll = 2 * PS_MILLISECOND; /* how often a reload looks whether all names are known */
+static const ps_span names_wait = 2 * PS_SECOND;      /* how long at most: a dead name server delays no more */
+
 struct ps_control {
     struct ps_control_opts opts;
     struct ps_loop *loop;
@@ -45,6 +48,8 @@ struct ps_control {
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
     unsigned running;
+    struct ps_timer hand_timer; /* the workers get the site when it fires */
+    ps_time hand_until;
     bool draining;
     bool yaml_printed;
     int status; /* of the process */
@@ -233,6 +238,20 @@ static void set_admin(struct ps_control *control)
     }
 }
 
+/* A worker that sent requests to a name before its addresses are known would have to refuse them. */
+static void on_hand_time(struct ps_timer *timer, ps_time now)
+{
+    struct ps_control *control = PS_CONTAINER_OF(timer, struct ps_control, hand_timer);
+    if (!ps_health_ready(control->health) && now < control->hand_until &&
+        ps_timer_set(control->loop, timer, now + names_poll) == PS_OK) {
+        return;
+    }
+    for (unsigned i = 0; i < control->worker_count; i++) {
+        ps_worker_set_site(control->workers[i], control->site);
+    }
+    ps_log(PS_LOG_INFO, "configuration reloaded", "file", control->opts.path, NULL);
+}
+
 static void take_site(struct ps_control *control, struct ps_site *site)
 {
     struct ps_site *before = control->site;
@@ -245,9 +264,10 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     }
     ps_peers_set_max(control->peers, (uint32_t)site->config->max_connections_per_address);
     ps_log_set_level((enum ps_log_level)site->config->log_level);
-    for (unsigned i = 0; i < control->worker_count; i++) {
-        ps_worker_set_site(control->workers[i], site);
-    }
+    ps_time now = ps_loop_now(control->loop);
+    control->hand_until = now + names_wait;
+    control->hand_timer.on_time = on_hand_time;
+    on_hand_time(&control->hand_timer, now);
     ps_site_unref(before);
 }
 
@@ -257,8 +277,10 @@ static void reload(struct ps_control *control)
     struct ps_config *config = NULL;
     struct ps_site *site = NULL;
     char reason[256];
-    if (control->opts.path == NULL) {
-        ps_log(PS_LOG_WARN, "nothing to reload: started without a configuration file", NULL);
+    if (control->opts.path == NULL || control->draining) {
+        ps_log(PS_LOG_WARN, control->draining ? "nothing is reloaded any more: stopping"
+                                              : "nothing to reload: started without a configuration file",
+               NULL);
         return;
     }
     int err = ps_config_load(&config, control->opts.path, &report);
@@ -277,7 +299,6 @@ static void reload(struct ps_control *control)
         return;
     }
     take_site(control, site);
-    ps_log(PS_LOG_INFO, "configuration reloaded", "file", control->opts.path, NULL);
 }
 
 /* --- signals and the end ---------------------------------------------------------------------- */
@@ -288,6 +309,7 @@ static void drain(struct ps_control *control)
     ps_log(PS_LOG_INFO, control->draining ? "stopping at once" : "stopping: no new connections, requests may end",
            NULL);
     control->draining = true;
+    ps_timer_clear(control->loop, &control->hand_timer);
     ps_api_set_draining(control->api);
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_drain(control->workers[i], deadline);
@@ -368,15 +390,35 @@ static int setup_access_log(struct ps_control *control, const struct ps_config *
     return err;
 }
 
+static const int handled_signals[] = {SIGHUP, SIGUSR1, SIGTERM, SIGINT};
+
 static int setup_signals(struct ps_control *control)
 {
-    static const int signals[] = {SIGHUP, SIGUSR1, SIGTERM, SIGINT};
     int err = PS_OK;
     signal(SIGPIPE, SIG_IGN);
-    for (size_t i = 0; i < PS_ARRAY_LEN(signals) && err == PS_OK; i++) {
-        err = ps_loop_on_signal(control->loop, signals[i], on_signal, control);
+    for (size_t i = 0; i < PS_ARRAY_LEN(handled_signals) && err == PS_OK; i++) {
+        err = ps_loop_on_signal(control->loop, handled_signals[i], on_signal, control);
     }
     return err;
+}
+
+/* One more SIGTERM on the last steps must not make a proper end look like a broken one: held back while
+ * the loop gives the handlers up, ignored from then on. */
+static void hold_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < PS_ARRAY_LEN(handled_signals); i++) {
+        sigaddset(&set, handled_signals[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static void ignore_signals(void)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(handled_signals); i++) {
+        signal(handled_signals[i], SIG_IGN);
+    }
 }
 
 static void log_listen(const char *what, const char *address, int err)
@@ -538,6 +580,7 @@ static void stop_workers(struct ps_control *control)
 
 static void teardown(struct ps_control *control)
 {
+    hold_signals();
     stop_workers(control);
     ps_server_free(control->admin);
     for (unsigned i = 0; i < control->worker_count; i++) {
@@ -551,6 +594,7 @@ static void teardown(struct ps_control *control)
     ps_access_log_free(control->access_log);
     ps_mailbox_free(control->mailbox);
     ps_loop_free(control->loop);
+    ignore_signals();
     ps_process_free(control->process);
     ps_metrics_free(control->metrics);
     ps_config_free(control->opts.config);

@@ -53,6 +53,11 @@ static void settle(struct ps_transfer *transfer, ps_time now)
             ps_usage_estimate(usage, ps_request_estimate_input(request, bytes_per_token), written, bytes_per_token);
         }
     }
+    if (transfer->left && transfer->body_given && transfer->status == 0 && request != NULL) {
+        /* The prompt was read for nobody; leaving early must not make it free. */
+        double bytes_per_token = ps_backend_bytes_per_token(transfer->backend);
+        ps_usage_estimate(usage, ps_request_estimate_input(request, bytes_per_token), 0, bytes_per_token);
+    }
     if (!transfer->grant.held) {
         return;
     }
@@ -284,6 +289,12 @@ static bool check_origin(struct ps_transfer *transfer)
     transfer->cors = origin.len > 0 && ps_gateway_allows_origin(transfer->gateway, origin);
     if (!transfer->gateway->loopback_only) {
         return true;
+    }
+    /* A reload may have closed what is still listened on. */
+    if (!ps_address_is_loopback(ps_exchange_peer(transfer->exchange))) {
+        struct ps_answer answer = {.status = 403, .code = "loopback_only"};
+        ps_transfer_fail(transfer, &answer, "without tenants only this machine is served");
+        return false;
     }
     if (!ps_host_is_loopback(head->host)) {
         struct ps_answer answer = {.status = 403, .code = "host_not_allowed"};
@@ -584,6 +595,7 @@ static void on_abort(void *ctx)
 {
     struct ps_transfer *transfer = ctx;
     transfer->error = "the client left";
+    transfer->left = true;
     ps_transfer_finish(transfer, transfer->started ? transfer->status : 499, false, PS_OUTCOME_NONE);
 }
 
@@ -594,6 +606,22 @@ static const struct ps_exchange_ops exchange_ops = {on_body, on_body_end, on_dra
 static bool is_json(struct ps_str type)
 {
     return type.len == 0 || ps_str_istarts_with(type, PS_STR("application/json"));
+}
+
+/* Another HTTP or TLS inside the tunnel would lead around routes, keys and limits. */
+static bool may_tunnel(const struct ps_h1_head *head)
+{
+    bool may = head->upgrade;
+    for (size_t i = 0; may && i < head->header_count; i++) {
+        struct ps_str list = head->headers[i].value;
+        struct ps_str name;
+        while (head->headers[i].id == PS_H1_UPGRADE && ps_str_split(&list, ',', &name)) {
+            name = ps_str_trim(name);
+            may = may && !ps_str_istarts_with(name, PS_STR("h2")) && !ps_str_istarts_with(name, PS_STR("http/")) &&
+                  !ps_str_istarts_with(name, PS_STR("tls/"));
+        }
+    }
+    return may;
 }
 
 /* How the body is treated: parsed, kept, or passed through. Returns false when it was answered. */
@@ -607,7 +635,7 @@ static bool plan_body(struct ps_transfer *transfer)
                          (unsigned long long)most);
         return false;
     }
-    transfer->upgrade = head->upgrade;
+    transfer->upgrade = may_tunnel(head);
     transfer->parsed = transfer->route->kind == PS_ROUTE_OPENAI && head->method_id == PS_H1_METHOD_POST &&
                        is_json(header(transfer, PS_H1_CONTENT_TYPE));
     if (transfer->parsed) {

@@ -84,6 +84,7 @@ struct ps_transfer {
     bool parsed;       /* the body is JSON that is read */
     bool streaming;    /* the body passes through and is not kept */
     bool request_done;
+    bool left; /* the client went away */
     bool upgrade;
     bool cors;
     char request_id[PS_REQUEST_ID_MAX + 1];

@@ -220,6 +220,28 @@ test('without a token only this machine reaches the reserved paths, whatever the
   await gate.stop();
 });
 
+test('a reload that closes the gateway to strangers does so at once, whatever it still listens on', async (t) => {
+  const outer = outerAddress();
+  if (!outer) {
+    t.skip('this machine has no address but loopback');
+    return;
+  }
+  const up = await startUpstream(t, echo());
+  const port = await freePort('0.0.0.0');
+  const gate = await startPenstock(t, {
+    port, config: `listen: ["0.0.0.0:${port}"]\ntenants: open\n${upstreams(up)}admin:${tokens}`,
+  });
+  const ask = (target) => exchange(t, port,
+    `GET ${target} HTTP/1.1\r\nHost: localhost:${port}\r\nConnection: close\r\n\r\n`, { host: outer });
+  assert.equal((await ask('/x')).status, 200);
+  gate.reload(`listen: ["127.0.0.1:${port}"]\n${upstreams(up)}`);
+  await until('the reload', () => gate.stderr.includes('configuration reloaded'));
+  await until('nobody comes in', async () => (await ask('/x')).status === 403);
+  assert.equal((await ask('/metrics')).status, 403);
+  assert.equal((await ask('/')).status, 403);
+  assert.equal((await get(port, '/metrics')).status, 200);
+});
+
 test('a page of another origin is refused at the reserved paths, token or not', async (t) => {
   const bare = await startPenstock(t);
   const gate = await startPenstock(t, { config: `admin:${tokens}` });

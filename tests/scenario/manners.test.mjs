@@ -682,6 +682,18 @@ test('a WebSocket needs a tenant key where tenants are, and its key stays here',
   });
 });
 
+test('an upgrade to another HTTP is no tunnel: it would lead around routes, keys and limits', async (t) => {
+  const up = await startUpstream(t, echo());
+  const gate = await startPenstock(t, { config: one(up) });
+  for (const protocols of ['h2c', 'H2C', 'websocket, h2c', 'h2', 'HTTP/2.0', 'TLS/1.0']) {
+    const line = await connect(t, gate.port);
+    line.send(`GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: ${protocols}\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n`);
+    const seen = JSON.parse((await line.response()).text).headers;
+    assert.deepEqual([seen.upgrade, seen.connection, seen['http2-settings']], [undefined, undefined, undefined], protocols);
+    line.leave();
+  }
+});
+
 test('a WebSocket has a line in the access log when it ends', async (t) => {
   const up = await startSocketServer(t);
   const log = path.join(tempDir(t), 'access.log');

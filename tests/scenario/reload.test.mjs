@@ -90,6 +90,27 @@ tenants: [{name: new, key: other-key-0123456789}, {name: team, key: some-key-012
   assert.deepEqual(left, []);
 });
 
+test('a reload to servers that are known by name only fails no request either', async (t) => {
+  const a = await startUpstream(t, inference({ name: 'a' }));
+  const b = await startUpstream(t, inference({ name: 'b' }));
+  const config = (up, n) => `upstreams: [{name: u${n}, engine: openai, endpoints: ["http://localhost:${up.port}"], health: {interval: 0s}}]`;
+  const gate = await startPenstock(t, { config: config(a, 0) });
+  const codes = [];
+  let going = true;
+  const load = Promise.all([0, 1, 2, 3].map(async () => {
+    while (going) {
+      codes.push((await chat(gate.port)).status);
+    }
+  }));
+  for (let i = 1; i <= 20; i++) {
+    await reload(gate, config(i % 2 ? b : a, i));
+    await sleep(20);
+  }
+  going = false;
+  await load;
+  assert.deepEqual(Object.keys(tally(codes)), ['200'], JSON.stringify(tally(codes)));
+});
+
 test('a stream that began before a reload ends as it began', async (t) => {
   const up = await startUpstream(t, inference({ tokens: 40, every: 10 }));
   const other = await startUpstream(t, inference({ name: 'other' }));
@@ -263,6 +284,29 @@ test('at the deadline of the drain what still runs is cut', async (t) => {
   assert.equal(lines.filter(({ complete, error }) => complete === false && error === 'shut down').length, 7, JSON.stringify(lines));
 });
 
+test('a tunnel lives until the deadline of the drain and has its line in the log', async (t) => {
+  const up = await startUpstream(t, (_, answer) => {
+    const { socket } = answer.upgrade();
+    socket.on('data', (data) => socket.write(data));
+  });
+  const log = path.join(tempDir(t), 'access.log');
+  const gate = await startPenstock(t, {
+    config: `drain_timeout: 400ms\naccess_log: "${log}"\nupstreams: [{name: gpu, engine: openai, endpoints: ["${up.url}"], health: {interval: 0s}}]`,
+  });
+  const line = await connect(t, gate.port);
+  line.send('GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: echo\r\n\r\nfirst');
+  assert.equal((await line.head()).status, 101);
+  await line.readUntil('first');
+  gate.signal('SIGTERM');
+  await sleep(100);
+  line.send('second');
+  await line.readUntil('second');
+  await line.closed();
+  await gate.stop();
+  const [only] = fs.readFileSync(log, 'utf8').trim().split('\n').map((text) => JSON.parse(text));
+  assert.deepEqual([only.status, only.path, only.bytes_in, only.bytes_out], [101, '/ws', 11, 11]);
+});
+
 test('a second SIGTERM stops at once', async (t) => {
   const up = await startUpstream(t, inference({ tokens: 10000, every: 10 }));
   const gate = await startPenstock(t, { config: `drain_timeout: 10m\nupstreams: [{name: gpu, engine: openai, endpoints: ["${up.url}"], health: {interval: 0s}}]` });
@@ -277,6 +321,18 @@ test('a second SIGTERM stops at once', async (t) => {
   await gate.stop();
   assert.ok(now() - start < 8000);
   assert.equal(gate.result.code, 0);
+});
+
+test('a shower of SIGTERM ends it with 0 all the same', async (t) => {
+  for (let round = 0; round < 4; round++) {
+    const gate = await startPenstock(t);
+    while (gate.running()) {
+      gate.signal('SIGTERM');
+      await sleep(0.2);
+    }
+    gate.assertClean();
+    assert.deepEqual([gate.result.code, gate.result.signal], [0, null]);
+  }
 });
 
 test('SIGINT is like SIGTERM', async (t) => {

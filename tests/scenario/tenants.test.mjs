@@ -169,6 +169,21 @@ test('what was used is settled: more than reserved is debited', async (t) => {
   assert.equal((await chat(gate.port, { headers, body: { max_tokens: 8000 } })).status, 429);
 });
 
+test('a client that leaves before the answer pays for the prompt that was read', async (t) => {
+  const up = await startUpstream(t, (_, answer) => answer.stall());
+  const gate = await startPenstock(t, { config: config(up, { tenant: ', tokens_per_minute: 20000' }) });
+  const line = await connect(t, gate.port);
+  const body = JSON.stringify(chatBody({ max_tokens: 10, messages: [{ role: 'user', content: 'word '.repeat(8000) }] }));
+  line.send(`POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${KEY}\r\n`
+    + `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+  await up.seen();
+  line.leave({ reset: true });
+  await up.connections[0].closed;
+  const refused = await chat(gate.port, { headers, body: { max_tokens: 19000 }, ms: 2000 });
+  assert.equal(refused.status, 429);
+  assert.ok(Number(refused.headers['x-ratelimit-remaining-tokens']) < 14000, refused.headers['x-ratelimit-remaining-tokens']);
+});
+
 test('streams are settled by the usage that the client never sees', async (t) => {
   const up = await startUpstream(t, inference({ tokens: 8, every: 1 }));
   const gate = await startPenstock(t, { config: config(up, { tenant: ', tokens_per_minute: 10000' }) });
