@@ -197,12 +197,14 @@ void ps_replay_drain(struct ps_replay *replay)
 
 void ps_replay_stop(struct ps_replay *replay)
 {
+    uint64_t unfinished = ps_session_cancel_all(&replay->sessions);
+    if (!replay->over) {
+        ps_tally_stop(&replay->tally, unfinished, replay->pacer.start, ps_loop_now(replay->loop));
+    }
     replay->over = true;
     replay->drained = true;
     ps_timer_clear(replay->loop, &replay->timer);
     ps_task_clear(&replay->end);
-    ps_tally_stop(&replay->tally, ps_session_cancel_all(&replay->sessions), replay->pacer.start,
-                  ps_loop_now(replay->loop));
     replay->in_flight = 0;
 }
 

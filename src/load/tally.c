@@ -54,12 +54,10 @@ void ps_tally_add(struct ps_tally *tally, const struct ps_session_result *result
 
 void ps_tally_stop(struct ps_tally *tally, uint64_t unfinished, ps_time began, ps_time now)
 {
-    if (unfinished == 0) {
-        return;
-    }
     if (ps_tally_ended(tally) == 0) {
         tally->first_intended = began;
     }
+    tally->stopped = true;
     tally->unfinished += unfinished;
     tally->last_end = now;
 }
@@ -71,7 +69,7 @@ uint64_t ps_tally_ended(const struct ps_tally *tally)
 
 double ps_tally_seconds(const struct ps_tally *tally)
 {
-    bool begun = ps_tally_ended(tally) + tally->unfinished > 0;
+    bool begun = ps_tally_ended(tally) > 0 || tally->stopped;
     return begun ? ps_span_seconds(tally->last_end - tally->first_intended) : 0;
 }
 

@@ -12,6 +12,7 @@
 #ifndef PS_LOAD_TALLY_H
 #define PS_LOAD_TALLY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -40,12 +41,13 @@ struct ps_tally {
     struct ps_hist token_gap;             /* ns a token after the first, mean of each request */
     ps_time first_intended; /* of all ended requests; meaningless before the first */
     ps_time last_end;       /* or when the run was ended early */
+    bool stopped;           /* it was */
 };
 
 /* Counts one ended request. */
 void ps_tally_add(struct ps_tally *tally, const struct ps_session_result *result);
 
-/* Counts what was still in flight when a run that began at `began` was ended early, at `now`. */
+/* A run that began at `began` is ended early, at `now`: counts what was still in flight. */
 void ps_tally_stop(struct ps_tally *tally, uint64_t unfinished, ps_time began, ps_time now);
 
 /* Ended requests: succeeded and failed. */
