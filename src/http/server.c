@@ -205,7 +205,8 @@ void ps_connection_finish(struct ps_connection *connection)
     connection->exchange = NULL;
     ps_exchange_free(exchange);
     if (close) {
-        if (complete && ps_stream_queued(connection->stream) == 0) {
+        bool quiet = complete && !connection->in_on_data && !ps_stream_has_input(connection->stream);
+        if (quiet && ps_stream_queued(connection->stream) == 0) {
             ps_stream_shutdown(connection->stream);
             ps_connection_kill(connection);
         } else {

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -219,6 +220,11 @@ static bool read_once(struct ps_stream *stream)
  * that refuses a long body answers first and resets then. */
 static void on_broken(struct ps_stream *stream, int err)
 {
+    bool wanted = stream->paused && !stream->watch_hangup && !stream->handshaking;
+    if (wanted && stream->failed == PS_OK) {
+        stream->interest = 0; /* libuv has stopped; the owner hears of it when it reads on */
+        return;
+    }
     while (!stream->handshaking && !stream->paused && read_once(stream)) {
     }
     tell_closed(stream, err);
@@ -656,6 +662,13 @@ ps_time ps_stream_last_read(const struct ps_stream *stream)
 ps_time ps_stream_last_write(const struct ps_stream *stream)
 {
     return stream->last_write;
+}
+
+bool ps_stream_has_input(const struct ps_stream *stream)
+{
+    int waiting = 0;
+    return stream->kept.len > 0 || ps_stream_tls_has_pending(stream) ||
+           (ioctl(stream->fd, FIONREAD, &waiting) == 0 && waiting > 0);
 }
 
 size_t ps_stream_kept(const struct ps_stream *stream)

@@ -99,6 +99,10 @@ void ps_stream_resume(struct ps_stream *stream);
 ps_time ps_stream_last_read(const struct ps_stream *stream);
 ps_time ps_stream_last_write(const struct ps_stream *stream);
 
+/* Is there input that nobody has taken, here or in the socket? Closing would throw it away, and with it, by
+ * a reset, what was sent last. */
+bool ps_stream_has_input(const struct ps_stream *stream);
+
 /* Bytes that on_data did not use, not yet offered again. */
 size_t ps_stream_kept(const struct ps_stream *stream);
 
