@@ -182,8 +182,22 @@ void ps_transfer_finish(struct ps_transfer *transfer, int status, bool complete,
     bury(transfer);
 }
 
+/* Fails after the answer has begun, e.g. when the rest of an upload is too long: it can only be broken off. */
+static void cut(struct ps_transfer *transfer, const char *why)
+{
+    struct ps_exchange *exchange = transfer->exchange;
+    transfer->error = why;
+    ps_exchange_handle(exchange, NULL, NULL);
+    ps_transfer_finish(transfer, transfer->status, false, PS_OUTCOME_NONE);
+    ps_exchange_reset(exchange);
+}
+
 void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answer, const char *format, ...)
 {
+    if (transfer->started) {
+        cut(transfer, answer->code);
+        return;
+    }
     char text[512];
     struct ps_buf headers = ps_buf_make(EXTRA_LIMIT);
     struct ps_exchange *exchange = transfer->exchange;

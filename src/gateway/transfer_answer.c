@@ -137,11 +137,20 @@ static void on_interim(void *ctx, const struct ps_h1_head *head)
 {
     struct ps_transfer *transfer = ctx;
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
-    /* 100 is between us and the upstream; others (103) concern the client. */
-    if (head->status != 100 && ps_h1_copy_end_to_end(&lines, head, 0, 0) == PS_OK) {
-        PS_IGNORE(ps_exchange_interim(transfer->exchange, head->status, ps_buf_str(&lines)));
+    int err = PS_OK;
+    /* 100 is between us and the upstream; others (103) concern the client, if it reads them. */
+    bool wanted = head->status != 100 && ps_exchange_queued(transfer->exchange) <= PS_TRANSFER_HIGH_WATER;
+    if (wanted && ps_h1_copy_end_to_end(&lines, head, 0, 0) == PS_OK) {
+        err = ps_exchange_interim(transfer->exchange, head->status, ps_buf_str(&lines));
     }
     ps_buf_fini(&lines);
+    if (err != PS_OK) {
+        struct ps_exchange *exchange = transfer->exchange;
+        transfer->error = "the client reads too slowly for the memory there is";
+        ps_exchange_handle(exchange, NULL, NULL);
+        ps_transfer_finish(transfer, 503, false, PS_OUTCOME_NONE);
+        ps_exchange_reset(exchange);
+    }
 }
 
 /* --- the body --------------------------------------------------------------------------------- */

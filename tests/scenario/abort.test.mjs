@@ -255,6 +255,38 @@ test('a slow reader is held back, costs bounded memory and slows nobody', async 
   await assertIdle(gate);
 });
 
+test('an answer that the upstream ended with a reset still reaches a slow reader whole', async (t) => {
+  const port = await freePort();
+  const body = Buffer.alloc(600 * 1024, 'r');
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => {
+      socket.pause();
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`);
+      socket.write(body, () => setTimeout(() => socket.resetAndDestroy?.(), 300));
+    });
+  });
+  await new Promise((resolve) => { server.listen(port, '127.0.0.1', resolve); });
+  after(t, () => server.close());
+  const gate = await startPenstock(t, {
+    config: `upstreams:
+  - { name: one, endpoints: ["http://127.0.0.1:${port}"], engine: openai, health: { interval: 0s } }
+routes:
+  - { path: "/*" }
+`,
+  });
+  for (let i = 0; i < 3; i++) {
+    const line = await connect(t, gate.port);
+    line.socket.pause();
+    line.send('GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await sleep(600);
+    line.socket.resume();
+    const answer = await line.response({ ms: 10000 });
+    assert.equal(answer.body.length, body.length);
+  }
+  await assertIdle(gate);
+});
+
 test('a reader that never reads is let go when its time is over', async (t) => {
   const source = flood(64 * 1024 * 1024);
   const { gate, up } = await stage(t, source.script, { top: 'send_timeout: 500ms' });

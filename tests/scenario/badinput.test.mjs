@@ -117,6 +117,27 @@ test('a body that grows too large in chunks is refused with 413 and the client c
   await stillServes(gate);
 });
 
+test('a body that grows too large after its answer has begun breaks that answer and nothing else', async (t) => {
+  const { gate } = await stage(t, {
+    options: {
+      onHead: async (request, answer) => {
+        if (request.target === '/early') {
+          await answer.begin(200);
+          await answer.chunk('so far so good');
+        }
+      },
+    },
+  });
+  const line = await connect(t, gate.port);
+  line.send(post('/early', ['Transfer-Encoding: chunked'], '5\r\nhello\r\n'));
+  assert.equal((await line.head()).status, 200);
+  await line.readUntil('so far so good');
+  await line.sendSlowly(Array.from({ length: 20 }, () => `4000\r\n${'a'.repeat(0x4000)}\r\n`), 1);
+  await line.closed();
+  assert.doesNotMatch(line.bytes.toString('latin1'), /\r\n0\r\n/);
+  await stillServes(gate);
+});
+
 test('a wrong method is 405 with Allow and an unknown one 501', async (t) => {
   const up = await startUpstream(t);
   const gate = await startPenstock(t, {
@@ -296,7 +317,7 @@ test('garbage behind a good request does not spoil its answer', async (t) => {
   assert.ok((await line.response()).status >= 400);
   await line.closed();
   const last = await connect(t, gate.port);
-  last.send(`${getText('/last', ['Connection: close'])}${'garbage '.repeat(2000)}`);
+  last.send(`${getText('/last', ['Connection: close'])}${'garbage '.repeat(100000)}`);
   assert.equal(JSON.parse((await last.response()).text).target, '/last');
   await last.closed();
   await stillServes(gate);
