@@ -153,7 +153,16 @@ bool ps_exchange_body_done(const struct ps_exchange *exchange)
 
 static int send_parts(struct ps_exchange *exchange, const struct ps_str *parts, size_t count)
 {
-    return ps_stream_write(exchange->connection->stream, parts, count);
+    int err = ps_stream_write(exchange->connection->stream, parts, count);
+    ps_connection_watch_output(exchange->connection);
+    return err;
+}
+
+static int uncork(struct ps_exchange *exchange)
+{
+    int err = ps_stream_uncork(exchange->connection->stream);
+    ps_connection_watch_output(exchange->connection);
+    return err;
 }
 
 void ps_exchange_continue(struct ps_exchange *exchange)
@@ -292,7 +301,7 @@ void ps_exchange_cork(struct ps_exchange *exchange)
 
 int ps_exchange_uncork(struct ps_exchange *exchange)
 {
-    return ps_stream_uncork(exchange->connection->stream);
+    return uncork(exchange);
 }
 
 size_t ps_exchange_queued(const struct ps_exchange *exchange)
@@ -317,7 +326,7 @@ static int send_last(struct ps_exchange *exchange, struct ps_str trailers)
         }
     }
     int err = count > 0 ? send_parts(exchange, parts, count) : PS_OK;
-    return err == PS_OK ? ps_stream_uncork(exchange->connection->stream) : err;
+    return err == PS_OK ? uncork(exchange) : err;
 }
 
 void ps_exchange_end(struct ps_exchange *exchange, struct ps_str trailers)

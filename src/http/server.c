@@ -90,6 +90,18 @@ void ps_connection_watch_body(struct ps_connection *connection)
     }
 }
 
+void ps_connection_watch_output(struct ps_connection *connection)
+{
+    if (ps_stream_queued(connection->stream) == 0) {
+        return;
+    }
+    ps_time when = ps_stream_last_write(connection->stream) + connection->server->opts.send_timeout;
+    if (!ps_heap_holds(&connection->timer.node) || connection->timer.node.key > when) {
+        /* Without memory the timer that is set looks at it later. */
+        PS_IGNORE(ps_timer_set(connection->server->loop, &connection->timer, when));
+    }
+}
+
 /* How long a connection without a deadline may go unwatched: one may have come up meanwhile. */
 static ps_span watch_span(const struct ps_server_opts *opts)
 {

@@ -94,6 +94,9 @@ void ps_connection_kill(struct ps_connection *connection);
 /* The answer and, if it was wanted, the request are complete: next request, lingering, or close. */
 void ps_connection_finish(struct ps_connection *connection);
 
+/* Bytes were written: when the client did not take them all, its time to read runs. */
+void ps_connection_watch_output(struct ps_connection *connection);
+
 /* Answers a request that broke the rules and closes. */
 void ps_connection_refuse(struct ps_connection *connection, int status, const char *detail);
 
