@@ -92,6 +92,11 @@ static int reference(void)
     return finish(stdout, &out, err, EXIT_GOOD);
 }
 
+static bool is_verb(const char *word)
+{
+    return strcmp(word, "--check") == 0 || strcmp(word, "--print") == 0 || strcmp(word, "--reference") == 0;
+}
+
 int ps_config_command(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "";
@@ -105,6 +110,9 @@ int ps_config_command(int argc, char **argv)
         return reference();
     }
     bool help = strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0;
+    if (!help && argc > 1 && !is_verb(verb)) {
+        fprintf(stderr, "penstock config: there is no '%s'\n", verb);
+    }
     fputs(usage, help ? stdout : stderr);
     return help ? EXIT_GOOD : EXIT_USAGE;
 }

@@ -537,7 +537,6 @@ static int setup_workers(struct ps_control *control, unsigned workers)
         control->running += err == PS_OK ? 1 : 0;
     }
     if (err != PS_OK) {
-        ps_log(PS_LOG_ERROR, "the workers can't be started", "reason", ps_err_text(err), NULL);
         return err;
     }
     for (size_t i = 0; i < count; i++) {

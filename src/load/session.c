@@ -28,6 +28,7 @@ struct ps_session {
     struct ps_session_result result;
     bool streaming; /* the answer is an event stream */
     bool done;      /* [DONE] came */
+    bool explained; /* detail is the message of an error's body, not its beginning */
     size_t detail_len;
     char detail[DETAIL_MAX];
 };
@@ -92,9 +93,18 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
     }
 }
 
-/* The beginning of an error's body goes into the report. */
+/* What an error's body says goes into the report: its message where all of it is here at once, as it
+ * usually is; otherwise its beginning. */
 static void keep_detail(struct ps_session *session, struct ps_str data)
 {
+    char message[DETAIL_MAX];
+    if (session->detail_len == 0 && ps_answer_is_error(data, message, sizeof message)) {
+        set_detail(session, message);
+        session->explained = true;
+    }
+    if (session->explained) {
+        return;
+    }
     for (size_t i = 0; i < data.len && session->detail_len < DETAIL_MAX - 1; i++) {
         unsigned char byte = (unsigned char)data.ptr[i];
         session->detail[session->detail_len++] = byte < 0x20 || byte == 0x7f ? ' ' : (char)byte;
