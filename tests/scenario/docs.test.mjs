@@ -53,7 +53,7 @@ function furnish(t, text) {
     if (field === 'certificate' || field === 'ca_file') {
       return `${field}: ${cert}`;
     }
-    if (/\.(pem|key)$/.test(file)) {
+    if (/\.pem$/.test(file)) {
       return `${field}: ${key}`;
     }
     const secret = path.join(dir, `secret-${count++}`);
