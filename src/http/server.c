@@ -56,8 +56,8 @@ static ps_time connection_deadline(const struct ps_connection *connection)
     if (ps_stream_queued(connection->stream) > 0) {
         deadline = ps_stream_last_write(connection->stream) + opts->send_timeout;
     }
-    if (connection->lingering) {
-        return sooner(deadline, connection->since + linger_time);
+    if (connection->lingering) { /* its time begins when the answer is out: see on_drain() */
+        return deadline == PS_NEVER ? connection->since + linger_time : deadline;
     }
     if (exchange == NULL) {
         bool idle = connection->proven && ps_h1_is_idle(&connection->h1);
@@ -200,7 +200,7 @@ static void linger(struct ps_connection *connection)
     connection->since = ps_loop_now(connection->server->loop);
     ps_stream_shutdown(connection->stream);
     ps_stream_resume(connection->stream);
-    arm_by(connection, connection->since + linger_time);
+    arm_by(connection, connection_deadline(connection));
 }
 
 void ps_connection_finish(struct ps_connection *connection)
@@ -419,6 +419,10 @@ static void on_drain(void *ctx)
 {
     struct ps_connection *connection = ctx;
     struct ps_exchange *exchange = connection->exchange;
+    if (connection->lingering) {
+        connection->since = ps_loop_now(connection->server->loop);
+        arm_by(connection, connection->since + linger_time);
+    }
     if (exchange != NULL && exchange->ops != NULL && exchange->ops->on_drain != NULL) {
         exchange->ops->on_drain(exchange->ctx);
     }

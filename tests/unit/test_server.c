@@ -837,6 +837,26 @@ static void a_client_that_reads_nothing_is_cut_off(void **state)
     assert_log(bench, "rega");
 }
 
+static void the_last_answer_waits_for_a_client_that_reads_slowly(void **state)
+{
+    struct bench *bench = *state;
+    static char big[2 << 20];
+    dial(bench);
+    ask(bench, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    bench->turns.raws[0] = NULL;
+    start_only(bench);
+    assert_int_equal(ps_exchange_write(bench->exchange, (struct ps_str){big, sizeof big}), PS_OK);
+    ps_exchange_end(bench->exchange, PS_STR(""));
+    pass(bench, 30 * PS_SECOND);
+    assert_int_equal(ps_server_connections(bench->server), 1);
+    bench->turns.raws[0] = &bench->client;
+    await(bench, "0\r\n\r\n");
+    await_end(bench);
+    assert_true(bench->client.got.len > sizeof big);
+    pass(bench, 3 * PS_SECOND); /* from now on it only lingers */
+    assert_int_equal(ps_server_connections(bench->server), 0);
+}
+
 /* --- draining --------------------------------------------------------------------------------- */
 
 static void on_idle(void *ctx)
@@ -981,6 +1001,7 @@ int main(void)
         CASE(an_idle_connection_is_closed_in_silence),
         CASE(a_slow_answer_of_ours_keeps_the_connection),
         CASE(a_client_that_reads_nothing_is_cut_off),
+        CASE(the_last_answer_waits_for_a_client_that_reads_slowly),
         CASE(draining_closes_idle_and_finishes_busy_connections),
         CASE(draining_without_connections_is_idle_at_once),
         CASE(an_upgraded_connection_hands_over_what_follows),
