@@ -581,6 +581,7 @@ static void teardown(struct ps_control *control)
 {
     hold_signals();
     stop_workers(control);
+    ps_mailbox_free(control->mailbox); /* what was still asked is answered by what is still there */
     ps_server_free(control->admin);
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_free(control->workers[i]);
@@ -591,7 +592,6 @@ static void teardown(struct ps_control *control)
     ps_site_unref(control->site);
     ps_peers_free(control->peers);
     ps_access_log_free(control->access_log);
-    ps_mailbox_free(control->mailbox);
     ps_loop_free(control->loop);
     ignore_signals();
     ps_process_free(control->process);

@@ -173,6 +173,9 @@ static void on_drain(struct ps_letter *letter, void *receiver)
 
 void ps_worker_drain(struct ps_worker *worker, ps_span deadline)
 {
+    if (!worker->started) {
+        return; /* nothing runs that could end, and nobody reads the letter before all is gone */
+    }
     struct drain_letter *carrier = malloc(sizeof *carrier);
     PS_CHECK(carrier != NULL); /* a daemon that can't even stop may as well end here */
     carrier->letter.on_delivery = on_drain;
