@@ -101,12 +101,21 @@ static void conclude(struct watch *watch, bool ok, const char *reason)
     tell(watch, changed, ok, reached, reason);
 }
 
+/* Memory or descriptors are used up: that says nothing about the server. */
+static bool is_shortage(int err)
+{
+    return err == PS_ENOMEM || err == PS_ELIMIT;
+}
+
 static void on_answer(void *ctx, const struct ps_inquiry_answer *answer)
 {
     struct watch *watch = ctx;
     char reason[REASON_SIZE];
     const char *what = watch->path[0] == '\0' ? "connection" : watch->path;
     watch->inquiry = NULL;
+    if (answer->phase == PS_CALL_CONNECT && is_shortage(answer->err)) {
+        return;
+    }
     if (answer->err != PS_OK) {
         const char *text = ps_err_text(answer->err);
         const char *detail = answer->detail;
@@ -189,10 +198,7 @@ static void on_check_time(struct ps_timer *timer, ps_time now)
         return;
     }
     int err = ask(watch);
-    if (err == PS_ENOMEM || err == PS_ELIMIT) {
-        return; /* that says nothing about the server */
-    }
-    if (err != PS_OK) {
+    if (err != PS_OK && !is_shortage(err)) {
         conclude(watch, false, ps_err_text(err));
     }
 }

@@ -271,9 +271,29 @@ static void on_drain(void *ctx)
     ps_transfer_pump(ctx);
 }
 
+/* Not even a connection could be tried: that is our own need and says nothing about the upstream. */
+static bool is_shortage(const struct ps_call_error *error)
+{
+    return error->phase == PS_CALL_CONNECT && (error->err == PS_ELIMIT || error->err == PS_ENOMEM);
+}
+
+static void on_shortage(struct ps_transfer *transfer)
+{
+    struct ps_answer answer = {.status = 503, .type = "server_error", .code = "no_capacity", .retry_after = PS_SECOND};
+    transfer->call = NULL;
+    transfer->error = "out of descriptors or memory";
+    ps_transfer_unbook(transfer, PS_OUTCOME_NONE);
+    ps_transfer_fail(transfer, &answer, "no connection to upstream %s can be opened: %s", transfer->backend->name,
+                     transfer->error);
+}
+
 static void on_error(void *ctx, const struct ps_call_error *error)
 {
     struct ps_transfer *transfer = ctx;
+    if (is_shortage(error)) {
+        on_shortage(transfer);
+        return;
+    }
     struct ps_backend *backend = transfer->backend;
     const char *phase = ps_call_phase_text(error->phase);
     transfer->call = NULL;

@@ -64,8 +64,10 @@ export function get(port, target, headers = {}) {
 
 /// A child process of the program. start() below makes those that serve.
 export class Penstock {
-  constructor(args, { env = {}, cwd } = {}) {
-    this.child = spawn(program, args, {
+  constructor(args, { env = {}, cwd, descriptors } = {}) {
+    const [file, all] = descriptors === undefined ? [program, args]
+      : ['/bin/sh', ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, program, ...args]];
+    this.child = spawn(file, all, {
       cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.pid = this.child.pid;
@@ -145,8 +147,9 @@ export class Penstock {
 ///   env      more environment
 ///   workers  2 unless told otherwise; the story's `threads` tag relies on at least two
 ///   ready    false: don't wait for /healthz
+///   descriptors  how many files it may have open
 /// Returns a Penstock with port, url, dir, file, and reload(config).
-export async function startPenstock(t, { config, args = [], env = {}, workers = 2, port, ready = true } = {}) {
+export async function startPenstock(t, { config, args = [], env = {}, workers = 2, port, ready = true, descriptors } = {}) {
   const dir = tempDir(t);
   const chosen = port ?? (await freePort());
   const file = path.join(dir, 'penstock.yaml');
@@ -167,7 +170,7 @@ export async function startPenstock(t, { config, args = [], env = {}, workers = 
   } else {
     all.push('--listen', `127.0.0.1:${chosen}`);
   }
-  const gate = new Penstock([...all, ...args], { env, cwd: dir });
+  const gate = new Penstock([...all, ...args], { env, cwd: dir, descriptors });
   Object.assign(gate, { port: chosen, url: `http://127.0.0.1:${chosen}`, dir, file });
   gate.reload = (text) => {
     fs.writeFileSync(file, complete(text));
