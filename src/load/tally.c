@@ -207,8 +207,8 @@ static int print_limited(const struct ps_pacer *pacer, struct ps_buf *out)
         out,
         "\ngenerator_limited: %llu of %llu requests left over 5 ms late and %llu could not be\n"
         "  sent (bound on requests in flight, or descriptors). The figures above are this\n"
-        "  program's as much as the server's: use a lower --speed, or a machine of its own\n"
-        "  for the load.\n",
+        "  program's as much as the server's: use a lower --speed, or a machine of its\n"
+        "  own for the load.\n",
         (unsigned long long)pacer->late, (unsigned long long)pacer->sent,
         (unsigned long long)pacer->skipped);
 }
