@@ -78,7 +78,7 @@ const struct ps_option ps_config_options[] = {
      "most bytes held back for all requests together; beyond it the answer is 503; 0 = a quarter of memory",
      .max = 1125899906842624.0, .no_reload = true),
     PS_OPTION_ROW(ps_config, max_connections, U64, "20000",
-     "most client connections at once", .min = 1, .max = 1000000),
+     "most client connections at once, of all workers together (and as many on admin.listen)", .min = 1, .max = 1000000),
     PS_OPTION_ROW(ps_config, max_connections_per_address, U64, "0",
      "most connections from one address; 0 = no limit of its own", .max = 1000000),
     PS_OPTION_ROW(ps_config, max_head, BYTES, "32KiB",

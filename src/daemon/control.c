@@ -40,6 +40,7 @@ struct ps_control {
     struct ps_budget budget;
     struct ps_access_log *access_log;
     struct ps_peers *peers;
+    _Atomic size_t connections; /* of clients, on all workers */
     struct ps_site *site;
     struct ps_api *api;
     struct ps_health *health;
@@ -523,6 +524,7 @@ static int setup_workers(struct ps_control *control, unsigned workers)
             .metrics = control->metrics,
             .access_log = control->access_log,
             .peers = control->peers,
+            .connections = &control->connections,
             .control = control->mailbox,
             .on_ask = on_worker_ask,
             .on_stopped = on_worker_stopped,

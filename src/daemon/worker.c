@@ -68,13 +68,19 @@ static void on_request(void *ctx, struct ps_exchange *exchange)
 static bool on_accept(void *ctx, const struct ps_address *peer)
 {
     struct ps_worker *worker = ctx;
-    return ps_peers_enter(worker->opts.peers, peer);
+    size_t before = atomic_fetch_add_explicit(worker->opts.connections, 1, memory_order_relaxed);
+    if (before < worker->site->config->max_connections && ps_peers_enter(worker->opts.peers, peer)) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(worker->opts.connections, 1, memory_order_relaxed);
+    return false;
 }
 
 static void on_gone(void *ctx, const struct ps_address *peer)
 {
     struct ps_worker *worker = ctx;
     ps_peers_leave(worker->opts.peers, peer);
+    atomic_fetch_sub_explicit(worker->opts.connections, 1, memory_order_relaxed);
 }
 
 static void on_done(void *ctx, const struct ps_record *record)
@@ -95,6 +101,7 @@ struct site_letter {
 static void server_opts(struct ps_worker *worker, struct ps_server_opts *opts)
 {
     ps_site_server_opts(worker->site, opts);
+    opts->max_connections = 0; /* of all workers together: on_accept() */
     opts->on_request = on_request;
     opts->on_accept = on_accept;
     opts->on_gone = on_gone;

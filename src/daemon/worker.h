@@ -1,8 +1,8 @@
 /* worker - one thread of the data plane: a loop, its listeners, its proxy.
  *
  * A worker shares nothing with the others but the site (constant), the gates and endpoints inside it, the
- * budget of buffered bytes, counter shards, and the cap on connections per address. Everything else comes by
- * letter.
+ * budget of buffered bytes, counter shards, and the caps on connections, of one address and of all. Everything
+ * else comes by letter.
  *
  * Thread: created, started, joined and freed by the main thread; the functions that say so post letters.
  *
@@ -11,6 +11,7 @@
 #ifndef PS_DAEMON_WORKER_H
 #define PS_DAEMON_WORKER_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -29,6 +30,7 @@ struct ps_worker_opts {
     struct ps_metrics *metrics;
     struct ps_access_log *access_log; /* or NULL */
     struct ps_peers *peers;
+    _Atomic size_t *connections; /* of all workers, bounded by max_connections */
     struct ps_mailbox *control; /* gets asks, and `stopped` */
     /* Runs on control's loop with an ask of this worker; it ends with ps_worker_reply(). */
     void (*on_ask)(struct ps_letter *letter, void *control);
@@ -46,8 +48,8 @@ PS_MUST_CHECK int ps_worker_start(struct ps_worker *worker);
 /* Any thread: requests from now on are treated by this site (a reference is taken). */
 void ps_worker_set_site(struct ps_worker *worker, struct ps_site *site);
 
-/* Any thread: stop listening, let requests end until `deadline` after now, then abort them. Again with 0:
- * at once. */
+/* Main thread: stop listening, let requests end until `deadline` after now, then abort them. Again with 0:
+ * at once. A worker that was never started is left as it is. */
 void ps_worker_drain(struct ps_worker *worker, ps_span deadline);
 
 /* Control's thread: the ask is answered; it goes back to the worker it came from. */
