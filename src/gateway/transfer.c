@@ -94,6 +94,7 @@ int ps_transfer_remember(struct ps_transfer *transfer)
     if (memo == NULL) {
         return PS_ENOMEM;
     }
+    memo->server = ps_exchange_server(transfer->exchange);
     memo->peer = *ps_exchange_peer(transfer->exchange);
     memo->began = ps_exchange_started(transfer->exchange);
     memo->method_len = method.len;

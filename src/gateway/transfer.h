@@ -54,8 +54,9 @@ struct ps_lane {
     void *ctx;
 };
 
-/* What the log will say of a request that has become a tunnel, whose exchange is over. */
+/* What is still to be said of a request that has become a tunnel, whose exchange is over. */
 struct ps_transfer_memo {
+    struct ps_server *server; /* counts the peer until the tunnel has ended */
     struct ps_address peer;
     ps_time began;
     size_t method_len;

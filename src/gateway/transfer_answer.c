@@ -56,6 +56,7 @@ static void on_tunnel_end(void *ctx, uint64_t from_client, uint64_t from_upstrea
     struct ps_transfer *transfer = ctx;
     transfer->bytes_in += from_client;
     transfer->bytes_out += from_upstream;
+    ps_server_gone(transfer->memo->server, &transfer->memo->peer);
     ps_transfer_finish(transfer, 101, true, PS_OUTCOME_OK);
 }
 
@@ -89,6 +90,7 @@ static void switch_protocols(struct ps_transfer *transfer, const struct ps_h1_he
         ps_transfer_finish(transfer, 499, false, PS_OUTCOME_NONE);
     } else if (ps_tunnel_new(lane->loop, client, upstream, idle, &lane->tunnels, on_tunnel_end, transfer) !=
                PS_OK) {
+        ps_server_gone(transfer->memo->server, &transfer->memo->peer);
         ps_transfer_finish(transfer, 101, false, PS_OUTCOME_NONE);
     }
 }

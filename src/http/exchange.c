@@ -383,6 +383,8 @@ struct ps_stream *ps_exchange_upgrade(struct ps_exchange *exchange, struct ps_st
     ps_stream_pause(stream);
     ps_stream_read_to_end(stream);
     connection->stream = NULL;
+    connection->counted = false; /* ps_server_gone() is owed instead */
+    connection->server->upgraded_count++;
     exchange->ops = NULL;
     ps_connection_kill(connection);
     return stream;

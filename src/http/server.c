@@ -441,7 +441,8 @@ static const struct ps_stream_ops stream_ops = {NULL, on_data, on_drain, on_clos
 void ps_server_adopt(struct ps_server *server, int fd, const struct ps_address *peer, struct ps_tls *tls)
 {
     const struct ps_server_opts *opts = &server->opts;
-    bool full = opts->max_connections > 0 && server->connection_count >= opts->max_connections;
+    size_t count = server->connection_count + server->upgraded_count;
+    bool full = opts->max_connections > 0 && count >= opts->max_connections;
     if (full || server->draining || (opts->on_accept != NULL && !opts->on_accept(opts->ctx, peer))) {
         close(fd);
         return;
@@ -473,6 +474,14 @@ void ps_server_adopt(struct ps_server *server, int fd, const struct ps_address *
     }
     /* The first head has less time than the next ones: nothing was asked of this client yet. */
     arm_by(connection, connection->since + opts->head_timeout);
+}
+
+void ps_server_gone(struct ps_server *server, const struct ps_address *peer)
+{
+    server->upgraded_count--;
+    if (server->opts.on_gone != NULL) {
+        server->opts.on_gone(server->opts.ctx, peer);
+    }
 }
 
 static void on_accept(void *ctx, int fd, const struct ps_address *peer)

@@ -169,8 +169,12 @@ void ps_exchange_reset(struct ps_exchange *exchange);
 
 /* After a 101 was decided: sends head (whole, with start line and blank line) and hands the stream over.
  * The exchange is over. The new owner sets itself as owner, calls ps_stream_resume() to get what follows the
- * request, and frees the stream. */
+ * request, frees the stream, and then tells ps_server_gone(): the client counts until then. NULL when the
+ * head can't be sent: the connection is closed and nothing is owed. */
 struct ps_stream *ps_exchange_upgrade(struct ps_exchange *exchange, struct ps_str head);
+
+/* A stream that ps_exchange_upgrade() handed over is closed. */
+void ps_server_gone(struct ps_server *server, const struct ps_address *peer);
 
 /* The instant in the form of the Date header (RFC 9110 section 5.6.7), cached for the second. */
 struct ps_str ps_server_date(struct ps_server *server);

@@ -26,6 +26,7 @@ struct ps_server {
     size_t listener_count;
     struct ps_list connections;
     size_t connection_count;
+    size_t upgraded_count; /* handed over and not yet gone */
     struct ps_task idle_task;
     void (*on_idle)(void *ctx);
     void *on_idle_ctx;

@@ -521,6 +521,38 @@ test('an address has no more connections than max_connections_per_address, on al
   await sleep(20);
 });
 
+test('a tunnel is a connection of its address until it ends', async (t) => {
+  const up = await startUpstream(t, (request, answer) => answer.upgrade());
+  const gate = await startPenstock(t, { config: `max_connections_per_address: 8\n${upstreams(up)}`, ready: false });
+  await until('it listens', () => gate.stderr.includes('listening'));
+  const open = async () => {
+    const line = await connect(t, gate.port);
+    line.send('GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    return [line, await line.head().then((head) => head.status, () => 0)];
+  };
+  const tunnels = [];
+  for (let i = 0; i < 12; i++) {
+    tunnels.push(await open());
+  }
+  assert.deepEqual(tunnels.map(([, status]) => status), [...Array(8).fill(101), ...Array(4).fill(0)]);
+  tunnels.forEach(([line]) => line.leave());
+  await until('the places are free again', async () => (await open())[1] === 101);
+});
+
+test('max_connections bounds the connections of all workers together', async (t) => {
+  const gate = await startPenstock(t, { config: 'max_connections: 8', ready: false });
+  await until('it listens', () => gate.stderr.includes('listening'));
+  const lines = [];
+  for (let i = 0; i < 32; i++) {
+    lines.push(await connect(t, gate.port));
+  }
+  lines.forEach((line) => line.send('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'));
+  const served = (await Promise.all(lines.map((line) => line.response().then(() => true, () => false)))).filter(Boolean);
+  assert.equal(served.length, 8);
+  lines.forEach((line) => line.leave());
+  await until('the places are free again', async () => (await get(gate.port, '/healthz'))?.status === 200);
+});
+
 test('certificates of the admin port are read again like those of the gateway', async (t) => {
   const { makeAuthority } = await import('./lib/tls.mjs');
   const authority = makeAuthority(t);

@@ -960,7 +960,41 @@ static void an_upgraded_connection_hands_over_what_follows(void **state)
         assert_string_equal(bench->log + bench->log_len - 1, "x");
         ps_stream_free(bench->upgraded);
         bench->upgraded = NULL;
+        struct ps_address peer;
+        assert_int_equal(ps_address_parse(PS_STR("192.0.2.9:1234"), &peer), PS_OK);
+        ps_server_gone(bench->server, &peer);
+        assert_string_equal(bench->log + bench->log_len - 2, "xg");
     }
+}
+
+static void an_upgraded_connection_counts_until_it_is_gone(void **state)
+{
+    struct bench *bench = *state;
+    bench->opts.max_connections = 1;
+    set_opts(bench);
+    bench->act_at = 'r';
+    bench->act = upgrade;
+    dial(bench);
+    ask(bench, "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_log(bench, "r"); /* nobody is gone */
+    struct raw second;
+    dial_raw(bench, &second);
+    bench->turns.raws[1] = &second;
+    rest(bench);
+    assert_true(second.ended);
+    bench->turns.raws[1] = NULL;
+    raw_close(&second);
+    ps_stream_free(bench->upgraded);
+    bench->upgraded = NULL;
+    struct ps_address peer;
+    assert_int_equal(ps_address_parse(PS_STR("192.0.2.9:1234"), &peer), PS_OK);
+    ps_server_gone(bench->server, &peer);
+    assert_log(bench, "rg");
+    bench->act = NULL;
+    dial(bench);
+    ask(bench, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    respond(bench);
+    await(bench, "hello");
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1005,6 +1039,7 @@ int main(void)
         CASE(draining_closes_idle_and_finishes_busy_connections),
         CASE(draining_without_connections_is_idle_at_once),
         CASE(an_upgraded_connection_hands_over_what_follows),
+        CASE(an_upgraded_connection_counts_until_it_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
