@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/chunk.h"
 #include "gateway/answer.h"
 #include "http/server.h"
 
@@ -9,6 +10,7 @@ enum { BODY_LIMIT = 1024 * 1024, REPLY_LIMIT = 64 * 1024 * 1024, HEADERS_LIMIT =
 
 static void free_ask(struct ps_ask *ask)
 {
+    ps_budget_give(ask->budget, ask->body.len);
     ps_buf_fini(&ask->text);
     ps_buf_fini(&ask->body);
     ps_buf_fini(&ask->headers);
@@ -16,15 +18,33 @@ static void free_ask(struct ps_ask *ask)
     free(ask);
 }
 
+static int take_body(struct ps_ask *ask, struct ps_str data)
+{
+    int err = ps_budget_take(ask->budget, data.len);
+    if (err != PS_OK) {
+        return PS_ENOMEM;
+    }
+    err = ps_buf_append_str(&ask->body, data);
+    if (err != PS_OK) {
+        ps_budget_give(ask->budget, data.len);
+    }
+    return err;
+}
+
 static void on_body(void *ctx, struct ps_str data)
 {
     struct ps_ask *ask = ctx;
-    if (ps_buf_append_str(&ask->body, data) != PS_OK) {
+    int err = take_body(ask, data);
+    if (err != PS_OK) {
+        bool large = err == PS_ELIMIT;
         struct ps_exchange *exchange = ask->exchange;
-        struct ps_answer answer = {.status = 413, .code = "body_too_large"};
+        struct ps_answer answer = {.status = large ? 413 : 503,
+                                   .code = large ? "body_too_large" : "no_memory",
+                                   .retry_after = large ? 0 : PS_SECOND};
         ps_exchange_handle(exchange, NULL, NULL);
         free_ask(ask);
-        ps_answer_errorf(exchange, &answer, "the request body is larger than %d bytes", BODY_LIMIT);
+        ps_answer_errorf(exchange, &answer,
+                         large ? "the request body is larger than 1 MiB" : "too much is buffered at present");
     }
 }
 
@@ -89,7 +109,8 @@ static int copy_request(struct ps_ask *ask, const struct ps_exchange *exchange)
     return err;
 }
 
-void ps_ask_begin(struct ps_exchange *exchange, void (*on_complete)(void *ctx, struct ps_ask *ask), void *ctx)
+void ps_ask_begin(struct ps_exchange *exchange, struct ps_budget *budget,
+                  void (*on_complete)(void *ctx, struct ps_ask *ask), void *ctx)
 {
     struct ps_answer answer = {.status = 503, .code = "no_memory", .retry_after = PS_SECOND};
     struct ps_ask *ask = calloc(1, sizeof *ask);
@@ -98,6 +119,7 @@ void ps_ask_begin(struct ps_exchange *exchange, void (*on_complete)(void *ctx, s
         return;
     }
     ask->exchange = exchange;
+    ask->budget = budget;
     ask->on_complete = on_complete;
     ask->ctx = ctx;
     ask->peer = *ps_exchange_peer(exchange);

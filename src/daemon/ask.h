@@ -19,6 +19,7 @@
 #include "io/address.h"
 #include "io/mailbox.h"
 
+struct ps_budget;
 struct ps_exchange;
 
 struct ps_ask {
@@ -32,6 +33,7 @@ struct ps_ask {
     struct ps_buf text;
     struct ps_str method, path, query, host, origin, authorization, cookie, content_type, accept;
     struct ps_buf body;
+    struct ps_budget *budget; /* counts the body */
     struct ps_address peer;
     bool is_tls;
 
@@ -43,8 +45,9 @@ struct ps_ask {
 };
 
 /* Collects the exchange's request, then calls on_complete on this loop, which owns the ask from then on. A
- * client that leaves before ends it silently. */
-void ps_ask_begin(struct ps_exchange *exchange, void (*on_complete)(void *ctx, struct ps_ask *ask), void *ctx);
+ * client that leaves before ends it silently; a body for which `budget` has no room is answered 503. */
+void ps_ask_begin(struct ps_exchange *exchange, struct ps_budget *budget,
+                  void (*on_complete)(void *ctx, struct ps_ask *ask), void *ctx);
 
 /* On the first loop: sends the answer, if the client is still there, and frees the ask. */
 void ps_ask_finish(struct ps_ask *ask);

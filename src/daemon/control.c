@@ -75,7 +75,8 @@ static void on_admin_ask(void *ctx, struct ps_ask *ask)
 
 static void on_admin_request(void *ctx, struct ps_exchange *exchange)
 {
-    ps_ask_begin(exchange, on_admin_ask, ctx);
+    struct ps_control *control = ctx;
+    ps_ask_begin(exchange, &control->budget, on_admin_ask, control);
 }
 
 static bool on_admin_accept(void *ctx, const struct ps_address *peer)

@@ -59,7 +59,7 @@ static void on_request(void *ctx, struct ps_exchange *exchange)
     struct ps_str path = ps_exchange_path(exchange);
     bool reserved = worker->site->split ? ps_reserved_health(path) : ps_reserved_path(path);
     if (reserved) {
-        ps_ask_begin(exchange, on_ask_complete, worker);
+        ps_ask_begin(exchange, worker->site->gateway->budget, on_ask_complete, worker);
     } else {
         ps_proxy_handle(worker->proxy, exchange);
     }

@@ -10,7 +10,7 @@ import { chat } from './lib/client.mjs';
 import { startPenstock } from './lib/penstock.mjs';
 import { connect, exchange } from './lib/raw.mjs';
 import { echo, inference, startUpstream } from './lib/upstream.mjs';
-import { now, sleep, slowness, within } from './lib/wait.mjs';
+import { now, sleep, slowness, until, within } from './lib/wait.mjs';
 
 /// An upstream behind one plain route and one OpenAI route, and a few limits that are easy to pass.
 async function stage(t, { script, more = '', options } = {}) {
@@ -531,3 +531,21 @@ for (const [name, flags] of [['slow heads', ['-H']], ['slow bodies', ['-B', '-s'
     await stillServes(gate);
   });
 }
+
+test('bodies to reserved paths count against max_buffered, before anybody has shown a token', async (t) => {
+  const { gate } = await stage(t, { more: 'max_buffered: 2MiB' });
+  const most = 1000000;
+  const lines = [];
+  for (let i = 0; i < 6; i++) {
+    const line = await connect(t, gate.port);
+    line.send(post('/api/metrics', ['Content-Type: application/json', `Content-Length: ${most + 1}`], 'x'.repeat(most)));
+    lines.push(line);
+  }
+  const refused = await Promise.race(lines.map((line) => line.response({ ms: 8000 })));
+  assert.equal(assertProblem(refused, 503).code, 'no_memory');
+  assert.ok(Number(refused.headers['retry-after']) >= 1);
+  lines.forEach((line) => line.leave());
+  await until('there is room again', async () => (
+    (await exchange(t, gate.port, post('/api/metrics', ['Content-Type: application/json', `Content-Length: ${most}`], 'x'.repeat(most)))).status === 501));
+  await stillServes(gate);
+});
