@@ -383,6 +383,19 @@ static bool find_route(struct ps_transfer *transfer)
     return false;
 }
 
+/* A server that answers TRACE shows the whole head it got, the upstream's own key included. */
+static bool refuse_trace(struct ps_transfer *transfer)
+{
+    if (ps_exchange_head(transfer->exchange)->method_id != PS_H1_METHOD_TRACE) {
+        return false;
+    }
+    struct ps_answer answer = {.status = 405,
+                               .code = "method_not_allowed",
+                               .headers = PS_STR("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")};
+    ps_transfer_fail(transfer, &answer, "TRACE is never passed on");
+    return true;
+}
+
 /* --- limits and the gate ---------------------------------------------------------------------- */
 
 static bool reserve(struct ps_transfer *transfer)
@@ -704,7 +717,7 @@ void ps_transfer_begin(struct ps_lane *lane, struct ps_exchange *exchange)
         answer_preflight(transfer);
         return;
     }
-    if (!find_route(transfer) || !find_tenant(transfer) || !plan_body(transfer)) {
+    if (!find_route(transfer) || refuse_trace(transfer) || !find_tenant(transfer) || !plan_body(transfer)) {
         return;
     }
     if (transfer->streaming) {

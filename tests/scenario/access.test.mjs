@@ -521,6 +521,17 @@ test('an address has no more connections than max_connections_per_address, on al
   await sleep(20);
 });
 
+test('TRACE never reaches an upstream, which would show its own key', async (t) => {
+  const up = await startUpstream(t, echo());
+  const gate = await startPenstock(t, { config: upstreams(up) });
+  for (const path of ['/x', '/v1/chat/completions']) {
+    const answer = await call(gate.port, { method: 'TRACE', path });
+    assert.equal(answer.status, 405);
+    assert.match(answer.headers.allow, /POST/);
+  }
+  assert.equal(up.requests.filter((request) => request.method === 'TRACE').length, 0);
+});
+
 test('a tunnel is a connection of its address until it ends', async (t) => {
   const up = await startUpstream(t, (request, answer) => answer.upgrade());
   const gate = await startPenstock(t, { config: `max_connections_per_address: 8\n${upstreams(up)}`, ready: false });
