@@ -13,7 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "daemon/access_line.h"
 
@@ -46,11 +48,15 @@ struct ps_access_log {
     bool stopping;
     struct ps_access_log_stats stats;
 
+    struct ps_metrics *metrics; /* or NULL */
+    struct ps_metric_handle *handles[2];
+
     /* the thread's own */
     pthread_t thread;
     char *path; /* NULL = standard error */
     int fd;
     bool regular;
+    bool torn; /* a line was begun and not ended: the next one must not go on behind it */
 };
 
 /* --- the ring --------------------------------------------------------------------------------- */
@@ -112,11 +118,22 @@ static void look_at(struct ps_access_log *log)
     log->regular = fstat(log->fd, &info) == 0 && S_ISREG(info.st_mode);
 }
 
-static void note_error(struct ps_access_log *log, int err)
+/* The program's log hears of a change, not of each line; where both go to standard error it would not
+ * arrive either. */
+static void note(struct ps_access_log *log, int err, const char *event)
 {
     pthread_mutex_lock(&log->mutex);
+    int before = log->stats.error;
     log->stats.error = err;
     pthread_mutex_unlock(&log->mutex);
+    if (err != before && log->path != NULL) {
+        ps_log(err == PS_OK ? PS_LOG_INFO : PS_LOG_WARN, event, "path", log->path, "reason", ps_err_text(err), NULL);
+    }
+}
+
+static void note_error(struct ps_access_log *log, int err)
+{
+    note(log, err, err == PS_OK ? "the access log is written again" : "the access log loses lines");
 }
 
 static void open_again(struct ps_access_log *log)
@@ -126,12 +143,14 @@ static void open_again(struct ps_access_log *log)
         return;
     }
     int err = open_path(log->path, &fd);
-    note_error(log, err);
-    if (err == PS_OK) {
-        close(log->fd);
-        log->fd = fd;
-        look_at(log);
+    if (err != PS_OK) {
+        note(log, err, "the access log can't be opened again, the old file stays in use");
+        return;
     }
+    close(log->fd);
+    log->fd = fd;
+    log->torn = false;
+    look_at(log);
 }
 
 static bool is_stopping(struct ps_access_log *log)
@@ -170,11 +189,20 @@ static size_t portion(const struct ps_access_log *log, struct ps_str lines)
     return len > 0 ? len : PIPE_BUF;
 }
 
+/* Ends the line that a failure has left half written. */
+static bool mend(struct ps_access_log *log)
+{
+    if (log->torn && write(log->fd, "\n", 1) == 1) {
+        log->torn = false;
+    }
+    return !log->torn;
+}
+
 /* Writes all of it, or as much as can be written; returns how much that was. */
 static size_t write_all(struct ps_access_log *log, struct ps_str lines)
 {
     size_t done = 0;
-    while (done < lines.len) {
+    while (done < lines.len && mend(log)) {
         struct ps_str rest = ps_str_skip(lines, done);
         if (!log->regular && !wait_for_room(log)) {
             note_error(log, PS_ETIMEOUT);
@@ -187,6 +215,11 @@ static size_t write_all(struct ps_access_log *log, struct ps_str lines)
             note_error(log, ps_err_from_errno(errno));
             break;
         }
+    }
+    if (done == lines.len) {
+        note_error(log, PS_OK);
+    } else if (done > 0) {
+        log->torn = log->regular && lines.ptr[done - 1] != '\n';
     }
     return done;
 }
@@ -342,6 +375,11 @@ void ps_access_log_free(struct ps_access_log *log)
     if (log == NULL) {
         return;
     }
+    for (size_t i = 0; i < PS_ARRAY_LEN(log->handles); i++) {
+        if (log->handles[i] != NULL) {
+            ps_metric_unwatch(log->metrics, log->handles[i], log);
+        }
+    }
     pthread_mutex_lock(&log->mutex);
     log->stopping = true;
     pthread_cond_signal(&log->wakes);
@@ -385,4 +423,45 @@ void ps_access_log_stats(struct ps_access_log *log, struct ps_access_log_stats *
     pthread_mutex_lock(&log->mutex);
     *out = log->stats;
     pthread_mutex_unlock(&log->mutex);
+}
+
+/* --- metrics ---------------------------------------------------------------------------------- */
+
+enum { ROW_LINES, ROW_DROPPED };
+
+/* clang-format off */
+const struct ps_metric_family ps_access_log_metric_families[] = {
+    [ROW_LINES] = {.name = "penstock_access_log_lines_total", .type = PS_METRIC_COUNTER,
+     .help = "Lines that the access log took over"},
+    [ROW_DROPPED] = {.name = "penstock_access_log_dropped_total", .type = PS_METRIC_COUNTER,
+     .help = "Lines of the access log that were lost, because the disk was full or too slow"},
+    {0},
+};
+/* clang-format on */
+
+static double read_lines(void *context)
+{
+    struct ps_access_log_stats stats;
+    ps_access_log_stats(context, &stats);
+    return (double)stats.lines;
+}
+
+static double read_dropped(void *context)
+{
+    struct ps_access_log_stats stats;
+    ps_access_log_stats(context, &stats);
+    return (double)stats.dropped;
+}
+
+int ps_access_log_publish(struct ps_access_log *log, struct ps_metrics *metrics)
+{
+    static ps_metric_read *const reads[] = {[ROW_LINES] = read_lines, [ROW_DROPPED] = read_dropped};
+    const char *bad = NULL;
+    int err = ps_metrics_declare(metrics, ps_access_log_metric_families, &bad);
+    PS_CHECK(bad == NULL);
+    log->metrics = metrics;
+    for (size_t i = 0; i < PS_ARRAY_LEN(reads) && err == PS_OK; i++) {
+        err = ps_metric_watch(metrics, &ps_access_log_metric_families[i], NULL, reads[i], log, &log->handles[i]);
+    }
+    return err;
 }

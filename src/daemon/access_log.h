@@ -3,7 +3,8 @@
  *      workers --(a line, under a short lock)--> 4 MiB --> thread of its own --> write()
  *
  * A worker never waits for a disk: when the disk is slower than the requests, lines are dropped and
- * counted. A member that is not known is absent. Neither headers nor queries are written, because
+ * counted, and the program's own log says
+ * so once. A member that is not known is absent. Neither headers nor queries are written, because
  * they hold secrets; texts from outside are escaped and cut.
  *
  * Thread: any, but for new and free.
@@ -17,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "observe/metric.h"
 
 struct ps_access_log;
 struct ps_record;
@@ -42,5 +44,11 @@ struct ps_access_log_stats {
 };
 
 void ps_access_log_stats(struct ps_access_log *log, struct ps_access_log_stats *out);
+
+extern const struct ps_metric_family ps_access_log_metric_families[];
+
+/* Declares and publishes the rows until the log is freed; `metrics` outlives it. PS_OK, PS_ENOMEM,
+ * PS_EINVAL. */
+PS_MUST_CHECK int ps_access_log_publish(struct ps_access_log *log, struct ps_metrics *metrics);
 
 #endif

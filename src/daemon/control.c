@@ -389,7 +389,7 @@ static int setup_access_log(struct ps_control *control, const struct ps_config *
         ps_log(PS_LOG_ERROR, "the access log can't be opened", "path", config->access_log, "reason",
                ps_err_text(err), NULL);
     }
-    return err;
+    return err != PS_OK ? err : ps_access_log_publish(control->access_log, control->metrics);
 }
 
 static const int handled_signals[] = {SIGHUP, SIGUSR1, SIGTERM, SIGINT};

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -320,6 +321,36 @@ static void a_full_disk_costs_lines_and_is_told(void **state)
     ps_access_log_free(log);
 }
 
+/* The file is full in the middle of a line, and later it is not. */
+static void a_line_that_was_torn_spoils_no_other(void **state)
+{
+    (void)state;
+    struct ps_access_log *log = NULL;
+    struct ps_access_log_stats stats = {0};
+    struct ps_record record = plain();
+    struct rlimit all;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+    struct rlimit few = {.rlim_cur = 100, .rlim_max = all.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(ps_access_log_new(&log, path), PS_OK);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &few), 0);
+    ps_access_log_write(log, &record);
+    for (int i = 0; i < 500 && stats.dropped == 0; i++) {
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+        ps_access_log_stats(log, &stats);
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+    assert_int_equal(stats.dropped, 1);
+    ps_access_log_write(log, &record);
+    ps_access_log_free(log);
+    char *text = read_file(path);
+    assert_int_equal(count_lines(text), 2);
+    json_t *second = json_loads(strchr(text, '\n') + 1, JSON_DISABLE_EOF_CHECK, NULL);
+    assert_non_null(second);
+    json_decref(second);
+    free(text);
+}
+
 enum { THREADS = 4, LINES = 20000 };
 
 static void *write_many(void *ctx)
@@ -374,6 +405,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_path_that_can_not_be_opened_is_an_error, setup, teardown),
         cmocka_unit_test(a_stuck_destination_costs_lines_not_time),
         cmocka_unit_test(a_full_disk_costs_lines_and_is_told),
+        cmocka_unit_test_setup_teardown(a_line_that_was_torn_spoils_no_other, setup, teardown),
         cmocka_unit_test_setup_teardown(lines_of_many_threads_stay_whole, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
