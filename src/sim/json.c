@@ -1,5 +1,6 @@
 #include "sim/json.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <yajl_parse.h>
 
@@ -166,4 +167,31 @@ int ps_sim_json_parse(struct ps_str text, json_t **out, struct ps_sim_json_error
     error->offset = offset < text.len ? offset : text.len;
     error->text = builder.wrong != NULL ? builder.wrong : "malformed JSON, or not UTF-8";
     return PS_EPARSE;
+}
+
+const char *ps_sim_json_text(const json_t *object, const char *name, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text == NULL ? otherwise : text;
+}
+
+bool ps_sim_json_flag(const json_t *object, const char *name, bool otherwise)
+{
+    const json_t *value = json_object_get(object, name);
+    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+int ps_sim_json_copy(json_t *to, const char *as, const json_t *from, const char *name)
+{
+    json_t *value = json_object_get(from, name);
+    return value == NULL || json_is_null(value) ? 0 : json_object_set(to, as, value);
+}
+
+json_t *ps_sim_json_format(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    json_t *text = json_vsprintf(format, args);
+    va_end(args);
+    return text;
 }
