@@ -71,13 +71,23 @@ void ps_sim_ask_metrics(const struct ps_sim_ask *ask)
     ps_sim_ask_scratch(ask, err, PS_STR("text/plain; version=0.0.4; charset=utf-8"));
 }
 
+/* Engines that speak OpenAI's language beside their own have two kinds of errors. */
+static int put_refusal(struct ps_sim_desk *desk, const struct ps_exchange *exchange,
+                       const struct ps_sim_refusal *refusal)
+{
+    const struct ps_sim_personality *personality = desk->personality;
+    bool v1 = ps_str_starts_with(ps_exchange_path(exchange), PS_STR("/v1/"));
+    return v1 && personality->refusal_v1 != NULL ? personality->refusal_v1(&desk->scratch, refusal)
+                                                 : personality->refusal(&desk->scratch, refusal);
+}
+
 void ps_sim_ask_refuse_exchange(struct ps_sim_desk *desk, struct ps_exchange *exchange,
                                 const struct ps_sim_refusal *refusal)
 {
     uint64_t *counter = refusal->status < 500 ? &desk->metrics.refused : &desk->metrics.failed;
     ++*counter;
     ps_buf_clear(&desk->scratch);
-    if (desk->personality->refusal(&desk->scratch, refusal) != PS_OK) {
+    if (put_refusal(desk, exchange, refusal) != PS_OK) {
         ps_exchange_reset(exchange);
         return;
     }

@@ -4,6 +4,7 @@
 
 static const struct ps_sim_personality *const all[] = {
     &ps_sim_vllm,
+    &ps_sim_ollama,
 };
 
 const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name)

@@ -11,9 +11,10 @@
 #include "sim/personality.h"
 
 extern const struct ps_sim_personality ps_sim_vllm;
+extern const struct ps_sim_personality ps_sim_ollama;
 
 /* "vllm, sglang, ..." for messages. */
-#define PS_SIM_ENGINE_NAMES "vllm"
+#define PS_SIM_ENGINE_NAMES "vllm, ollama"
 
 /* The personality of this name, or NULL. */
 const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name);

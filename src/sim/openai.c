@@ -66,9 +66,14 @@ int ps_sim_openai_refusal(struct ps_buf *out, const struct ps_sim_refusal *refus
 static void start(const struct ps_sim_ask *ask, enum ps_sim_kind kind)
 {
     json_t *body = ps_sim_ask_object(ask, false);
-    if (body != NULL) {
-        ps_sim_call_start(ask, kind, &ps_sim_openai, body, NULL);
+    if (body == NULL) {
+        return;
     }
+    const struct ps_sim_personality *personality = ask->desk->personality;
+    if (personality->rename != NULL) {
+        personality->rename(ask->desk, body);
+    }
+    ps_sim_call_start(ask, kind, &ps_sim_openai, body, NULL);
 }
 
 void ps_sim_openai_chat(const struct ps_sim_ask *ask)

@@ -11,6 +11,7 @@
 #ifndef PS_SIM_PERSONALITY_H
 #define PS_SIM_PERSONALITY_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -45,7 +46,11 @@ struct ps_sim_personality {
     const char *owner; /* owned_by in /v1/models */
     /* Appends an error as this engine writes it, and what it says while its model is away. */
     int (*refusal)(struct ps_buf *out, const struct ps_sim_refusal *refusal);
+    int (*refusal_v1)(struct ps_buf *out, const struct ps_sim_refusal *refusal); /* below /v1/, or
+                                                                                    NULL */
     void (*away)(const struct ps_sim_desk *desk, size_t slot, struct ps_sim_refusal *refusal);
+    /* Puts the exact name of a model into a request that calls it otherwise; or NULL. */
+    void (*rename)(const struct ps_sim_desk *desk, json_t *request);
     /* Appends the page that --metrics-lag holds back; NULL: it has none. */
     int (*metrics)(struct ps_buf *out, struct ps_sim_desk *desk);
     /* Life of what only this personality has (desk->own); all may be NULL. tick is called whenever
