@@ -33,22 +33,11 @@ void ps_sim_ask_json(const struct ps_sim_ask *ask, struct ps_str body)
     ps_sim_ask_respond(ask, 200, PS_STR("application/json"), body);
 }
 
-static int append_dump(const char *text, size_t len, void *out)
-{
-    return ps_buf_append(out, text, len) == PS_OK ? 0 : -1;
-}
-
 void ps_sim_ask_tree(const struct ps_sim_ask *ask, int status, json_t *tree)
 {
     struct ps_buf *out = &ask->desk->scratch;
     ps_buf_clear(out);
-    bool good = tree != NULL;
-    if (json_is_object(tree)) {
-        good = json_object_set_new(tree, "simulated", json_true()) == 0;
-    }
-    good = good && json_dump_callback(tree, append_dump, out, JSON_COMPACT | JSON_ENCODE_ANY) == 0;
-    json_decref(tree);
-    if (good) {
+    if (ps_sim_json_dump(out, tree) == PS_OK) {
         ps_sim_ask_respond(ask, status, PS_STR("application/json"), ps_buf_str(out));
     } else {
         ps_sim_ask_refuse(ask, &no_memory);

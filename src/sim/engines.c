@@ -5,6 +5,7 @@
 static const struct ps_sim_personality *const all[] = {
     &ps_sim_vllm,
     &ps_sim_ollama,
+    &ps_sim_comfyui,
 };
 
 const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name)

@@ -12,9 +12,10 @@
 
 extern const struct ps_sim_personality ps_sim_vllm;
 extern const struct ps_sim_personality ps_sim_ollama;
+extern const struct ps_sim_personality ps_sim_comfyui;
 
 /* "vllm, sglang, ..." for messages. */
-#define PS_SIM_ENGINE_NAMES "vllm, ollama"
+#define PS_SIM_ENGINE_NAMES "vllm, ollama, comfyui"
 
 /* The personality of this name, or NULL. */
 const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name);

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
 
@@ -26,6 +27,10 @@ struct ps_sim_json_error {
 /* Gives a tree to json_decref(). PS_OK; PS_EPARSE with *error filled; PS_ENOMEM. */
 PS_MUST_CHECK int ps_sim_json_parse(struct ps_str text, json_t **out,
                                     struct ps_sim_json_error *error);
+
+/* Appends the tree (NULL: out of memory), to which "simulated": true is added when it is an object,
+ * and releases it. PS_OK, or PS_ENOMEM (the buffer's limit counts as that). */
+PS_MUST_CHECK int ps_sim_json_dump(struct ps_buf *out, json_t *tree);
 
 /* The member's text, or `otherwise` when it isn't a string. Borrowed. */
 const char *ps_sim_json_text(const json_t *object, const char *name, const char *otherwise);

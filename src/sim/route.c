@@ -31,6 +31,9 @@ const struct ps_sim_route *ps_sim_route_find(const struct ps_sim_routes *routes,
 {
     method = method == PS_H1_METHOD_HEAD ? PS_H1_METHOD_GET : method;
     *known = false;
+    if (routes->alias.len > 0 && ps_str_starts_with(path, routes->alias)) {
+        path = ps_str_skip(path, routes->alias.len);
+    }
     for (size_t i = 0; i < routes->count; i++) {
         const struct ps_sim_route *row = &routes->rows[i];
         if ((row->exists == NULL || row->exists(opts)) &&

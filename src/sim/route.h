@@ -34,6 +34,7 @@ struct ps_sim_route {
 struct ps_sim_routes {
     const struct ps_sim_route *rows;
     size_t count;
+    struct ps_str alias; /* every path exists with this before it too; or empty */
 };
 
 /* Does the path fit? names[] gets the open segments (views into path), the rest is emptied. */

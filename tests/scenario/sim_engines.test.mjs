@@ -5,6 +5,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
+import WebSocket from 'ws';
+
+import { after } from './lib/after.mjs';
 import { eventsOf, metricOf, startSim, startSimWith } from './lib/sim.mjs';
 import { sleep, until } from './lib/wait.mjs';
 
@@ -96,4 +99,131 @@ test('ollama: embeddings, show, errors, and its OpenAI routes', async (t) => {
   assert.match((await lost.json()).error.message, /`x` does not exist/);
   assert.equal((await sim.json(sim.get('/v1/models'))).data[0].owned_by, 'library');
   assert.match(await (await sim.get('/')).text(), /^Ollama is running/);
+});
+
+// --- ComfyUI -----------------------------------------------------------------------------------------
+
+const workflow = ({ steps = 4, width = 256, height = 128, batch = 1, seed = 7, model = 'sim', prefix = 'ComfyUI' } = {}) => ({
+  3: { class_type: 'KSampler', inputs: { seed, steps, cfg: 7, sampler_name: 'euler', scheduler: 'normal', denoise: 1,
+    model: ['4', 0], positive: ['6', 0], negative: ['7', 0], latent_image: ['5', 0] } },
+  4: { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: `${model}.safetensors` } },
+  5: { class_type: 'EmptyLatentImage', inputs: { width, height, batch_size: batch } },
+  6: { class_type: 'CLIPTextEncode', inputs: { text: 'a mill', clip: ['4', 1] } },
+  7: { class_type: 'CLIPTextEncode', inputs: { text: 'text', clip: ['4', 1] } },
+  8: { class_type: 'VAEDecode', inputs: { samples: ['3', 0], vae: ['4', 2] } },
+  9: { class_type: 'SaveImage', inputs: { filename_prefix: prefix, images: ['8', 0] } },
+});
+
+/// A listener: messages as they came, and until() for one of a kind.
+function listen(t, sim, id, path = '/ws') {
+  const socket = new WebSocket(`ws://127.0.0.1:${sim.port}${path}?clientId=${id}`);
+  const messages = [];
+  socket.on('message', (data, binary) => {
+    assert.equal(binary, false);
+    messages.push(JSON.parse(data));
+  });
+  after(t, () => socket.terminate());
+  return {
+    socket, messages,
+    open: () => until('it is greeted', () => messages.length > 0),
+    ended: (job) => until('the job ends', () => messages.some(({ type, data }) =>
+      type === 'executing' && data.node === null && data.prompt_id === job)),
+  };
+}
+
+const finished = (sim, id) => until('the job is in the history', async () => (await sim.json(sim.get(`/history/${id}`)))[id]);
+
+test('comfyui: a job is told step by step to the client that it names, and its picture can be seen', async (t) => {
+  const sim = await startSim(t, 'comfyui');
+  const mine = listen(t, sim, 'mine');
+  const other = listen(t, sim, 'other', '/api/ws');
+  await mine.open();
+  await other.open();
+  assert.equal(mine.messages[0].type, 'status');
+  assert.equal(mine.messages[0].data.sid, 'mine');
+  const seed = '18446744073709551615'; // seeds have 64 bits and no sign
+  const body = JSON.stringify({ prompt: workflow(), client_id: 'mine' }).replace('"seed":7', `"seed":${seed}`);
+  const job = await sim.json(sim.post('/prompt', body));
+  assert.match(job.prompt_id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/);
+  assert.deepEqual([job.number, job.node_errors], [0, {}]);
+  await mine.ended(job.prompt_id);
+  const kinds = mine.messages.map(({ type }) => type);
+  for (const type of ['execution_start', 'execution_cached', 'executing', 'progress', 'executed', 'execution_success']) {
+    assert.ok(kinds.includes(type), type);
+  }
+  assert.deepEqual(mine.messages.filter(({ type }) => type === 'progress').map(({ data }) => data.value), [1, 2, 3, 4]);
+  assert.deepEqual(other.messages.filter(({ type }) => type !== 'status'), []);
+  const [image] = mine.messages.find(({ type }) => type === 'executed').data.output.images;
+  assert.deepEqual(image, { filename: 'ComfyUI_00001_.png', subfolder: '', type: 'output' });
+  const entry = await finished(sim, job.prompt_id);
+  assert.deepEqual(entry.outputs, { 9: { images: [image] } });
+  assert.deepEqual([entry.status.status_str, entry.status.completed], ['success', true]);
+  assert.deepEqual(entry.prompt.slice(0, 2), [0, job.prompt_id]);
+  const view = await sim.get(`/api/view?filename=${image.filename}&subfolder=&type=output`);
+  assert.equal(view.headers.get('content-type'), 'image/png');
+  const file = Buffer.from(await view.arrayBuffer());
+  assert.deepEqual([file.readUInt32BE(16), file.readUInt32BE(20)], [256, 128]);
+  assert.equal((await sim.get('/view?filename=ComfyUI_00002_.png')).status, 404);
+  const twin = await startSim(t, 'comfyui');
+  const second = await sim.json(twin.post('/api/prompt', { prompt: workflow() }));
+  assert.notEqual(second.prompt_id, job.prompt_id);
+  assert.equal((await finished(twin, second.prompt_id)).outputs[9].images[0].filename, image.filename);
+  mine.socket.ping('x');
+  await new Promise((resolve) => { mine.socket.once('pong', resolve); });
+  mine.socket.close(1000);
+  await new Promise((resolve) => { mine.socket.once('close', resolve); });
+});
+
+test('comfyui: /free waits for the job that runs, either flag unloads, and the next job loads again', async (t) => {
+  const sim = await startSim(t, 'comfyui', '--speed', '1', '--load-rate', '1e11', '--image-rate', '1e6');
+  const stats = async () => (await sim.json(sim.get('/system_stats'))).devices[0];
+  const empty = await sim.used();
+  assert.equal((await stats()).torch_vram_total, 0);
+  const job = await sim.json(sim.post('/prompt', { prompt: workflow({ steps: 30 }) }));
+  await until('it runs', async () => (await sim.json(sim.get('/queue'))).queue_running.length === 1);
+  const waiting = await sim.json(sim.post('/prompt', { prompt: workflow({ steps: 1 }) }));
+  assert.equal((await sim.json(sim.get('/queue'))).queue_pending[0][1], waiting.prompt_id);
+  await until('the model is there', async () => (await stats()).torch_vram_total > 6 * GIB);
+  assert.equal((await sim.post('/free', { unload_models: false, free_memory: true })).status, 200);
+  assert.ok((await stats()).torch_vram_total > 6 * GIB, 'a job is running');
+  assert.equal((await sim.json(sim.get('/prompt'))).exec_info.queue_remaining, 2);
+  await sim.post('/queue', { delete: [waiting.prompt_id] });
+  await finished(sim, job.prompt_id);
+  await until('everything is free', async () => (await sim.used()) === empty);
+  assert.equal((await stats()).torch_vram_total, 0);
+  const again = await sim.json(sim.post('/prompt', { prompt: workflow({ steps: 1 }) }));
+  await finished(sim, again.prompt_id);
+  assert.equal((await sim.state()).models[0].loads, 2);
+  const long = await sim.json(sim.post('/prompt', { prompt: workflow({ steps: 9000 }) }));
+  await until('it runs', async () => (await sim.json(sim.get('/queue'))).queue_running.length === 1);
+  await sim.post('/interrupt', '');
+  const entry = await finished(sim, long.prompt_id);
+  assert.equal(entry.status.status_str, 'error');
+  assert.equal(entry.status.messages.at(-1)[0], 'execution_interrupted');
+});
+
+test('comfyui: workflows that make no sense are refused, and too large ones fail', async (t) => {
+  const sim = await startSim(t, 'comfyui', '--model', 'sdxl');
+  const refused = async (prompt, type) => {
+    const answer = await sim.post('/prompt', prompt);
+    assert.equal(answer.status, 400);
+    const { error, node_errors } = await answer.json();
+    assert.equal(error.type, type);
+    return node_errors;
+  };
+  await refused({}, 'no_prompt');
+  await refused({ prompt: {} }, 'prompt_no_outputs');
+  await refused({ prompt: { 1: { class_type: 'EmptyLatentImage', inputs: {} } } }, 'prompt_no_outputs');
+  await refused({ prompt: { 1: { class_type: 'NoSuchNode', inputs: {} } } }, 'invalid_prompt');
+  const errors = await refused({ prompt: workflow({ model: 'other' }) }, 'prompt_outputs_failed_validation');
+  assert.equal(errors[4].errors[0].type, 'value_not_in_list');
+  const cycle = workflow({ model: 'sdxl' });
+  cycle[5].inputs.samples = ['8', 0];
+  await refused({ prompt: cycle }, 'prompt_outputs_failed_validation');
+  const large = await sim.json(sim.post('/prompt', { prompt: workflow({ model: 'sdxl', width: 8192, height: 8192 }) }));
+  const entry = await finished(sim, large.prompt_id);
+  assert.equal(entry.status.messages.at(-1)[1].exception_type, 'torch.OutOfMemoryError');
+  const info = await sim.json(sim.get('/object_info/CheckpointLoaderSimple'));
+  assert.deepEqual(info.CheckpointLoaderSimple.input.required.ckpt_name, [['sdxl']]);
+  assert.equal((await sim.get('/ws')).status, 400);
 });
