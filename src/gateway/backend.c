@@ -142,16 +142,15 @@ static void copy_numbers(struct ps_backend *backend, const struct ps_upstream_op
     backend->balance = (enum ps_balance)opts->balance;
     backend->prefix_load = opts->prefix_load;
     backend->max_idle = opts->max_idle;
+    backend->engine = (enum ps_engine)opts->engine;
 }
 
 static int share(struct ps_backend *backend, const struct ps_upstream_opts *opts,
                  struct ps_backend *previous, ps_time now)
 {
-    int engine = opts->engine;
     if (previous != NULL) {
         backend->shared = previous->shared;
         atomic_fetch_add(&backend->shared->refs, 1);
-        engine = engine == PS_ENGINE_AUTO ? atomic_load(&previous->engine) : engine;
         ps_gate_configure(backend->shared->gate, &opts->admission, now);
     } else {
         int err = shared_new(&backend->shared, opts, now);
@@ -159,7 +158,6 @@ static int share(struct ps_backend *backend, const struct ps_upstream_opts *opts
             return err;
         }
     }
-    atomic_init(&backend->engine, engine);
     backend->gate = backend->shared->gate;
     return PS_OK;
 }

@@ -31,32 +31,10 @@
 #include "base/str.h"
 #include "gateway/admit.h"
 #include "gateway/endpoint.h"
+#include "gateway/engine.h"
 #include "gateway/price.h"
 
 #define PS_BACKEND_ENDPOINTS_MAX 64 /* a set of tried endpoints is one word */
-
-enum ps_engine {
-    PS_ENGINE_AUTO,
-    PS_ENGINE_OPENAI,
-    PS_ENGINE_VLLM,
-    PS_ENGINE_SGLANG,
-    PS_ENGINE_TRTLLM,
-    PS_ENGINE_TRITON,
-    PS_ENGINE_OLLAMA,
-    PS_ENGINE_LLAMACPP,
-    PS_ENGINE_COMFYUI,
-    PS_ENGINE_A1111,
-    PS_ENGINE_TGI,
-    PS_ENGINE_TEI,
-    PS_ENGINE_SIM,
-    PS_ENGINE_COUNT
-};
-
-/* "auto", "openai", ..., NULL. */
-extern const char *const ps_engine_names[];
-
-/* The path that answers 200 when an engine of this kind is well; "" for auto (a TCP connection). */
-const char *ps_engine_health_path(enum ps_engine engine);
 
 enum ps_balance { PS_BALANCE_LEAST_TOKENS, PS_BALANCE_PREFIX };
 
@@ -122,9 +100,9 @@ struct ps_backend {
     struct ps_retry_opts retry;
     struct ps_backend_tls_opts tls;
     struct ps_admit_opts admission;
+    enum ps_engine engine; /* as configured; auto: what each endpoint was found to be */
 
     /* shared */
-    _Atomic int engine;   /* enum ps_engine; control replaces auto by what it found */
     struct ps_gate *gate; /* lives on over reloads */
     _Atomic uint32_t refs;
     struct ps_backend_shared *shared;
