@@ -16,7 +16,7 @@ enum { YAML_LIMIT = 1024 * 1024 };
 
 /* clang-format off */
 const struct ps_metric_family ps_engines_metric_families[] = {
-    {.name = "penstock_endpoint_info", .type = PS_METRIC_GAUGE,
+    {.name = "penstock_endpoint_engine", .type = PS_METRIC_GAUGE,
      .labels = {"upstream", "endpoint", "engine", "version", "simulated"},
      .help = "1 for the engine and version that the endpoint was found to be; simulated is true when it says so"},
     {.name = "penstock_endpoint_engine_changes_total", .type = PS_METRIC_COUNTER, .labels = {"upstream", "endpoint"},

@@ -1,7 +1,7 @@
 /* engines - what runs at every endpoint: detected, remembered, shown, and noticed when it changes.
  *
  *      health: on_reachable --> ps_engines_look() --> detect --> identity of the endpoint
- *                                                                log, penstock_endpoint_info
+ *                                                                log, penstock_endpoint_engine
  *
  * Each endpoint is asked for itself: an upstream may mix. What is found is kept with the endpoint
  * and lives on over reloads. An engine that the configuration names stays what it is there; that

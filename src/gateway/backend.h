@@ -124,6 +124,8 @@ struct ps_pick {
     uint64_t tokens;      /* estimated */
     uint64_t prefix_hash; /* 0 = none: least loaded */
     uint64_t tried;       /* bit per endpoint that this request has tried */
+    unsigned prefer;      /* 1 + index of the endpoint that has the answer; 0 = not known */
+    uint64_t sticky;      /* equal numbers meet at the same endpoint, whatever the load; 0 = none */
 };
 
 /* Chooses an endpoint and books the request on it. Returns its index, or -1: no usable endpoint is
@@ -134,6 +136,13 @@ int ps_backend_pick(struct ps_backend *backend, const struct ps_pick *pick, ps_t
  * took the endpoint out or brought it back. */
 bool ps_backend_done(struct ps_backend *backend, int index, uint64_t tokens,
                      enum ps_outcome outcome, ps_time now);
+
+/* What was learned of this upstream's jobs; made at the first call and shared by all workers, over
+ * reloads too. NULL when out of memory. */
+struct ps_sticky *ps_backend_sticky(struct ps_backend *backend);
+
+/* The index of an endpoint by its id, or -1: it is not one of these. */
+int ps_backend_index(const struct ps_backend *backend, uint32_t id);
 
 /* Is there an endpoint that could be picked? For readiness. */
 bool ps_backend_is_usable(const struct ps_backend *backend, ps_time now);

@@ -16,7 +16,7 @@ static struct ps_usage read_cut(const char *body, size_t step)
 {
     struct ps_usage usage = {0};
     struct ps_usage_reader reader;
-    ps_usage_reader_init(&reader, &usage);
+    ps_usage_reader_init(&reader, PS_DIALECT_OPENAI, &usage);
     struct ps_str rest = ps_str_from(body);
     while (rest.len > 0) {
         struct ps_str piece = ps_str_first(rest, step);
@@ -134,7 +134,7 @@ static void a_huge_usage_object_is_given_up(void **state)
     (void)state;
     struct ps_usage usage = {0};
     struct ps_usage_reader reader;
-    ps_usage_reader_init(&reader, &usage);
+    ps_usage_reader_init(&reader, PS_DIALECT_OPENAI, &usage);
     ps_usage_reader_feed(&reader, PS_STR("{\"usage\":{\"a\":\""));
     char piece[1000];
     memset(piece, 'x', sizeof piece);
@@ -152,16 +152,15 @@ static void the_usage_event_is_recognised(void **state)
 {
     (void)state;
     struct ps_usage usage = {0};
-    struct ps_usage_event event = ps_usage_read_event(
-        &usage, PS_STR("{\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":{\"}}],"
+    struct ps_usage_event event = ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":{\"}}],"
                        "\"usage\":null}"));
     assert_false(event.has_usage);
-    event = ps_usage_read_event(&usage, PS_STR("{\"choices\":[ ],\"usage\":{\"prompt_tokens\":2,"
+    event = ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"choices\":[ ],\"usage\":{\"prompt_tokens\":2,"
                                                "\"completion_tokens\":1}}"));
     assert_true(event.has_usage && event.only_usage);
     assert_int_equal(usage.total_tokens, 3);
     assert_int_equal(usage.events, 1);
-    event = ps_usage_read_event(&usage, PS_STR(" [DONE]"));
+    event = ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR(" [DONE]"));
     assert_true(event.done);
     assert_int_equal(usage.events, 1);
 }
@@ -170,8 +169,7 @@ static void usage_beside_a_choice_is_not_hidden(void **state)
 {
     (void)state;
     struct ps_usage usage = {0};
-    struct ps_usage_event event = ps_usage_read_event(
-        &usage, PS_STR("{\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":7},"
+    struct ps_usage_event event = ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":7},"
                        "\"choices\":[{\"index\":0,\"delta\":{}}]}"));
     assert_true(event.has_usage);
     assert_false(event.only_usage);
@@ -182,9 +180,9 @@ static void later_events_replace_earlier_ones(void **state)
 {
     (void)state;
     struct ps_usage usage = {0};
-    (void)ps_usage_read_event(&usage, PS_STR("{\"message\":{\"usage\":{\"input_tokens\":10,"
+    (void)ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"message\":{\"usage\":{\"input_tokens\":10,"
                                              "\"output_tokens\":1}}}"));
-    (void)ps_usage_read_event(&usage, PS_STR("{\"usage\":{\"output_tokens\":40}}"));
+    (void)ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"usage\":{\"output_tokens\":40}}"));
     assert_int_equal(usage.prompt_tokens, 10);
     assert_int_equal(usage.completion_tokens, 40);
     assert_int_equal(usage.total_tokens, 50);
@@ -195,8 +193,7 @@ static void a_stream_without_usage_is_estimated_by_its_events(void **state)
     (void)state;
     struct ps_usage usage = {0};
     for (int i = 0; i < 17; i++) {
-        (void)ps_usage_read_event(&usage,
-                                  PS_STR("{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}"));
+        (void)ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}"));
     }
     ps_usage_estimate(&usage, 30, 0, 4);
     assert_true(usage.estimated);
