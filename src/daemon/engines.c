@@ -172,7 +172,7 @@ static void take(struct row *row, const struct ps_backend *backend, const struct
     if (found->err != PS_OK) {
         return; /* nobody answered: no news */
     }
-    endpoint->identity = found->identity;
+    ps_endpoint_set_identity(endpoint, &found->identity);
     bool known = found->identity.engine != PS_ENGINE_AUTO;
     if (before.engine != PS_ENGINE_AUTO && !ps_identity_eq(&before, &found->identity)) {
         log_change(backend, endpoint, &before, &found->identity);

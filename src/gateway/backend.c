@@ -393,6 +393,16 @@ struct ps_sticky *ps_backend_sticky(struct ps_backend *backend)
     return made;
 }
 
+bool ps_backend_keeps_jobs(const struct ps_backend *backend)
+{
+    bool keeps = backend->engine == PS_ENGINE_COMFYUI;
+    for (size_t i = 0; i < backend->count && backend->engine == PS_ENGINE_AUTO; i++) {
+        keeps = keeps || atomic_load_explicit(&backend->endpoints[i]->engine, memory_order_relaxed) ==
+                             PS_ENGINE_COMFYUI;
+    }
+    return keeps && backend->count > 1;
+}
+
 int ps_backend_index(const struct ps_backend *backend, uint32_t id)
 {
     for (size_t i = 0; i < backend->count; i++) {

@@ -141,6 +141,9 @@ bool ps_backend_done(struct ps_backend *backend, int index, uint64_t tokens,
  * reloads too. NULL when out of memory. */
 struct ps_sticky *ps_backend_sticky(struct ps_backend *backend);
 
+/* Are its endpoints several servers that keep their jobs to themselves? */
+bool ps_backend_keeps_jobs(const struct ps_backend *backend);
+
 /* The index of an endpoint by its id, or -1: it is not one of these. */
 int ps_backend_index(const struct ps_backend *backend, uint32_t id);
 

@@ -59,7 +59,8 @@ enum {
     PS_OPERATION_ADMIN = 8,      /* POST, PUT, PATCH, DELETE change the server for everybody */
     PS_OPERATION_ADMIN_GET = 16, /* and GET does, or shows what others asked */
     PS_OPERATION_MODEL = 32,     /* the path has the model: /v2/models/{model}/... */
-    PS_OPERATION_STREAM = 64     /* the answer is always a stream */
+    PS_OPERATION_STREAM = 64,    /* the answer is always a stream */
+    PS_OPERATION_LENIENT = 128   /* a body that can't be read passes: the path is a common one */
 };
 
 /* Who has the answer, where several servers of an upstream don't share their state (ComfyUI). */

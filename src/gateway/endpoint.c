@@ -288,6 +288,12 @@ bool ps_endpoint_on_check(struct ps_endpoint *endpoint, bool ok, const struct ps
     return now != was;
 }
 
+void ps_endpoint_set_identity(struct ps_endpoint *endpoint, const struct ps_identity *identity)
+{
+    endpoint->identity = *identity;
+    atomic_store(&endpoint->engine, (int)identity->engine);
+}
+
 void ps_endpoint_drain(struct ps_endpoint *endpoint, bool draining)
 {
     atomic_store(&endpoint->draining, draining);

@@ -97,6 +97,7 @@ struct ps_endpoint {
     _Atomic uint64_t requests_total;
     _Atomic uint64_t failures_total;
     _Atomic uint32_t generation; /* of the addresses; 0 = not resolved yet */
+    _Atomic int engine;          /* enum ps_engine: that of `identity` */
 
     /* owned by control */
     uint32_t check_failures;
@@ -123,6 +124,9 @@ PS_MUST_CHECK int ps_endpoint_set_addresses(struct ps_endpoint *endpoint,
 /* Control: the result of an active check. Returns true when the endpoint changed between healthy
  * and unhealthy by it. */
 bool ps_endpoint_on_check(struct ps_endpoint *endpoint, bool ok, const struct ps_health_opts *opts);
+
+/* Control: this was found to run there. */
+void ps_endpoint_set_identity(struct ps_endpoint *endpoint, const struct ps_identity *identity);
 
 /* Control: takes the endpoint out of choice without hurting requests, or back. */
 void ps_endpoint_drain(struct ps_endpoint *endpoint, bool draining);

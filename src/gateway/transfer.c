@@ -525,6 +525,18 @@ static void fail_body(struct ps_transfer *transfer, int err)
     ps_transfer_fail(transfer, &answer, "too much is buffered at present");
 }
 
+/* A body that is no JSON, at a path that others use too: it goes on unread. */
+static int pass_unread(struct ps_transfer *transfer, int err)
+{
+    if (err != PS_EPARSE || (transfer->operation->flags & PS_OPERATION_LENIENT) == 0) {
+        return err;
+    }
+    ps_request_parser_free(transfer->parser);
+    transfer->parser = NULL;
+    transfer->parsed = false;
+    return PS_OK;
+}
+
 /* Where the model leads, what must change in the body, and what it may cost. Returns false when the request
  * was answered. */
 static bool understand(struct ps_transfer *transfer)
@@ -576,7 +588,7 @@ static void on_body(void *ctx, struct ps_str data)
     } else {
         err = ps_chunks_append(&transfer->body, data);
         if (err == PS_OK && transfer->parsed) {
-            err = ps_request_parser_feed(transfer->parser, data);
+            err = pass_unread(transfer, ps_request_parser_feed(transfer->parser, data));
         }
     }
     if (err != PS_OK) {
@@ -596,12 +608,12 @@ static void on_body_end(void *ctx)
         return;
     }
     if (transfer->parsed) {
-        int err = ps_request_parser_end(transfer->parser);
+        int err = pass_unread(transfer, ps_request_parser_end(transfer->parser));
         if (err != PS_OK) {
             fail_body(transfer, err);
             return;
         }
-        if (!understand(transfer)) {
+        if (transfer->parsed && !understand(transfer)) {
             return;
         }
     }
@@ -685,7 +697,7 @@ static bool plan_operation(struct ps_transfer *transfer)
     if (err == PS_OK && in_path) {
         err = ps_request_parser_path(transfer->parser, ps_exchange_path(transfer->exchange));
     }
-    if (err == PS_OK && operation->sticky != PS_STICKY_NONE) {
+    if (err == PS_OK && operation->sticky != PS_STICKY_NONE && ps_backend_keeps_jobs(transfer->backend)) {
         err = make_job(transfer);
     }
     if (err != PS_OK) {
