@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "daemon/engines.h"
 #include "daemon/process.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"
@@ -11,6 +12,7 @@
 int main(void)
 {
     static const struct ps_metric_family *const tables[] = {ps_traffic_metric_families,
+                                                            ps_engines_metric_families,
                                                             ps_process_metric_families,
                                                             ps_metric_metrics, NULL};
     struct ps_buf out = ps_buf_make(1024 * 1024);
