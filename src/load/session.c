@@ -288,7 +288,9 @@ int ps_session_start(struct ps_list *list, struct ps_loop *loop, struct ps_targe
     session->deadline.on_time = on_deadline;
     session->result.kind = request->kind;
     session->result.intended = request->intended;
-    session->result.prompt_tokens = request->prompt_tokens;
+    /* A job's prompt is no tokens. */
+    bool job = session->protocol->framing == PS_FRAMING_JOB;
+    session->result.prompt_tokens = job ? 0 : request->prompt_tokens;
     session->result.sent = clock_now(session);
     session->line = ps_buf_make(EVENT_MAX);
     ps_sse_init(&session->sse, EVENT_MAX);
