@@ -1,6 +1,7 @@
 # The front door. Every target installs what it needs (tools/deps.sh) and says so.
 #
 #   make run                the demo: simulated GPU servers, the gateway, real traffic through it
+#   make run ENGINE=ollama  the same with servers of another engine: ollama, comfyui, ...
 #   make build              build/penstock
 #   make test               every test but the slow ones; last line: N passed, N failed
 #   make test FULL=1        the same, and both compilers and the sanitizer builds (what .ci/run does)
@@ -20,7 +21,7 @@ ARGS ?=
 .PHONY: run build test test-slow bench fuzz install format format-check clean
 
 run: build
-	@exec $(BUILD)/penstock demo $(ARGS)
+	@exec $(BUILD)/penstock demo $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
 
 build:
 	@tools/deps.sh build

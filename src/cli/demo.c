@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "base/args.h"
 #include "cli/child.h"
+#include "cli/demo_engine.h"
 #include "cli/demo_view.h"
 #include "io/address.h"
 #include "io/loop.h"
@@ -39,6 +40,7 @@ enum { SIM_1, SIM_2, GATEWAY, CHILDREN };
 static_assert(GATEWAY == PS_DEMO_SERVERS, "the servers come first");
 
 struct opts {
+    const char *engine;
     const char *listen;
     double speed;
     ps_span duration;
@@ -48,6 +50,8 @@ struct opts {
 
 /* clang-format off */
 static const struct ps_arg args[] = {
+    {"--engine", PS_ARG_TEXT, offsetof(struct opts, engine), "NAME", "vllm",
+     .help = "what the servers are: vllm, sglang, trtllm, llamacpp, tgi, tei, ollama or comfyui"},
     {"--listen", PS_ARG_TEXT, offsetof(struct opts, listen), "ADDR:PORT", "127.0.0.1:5000",
      .help = "where the gateway serves"},
     {"--speed", PS_ARG_DOUBLE, offsetof(struct opts, speed), "X", "1",
@@ -83,6 +87,7 @@ struct demo {
     ps_time give_up;       /* when everything must be ready */
     struct ps_target *target;
     struct ps_demo_view view;
+    size_t lanes_begun;
     size_t lanes_ended;
     bool running;  /* traffic flows */
     bool stopping; /* asked to */
@@ -191,10 +196,15 @@ static int start_sim(struct demo *demo, int which)
     static char program[] = "penstock";
     static char word[] = "sim";
     static char listen[] = "--listen";
+    static char engine[] = "--engine";
+    static char parallel[] = "--max-num-seqs";
     static char seed[] = "--seed";
     static char seeds[PS_DEMO_SERVERS][2] = {"1", "2"};
     static const char *const names[] = {"simulated GPU server 1", "simulated GPU server 2"};
     char at[PS_ADDRESS_TEXT];
+    char kind[32];
+    char sequences[32];
+    const struct ps_demo_engine *plays = demo->view.engine;
     struct ps_address address;
     int err = free_loopback(demo, &address);
     if (err != PS_OK) {
@@ -203,7 +213,10 @@ static int start_sim(struct demo *demo, int which)
     }
     ps_address_text(&address, at);
     snprintf(demo->view.servers[which].url, sizeof demo->view.servers[0].url, "http://%s", at);
-    char *const argv[] = {program, word, listen, at, seed, seeds[which], NULL};
+    snprintf(kind, sizeof kind, "%s", plays->name);
+    snprintf(sequences, sizeof sequences, "%s", plays->parallel == NULL ? "" : plays->parallel);
+    char *const argv[] = {program, word, engine, kind, listen, at, seed, seeds[which],
+                          plays->parallel == NULL ? NULL : parallel, sequences, NULL};
     return start_child(demo, which, names[which], argv);
 }
 
@@ -277,7 +290,7 @@ static void on_lane_end(struct demo *demo, struct ps_demo_lane *lane, int err)
         fail(demo, "the sample is damaged", ps_replay_error(lane->replay));
         return;
     }
-    if (++demo->lanes_ended < PS_DEMO_LANES) {
+    if (++demo->lanes_ended < demo->lanes_begun) {
         return;
     }
     if (demo->opts.once) {
@@ -332,7 +345,7 @@ static int start_lane(struct demo *demo, size_t which, const char *file, double 
     }
     struct ps_replay_opts opts = {
         .pace = {.speed = demo->opts.speed},
-        .prompt = {.model = MODEL, .ignore_eos = true},
+        .prompt = {.model = MODEL, .ignore_eos = true, .protocol = demo->view.engine->protocol},
         .max_in_flight = IN_FLIGHT_MAX,
         .timeout = REQUEST_TIMEOUT,
     };
@@ -343,8 +356,25 @@ static int start_lane(struct demo *demo, size_t which, const char *file, double 
         fail(demo, file, ps_err_text(err));
         return err;
     }
+    demo->lanes_begun++;
     ps_replay_start(lane->replay);
     return PS_OK;
+}
+
+/* What the engine can't be asked for is not played. */
+static int start_lanes(struct demo *demo)
+{
+    const struct ps_demo_engine *engine = demo->view.engine;
+    int err = PS_OK;
+    demo->view.lanes[0].name = engine->chats;
+    demo->view.lanes[1].name = "embeddings";
+    if (engine->chats != NULL) {
+        err = start_lane(demo, 0, CHAT_TRACE, 0);
+    }
+    if (err == PS_OK && engine->embeddings) {
+        err = start_lane(demo, 1, KEY_TRACE, KEY_RATE);
+    }
+    return err;
 }
 
 static void on_end_time(struct ps_timer *timer, ps_time now)
@@ -365,10 +395,7 @@ static void on_target(void *ctx, int err, const char *why)
     demo->running = true;
     demo->view.began = ps_loop_now(demo->loop);
     demo->view.drawn = demo->view.began;
-    demo->view.lanes[0].name = "chat";
-    demo->view.lanes[1].name = "embeddings";
-    if (start_lane(demo, 0, CHAT_TRACE, 0) != PS_OK ||
-        start_lane(demo, 1, KEY_TRACE, KEY_RATE) != PS_OK) {
+    if (start_lanes(demo) != PS_OK) {
         return;
     }
     demo->end.on_time = on_end_time;
@@ -383,10 +410,7 @@ static void start_traffic(struct demo *demo)
     struct ps_target_opts target = {.url = demo->view.url};
     struct ps_target_error error;
     say(demo, "Open %s in a browser, or ask it:", demo->view.url);
-    say(demo, "  curl %s/v1/chat/completions \\\n"
-              "    -H 'content-type: application/json' \\\n"
-              "    -d '{\"model\":\"" MODEL "\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'",
-        demo->view.url);
+    say(demo, "  curl %s%s", demo->view.url, demo->view.engine->example);
     if (ps_target_new(&demo->target, demo->loop, &target, on_target, demo, &error) != PS_OK) {
         fail(demo, error.text, "");
     }
@@ -453,7 +477,7 @@ static void await_ready(struct demo *demo, ps_time now)
 static void ask_metrics(struct demo *demo)
 {
     for (size_t i = 0; i < PS_DEMO_SERVERS; i++) {
-        ps_probe_ask(demo->view.servers[i].metrics);
+        ps_probe_ask(demo->view.servers[i].state);
     }
     ps_probe_ask(demo->view.gateway);
 }
@@ -486,11 +510,11 @@ static int make_probes(struct demo *demo)
         const char *path;
         ps_probe_fn *on_answer;
     } rows[] = {
-        {&demo->health[SIM_1], view->servers[SIM_1].url, "/health", on_sim_1},
-        {&demo->health[SIM_2], view->servers[SIM_2].url, "/health", on_sim_2},
+        {&demo->health[SIM_1], view->servers[SIM_1].url, "/sim/state", on_sim_1},
+        {&demo->health[SIM_2], view->servers[SIM_2].url, "/sim/state", on_sim_2},
         {&demo->health[GATEWAY], view->url, "/readyz", on_gateway},
-        {&view->servers[SIM_1].metrics, view->servers[SIM_1].url, "/metrics", NULL},
-        {&view->servers[SIM_2].metrics, view->servers[SIM_2].url, "/metrics", NULL},
+        {&view->servers[SIM_1].state, view->servers[SIM_1].url, "/sim/state", NULL},
+        {&view->servers[SIM_2].state, view->servers[SIM_2].url, "/sim/state", NULL},
         {&view->gateway, view->url, "/metrics", NULL},
     };
     int err = PS_OK;
@@ -567,6 +591,15 @@ static int make_loop(struct demo *demo)
         fprintf(stderr, "penstock demo: %s\n", ps_err_text(err));
     }
     return err == PS_OK ? 0 : 1;
+}
+
+static int choose_engine(struct demo *demo)
+{
+    demo->view.engine = ps_demo_engine_find(demo->opts.engine);
+    return demo->view.engine != NULL
+               ? 0
+               : ps_args_usage_error(&command, "--engine %s: the demo plays %s", demo->opts.engine,
+                                     ps_demo_engine_list());
 }
 
 static int start_all(struct demo *demo)
@@ -653,7 +686,7 @@ static void teardown(struct demo *demo)
         ps_probe_free(demo->health[i]);
     }
     for (size_t i = 0; i < PS_DEMO_SERVERS; i++) {
-        ps_probe_free(demo->view.servers[i].metrics);
+        ps_probe_free(demo->view.servers[i].state);
     }
     ps_probe_free(demo->view.gateway);
     /* The gateway first: while it drains it still has servers to drain to. */
@@ -665,7 +698,8 @@ static void teardown(struct demo *demo)
 
 static int execute(struct demo *demo)
 {
-    int status = find_data(demo);
+    int status = choose_engine(demo);
+    status = status != 0 ? status : find_data(demo);
     status = status != 0 ? status : make_folder(demo);
     status = status != 0 ? status : make_loop(demo);
     status = status != 0 ? status : start_all(demo);

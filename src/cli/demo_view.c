@@ -4,6 +4,7 @@
  */
 #include "cli/demo_view.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -74,14 +75,14 @@ static void say_lane(struct ps_buf *out, struct ps_demo_lane *lane, double secon
     lane->texts_before = tally->texts;
 }
 
-static void say_bar(struct ps_buf *out, double share)
+static void say_bar(struct ps_buf *out, const char *name, double share)
 {
     char bar[BAR + 1];
     size_t full = (size_t)lround(fmin(fmax(share, 0), 1) * BAR);
     memset(bar, '.', BAR);
     memset(bar, '#', full);
     bar[BAR] = '\0';
-    say(out, "  KV cache %5.1f %% [%s]", share * 100, bar);
+    say(out, "  %s %5.1f %% [%s]", name, share * 100, bar);
 }
 
 static void say_count(struct ps_buf *out, const char *name, double value)
@@ -99,19 +100,39 @@ static double picks(const struct ps_demo_view *view, const struct ps_demo_server
                         port == NULL ? server->url : port + 1);
 }
 
-static void say_server(struct ps_buf *out, const struct ps_demo_view *view,
-                       const struct ps_demo_server *server, size_t number)
+/* A number of the server's state; NAN when it says none. */
+static double number(const json_t *state, const char *object, const char *name)
 {
-    struct ps_str page = ps_probe_body(server->metrics);
-    double usage = ps_probe_sum(page, "vllm:kv_cache_usage_perc", "");
-    say(out, "GPU %zu (sim)", number);
-    if (!isnan(usage)) {
-        say_bar(out, usage);
+    const json_t *value = json_object_get(json_object_get(state, object), name);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static void say_gauge(struct ps_buf *out, const struct ps_demo_view *view, const json_t *state)
+{
+    bool memory = view->engine->shows_memory;
+    double used = memory ? number(state, "device", "used_bytes") : number(state, "blocks", "used");
+    double total = memory ? number(state, "device", "total_bytes") : number(state, "blocks", "total");
+    if (used >= 0 && total > 0) {
+        say_bar(out, memory ? "memory" : "KV cache", used / total);
     }
-    say_count(out, "running", ps_probe_sum(page, "vllm:num_requests_running", ""));
-    say_count(out, "waiting", ps_probe_sum(page, "vllm:num_requests_waiting", ""));
+}
+
+static void say_server(struct ps_buf *out, const struct ps_demo_view *view,
+                       const struct ps_demo_server *server, size_t number_of)
+{
+    struct ps_str page = ps_probe_body(server->state);
+    json_t *state = page.len == 0 ? NULL : json_loadb(page.ptr, page.len, 0, NULL);
+    say(out, "GPU %zu (sim)", number_of);
+    say_gauge(out, view, state);
+    if (view->engine->protocol == PS_PROTOCOL_COMFYUI) {
+        say_count(out, "jobs", number(state, "sequences", "images"));
+    } else {
+        say_count(out, "running", number(state, "sequences", "running"));
+        say_count(out, "waiting", number(state, "sequences", "waiting"));
+    }
     say_count(out, "given", picks(view, server));
     say(out, "  %s\n", server->url);
+    json_decref(state);
 }
 
 static void say_gateway(struct ps_buf *out, const struct ps_demo_view *view)

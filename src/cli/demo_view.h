@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "cli/demo_engine.h"
 #include "cli/probe.h"
 #include "cli/screen.h"
 #include "load/replay.h"
@@ -32,10 +33,11 @@ struct ps_demo_lane {
 /* One simulated GPU server. */
 struct ps_demo_server {
     char url[96];
-    struct ps_probe *metrics;
+    struct ps_probe *state; /* its own account of itself */
 };
 
 struct ps_demo_view {
+    const struct ps_demo_engine *engine;
     struct ps_screen screen;
     char url[96]; /* the gateway's */
     struct ps_probe *gateway;

@@ -33,6 +33,7 @@ struct opts {
     uint64_t limit;
     ps_span duration;
     const char *model;
+    const char *protocol;
     uint64_t seed;
     uint64_t max_prompt_tokens;
     double scale;
@@ -62,6 +63,8 @@ static const struct ps_arg args[] = {
      .help = "send for this long, then wait for the answers"},
     {"--model", PS_ARG_TEXT, offsetof(struct opts, model), "NAME", "sim",
      .help = "the model that requests ask for"},
+    {"--protocol", PS_ARG_TEXT, offsetof(struct opts, protocol), "NAME", "openai",
+     .help = "what the server speaks: openai, ollama, or comfyui (pictures instead of chats)"},
     {"--seed", PS_ARG_U64, offsetof(struct opts, seed), "N", "1",
      .help = "seed of prompts and of drawn arrivals"},
     {"--max-prompt-tokens", PS_ARG_U64, offsetof(struct opts, max_prompt_tokens), "N",
@@ -200,7 +203,7 @@ static int begin(struct run *run)
     const struct opts *opts = &run->opts;
     struct ps_replay_opts replay = {
         .pace = {opts->speed, opts->limit, opts->duration},
-        .prompt = {opts->model, opts->ignore_eos},
+        .prompt = {opts->model, opts->ignore_eos, ps_protocol_find(ps_str_from(opts->protocol))},
         .max_in_flight = bound_in_flight(opts->max_in_flight),
         .timeout = opts->timeout,
     };
@@ -266,6 +269,9 @@ static int read_key(struct run *run)
 static int open_plan(struct run *run)
 {
     const struct opts *opts = &run->opts;
+    if (ps_protocol_find(ps_str_from(opts->protocol)) == PS_PROTOCOL_COUNT) {
+        return ps_args_usage_error(&command, "--protocol %s: openai, ollama or comfyui", opts->protocol);
+    }
     struct ps_plan_opts plan = {
         .path = opts->file,
         .seed = opts->seed,

@@ -227,10 +227,14 @@ static void answer_metrics(struct ps_api *api, struct ps_ask *ask)
 
 static int write_backend(const struct ps_backend *backend, struct ps_buf *out)
 {
-    int err = ps_buf_printf(out, "  %s (%s)\n", backend->name, ps_engine_names[atomic_load(&backend->engine)]);
+    char engine[PS_IDENTITY_TEXT];
+    bool configured = backend->engine != PS_ENGINE_AUTO;
+    int err = ps_buf_printf(out, "  %s%s%s\n", backend->name, configured ? ", configured as " : "",
+                            configured ? ps_engine_names[backend->engine] : "");
     for (size_t i = 0; i < backend->count && err == PS_OK; i++) {
         const struct ps_endpoint *endpoint = backend->endpoints[i];
-        err = ps_buf_printf(out, "    %-40s %-10s %lld in flight, %llu requests\n", endpoint->text,
+        err = ps_buf_printf(out, "    %-40s %-24s %-10s %lld in flight, %llu requests\n", endpoint->text,
+                            ps_identity_text(&endpoint->identity, engine),
                             ps_endpoint_state_text(ps_endpoint_state_of(endpoint)),
                             (long long)atomic_load(&endpoint->requests),
                             (unsigned long long)atomic_load(&endpoint->requests_total));

@@ -14,7 +14,7 @@
 #include "daemon/api.h"
 #include "daemon/ask.h"
 #include "daemon/config.h"
-#include "daemon/detect.h"
+#include "daemon/engines.h"
 #include "daemon/health.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
@@ -26,7 +26,7 @@
 #include "io/stream.h"
 #include "observe/metric.h"
 
-enum { MAX_WORKERS = 64, MAX_LISTEN = 16, MAX_DETECTS = 64 };
+enum { MAX_WORKERS = 64, MAX_LISTEN = 16 };
 
 static const ps_span names_poll = 2 * PS_MILLISECOND; /* how often a reload looks whether all names are known */
 static const ps_span names_wait = 2 * PS_SECOND;      /* how long at most: a dead name server delays no more */
@@ -45,7 +45,7 @@ struct ps_control {
     struct ps_api *api;
     struct ps_health *health;
     struct ps_server *admin; /* NULL unless admin.listen */
-    struct ps_detect *detects[MAX_DETECTS];
+    struct ps_engines *engines;
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
     unsigned running;
@@ -105,63 +105,27 @@ static void admin_opts(struct ps_control *control, struct ps_server_opts *opts)
 static void print_yaml(struct ps_control *control)
 {
     struct ps_buf yaml = ps_buf_make(1024 * 1024);
-    if (ps_config_yaml(control->site->config, false, &yaml) == PS_OK) {
+    if (ps_engines_yaml(control->site->gateway, control->site->config, &yaml) == PS_OK) {
         printf("# The same as a configuration file:\n%.*s", PS_STR_ARG(ps_buf_str(&yaml)));
         fflush(stdout);
     }
     ps_buf_fini(&yaml);
 }
 
-/* Puts what was detected into the configuration that is about to be printed. */
-static void note_engine(struct ps_control *control, const struct ps_backend *backend, enum ps_engine engine)
+/* The engines are known, as far as they answer. */
+static void on_settled(void *ctx)
 {
-    struct ps_upstream_opts *upstreams = control->site->config->upstreams.items;
+    struct ps_control *control = ctx;
     if (control->opts.print_yaml && !control->yaml_printed) {
-        upstreams[backend->index].engine = (int)engine;
         control->yaml_printed = true;
         print_yaml(control);
     }
 }
 
-static void on_detected(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint,
-                        const struct ps_detected *found)
-{
-    struct ps_control *control = ctx;
-    if (backend->index < MAX_DETECTS) {
-        control->detects[backend->index] = NULL;
-    }
-    if (found->engine == PS_ENGINE_AUTO) {
-        ps_log(PS_LOG_WARN, "the engine was not recognised", "upstream", backend->name, "endpoint",
-               endpoint->text, NULL);
-        note_engine(control, backend, PS_ENGINE_AUTO);
-        return;
-    }
-    int before = atomic_exchange(&backend->engine, (int)found->engine);
-    if (before != (int)found->engine) {
-        ps_log(PS_LOG_INFO, "engine detected", "upstream", backend->name, "endpoint", endpoint->text, "engine",
-               ps_engine_names[found->engine], "version", found->version, "model",
-               found->model_count > 0 ? found->models[0] : "", NULL);
-    }
-    note_engine(control, backend, found->engine);
-}
-
-static bool is_auto(const struct ps_control *control, const struct ps_backend *backend)
-{
-    const struct ps_upstream_opts *upstreams = control->site->config->upstreams.items;
-    return backend->index < control->site->config->upstreams.count &&
-           (upstreams[backend->index].engine == PS_ENGINE_AUTO || control->opts.print_yaml);
-}
-
 static void on_reachable(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint)
 {
     struct ps_control *control = ctx;
-    if (backend->index >= MAX_DETECTS || control->detects[backend->index] != NULL ||
-        !is_auto(control, backend)) {
-        return;
-    }
-    PS_IGNORE(ps_detect_start(&control->detects[backend->index], control->loop,
-                              control->site->gateway->tls[backend->index], backend, endpoint, on_detected,
-                              control));
+    ps_engines_look(control->engines, backend, endpoint);
 }
 
 static void on_change(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint, bool healthy,
@@ -177,14 +141,6 @@ static void on_resolve(void *ctx, struct ps_backend *backend, struct ps_endpoint
     (void)ctx;
     ps_log(err == PS_OK ? PS_LOG_INFO : PS_LOG_WARN, err == PS_OK ? "name resolved" : "name can't be resolved",
            "upstream", backend->name, "endpoint", endpoint->text, NULL);
-}
-
-static void cancel_detects(struct ps_control *control)
-{
-    for (size_t i = 0; i < MAX_DETECTS; i++) {
-        ps_detect_cancel(control->detects[i]);
-        control->detects[i] = NULL;
-    }
 }
 
 /* --- reload ----------------------------------------------------------------------------------- */
@@ -260,7 +216,7 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     control->site = site;
     ps_api_set_site(control->api, site);
     set_admin(control);
-    cancel_detects(control);
+    ps_engines_set_gateway(control->engines, site->gateway);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
     }
@@ -360,6 +316,7 @@ static int setup_metrics(struct ps_control *control, unsigned workers)
     const char *bad = NULL;
     int err = ps_metrics_new(&control->metrics, &opts);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
+    err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_engines_metric_families, &bad);
     PS_CHECK(bad == NULL);
     return err != PS_OK ? err : ps_process_new(&control->process, control->metrics, &control->budget);
 }
@@ -376,6 +333,7 @@ static int setup_site(struct ps_control *control)
         return err;
     }
     ps_api_set_site(control->api, control->site);
+    ps_engines_set_gateway(control->engines, control->site->gateway);
     return ps_health_set_gateway(control->health, control->site->gateway);
 }
 
@@ -564,6 +522,7 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_access_log(control, config);
     err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
     err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics);
+    err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_site(control);
     err = err != PS_OK ? err : setup_admin(control);
@@ -589,8 +548,8 @@ static void teardown(struct ps_control *control)
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_free(control->workers[i]);
     }
-    cancel_detects(control);
     ps_health_free(control->health);
+    ps_engines_free(control->engines);
     ps_api_free(control->api);
     ps_site_unref(control->site);
     ps_peers_free(control->peers);

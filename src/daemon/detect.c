@@ -47,18 +47,16 @@ struct clue {
     enum ps_engine engine;
     enum strength strength;
     const char *where;
-    const char *text; /* "true" is the JSON literal too */
+    const char *text;
     const char *also;
 };
 
 static const struct clue clues[] = {
-    {MODELS, PS_ENGINE_SIM, PROOF, "simulated", "true", "data"},
     {MODELS, PS_ENGINE_VLLM, PROOF, "data.0.owned_by", "vllm", NULL},
     {MODELS, PS_ENGINE_SGLANG, PROOF, "data.0.owned_by", "sglang", NULL},
     {MODELS, PS_ENGINE_LLAMACPP, PROOF, "data.0.owned_by", "llamacpp", NULL},
     {MODELS, PS_ENGINE_TRTLLM, PROOF, "data.0.owned_by", "tensorrt_llm", NULL},
     {MODELS, PS_ENGINE_OPENAI, LIKELY, "object", "list", "data"},
-    {VERSION, PS_ENGINE_SIM, PROOF, "simulated", "true", "version"},
     {VERSION, PS_ENGINE_VLLM, WEAK, "version", NULL, NULL},
     {SERVER_INFO, PS_ENGINE_SGLANG, PROOF, "version", NULL, "model_path"},
     {OLLAMA_VERSION, PS_ENGINE_OLLAMA, PROOF, "version", NULL, NULL},
@@ -79,7 +77,6 @@ static const struct {
     const char *where;
 } versions[] = {
     {PS_ENGINE_VLLM, VERSION, "version"},
-    {PS_ENGINE_SIM, VERSION, "version"},
     {PS_ENGINE_TRTLLM, VERSION, "version"},
     {PS_ENGINE_SGLANG, SERVER_INFO, "version"},
     {PS_ENGINE_OLLAMA, OLLAMA_VERSION, "version"},
@@ -143,9 +140,7 @@ static bool is_proven(const struct clue *clue, const json_t *json)
     if (clue->text == NULL) {
         return true;
     }
-    return json_is_true(value)
-               ? strcmp(clue->text, "true") == 0
-               : json_is_string(value) && strcmp(json_string_value(value), clue->text) == 0;
+    return json_is_string(value) && strcmp(json_string_value(value), clue->text) == 0;
 }
 
 /* Copies a text that is printable ASCII and fits; others are as good as absent. */
@@ -186,38 +181,101 @@ static void read_models(struct ps_detect *detect, const json_t *json)
     }
 }
 
-static void read_engine(struct ps_detect *detect, const json_t *json)
+/* The strongest clue that an answer proves, or NULL. */
+static const struct clue *strongest(enum probe probe, const json_t *json)
 {
+    const struct clue *best = NULL;
     for (size_t i = 0; i < PS_ARRAY_LEN(clues); i++) {
         const struct clue *clue = &clues[i];
-        if (clue->probe == detect->probe && clue->strength > detect->strength &&
+        if (clue->probe == probe && (best == NULL || clue->strength > best->strength) &&
             is_proven(clue, json)) {
-            detect->strength = clue->strength;
-            detect->found.engine = clue->engine;
-            detect->found.version[0] = '\0'; /* that was another one's */
+            best = clue;
         }
     }
+    return best;
+}
+
+static void read_engine(struct ps_detect *detect, const json_t *json, bool simulated)
+{
+    const struct clue *clue = strongest(detect->probe, json);
+    if (clue != NULL && clue->strength > detect->strength) {
+        detect->strength = clue->strength;
+        detect->found.identity = (struct ps_identity){
+            .engine = clue->engine, .simulated = simulated, .asked = (uint8_t)detect->probe};
+    }
+}
+
+/* Is this where the engine says its version? Then out[PS_ENDPOINT_VERSION] gets it, if it is a
+ * text that can be shown. */
+static bool find_version(enum ps_engine engine, enum probe probe, const json_t *json, char *out)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(versions); i++) {
+        if (versions[i].engine == engine && versions[i].probe == probe) {
+            const json_t *text = member(json, versions[i].where);
+            (void)copy_text(out, PS_ENDPOINT_VERSION, text);
+            return text != NULL;
+        }
+    }
+    return false;
 }
 
 static void read_version(struct ps_detect *detect, const json_t *json)
 {
-    for (size_t i = 0; i < PS_ARRAY_LEN(versions); i++) {
-        if (versions[i].engine == detect->found.engine && versions[i].probe == detect->probe) {
-            (void)copy_text(detect->found.version, PS_DETECT_VERSION,
-                            member(json, versions[i].where));
-        }
+    struct ps_identity *identity = &detect->found.identity;
+    if (find_version(identity->engine, detect->probe, json, identity->version)) {
+        identity->asked = (uint8_t)detect->probe; /* it tells more than the proof */
     }
 }
 
-static void read_answer(struct ps_detect *detect, struct ps_str body)
+static void read_answer(struct ps_detect *detect, const struct ps_inquiry_answer *answer)
 {
-    json_t *json = json_loadb(body.ptr, body.len, 0, NULL);
+    json_t *json = json_loadb(answer->body.ptr, answer->body.len, 0, NULL);
     if (json != NULL) {
-        read_engine(detect, json);
+        read_engine(detect, json, answer->simulated);
         read_version(detect, json);
         read_models(detect, json);
         json_decref(json);
     }
+}
+
+/* --- asking again ----------------------------------------------------------------------------- */
+
+struct ps_str ps_detect_path(const struct ps_identity *known)
+{
+    return known->engine == PS_ENGINE_AUTO || known->asked >= PROBE_COUNT
+               ? PS_STR("")
+               : probe_paths[known->asked];
+}
+
+static bool is_still(const struct ps_identity *known, const json_t *json)
+{
+    const struct clue *clue = strongest((enum probe)known->asked, json);
+    char version[PS_ENDPOINT_VERSION] = "";
+    bool told = find_version(known->engine, (enum probe)known->asked, json, version);
+    bool other = clue == NULL ? !told
+                              : clue->engine != known->engine && (clue->strength > WEAK || !told);
+    return !other && strcmp(version, known->version) == 0;
+}
+
+/* A server that is busy, still loading or shy says nothing about what it is. */
+static bool is_evasive(int status)
+{
+    return status >= 500 || status == 401 || status == 403 || status == 408 || status == 429;
+}
+
+enum ps_detect_again ps_detect_check(const struct ps_identity *known,
+                                     const struct ps_inquiry_answer *answer)
+{
+    if (answer->err != PS_OK || is_evasive(answer->status)) {
+        return PS_DETECT_SILENT;
+    }
+    if (answer->status != 200 || answer->cut || answer->simulated != known->simulated) {
+        return PS_DETECT_OTHER;
+    }
+    json_t *json = json_loadb(answer->body.ptr, answer->body.len, 0, NULL);
+    bool same = json != NULL && is_still(known, json);
+    json_decref(json);
+    return same ? PS_DETECT_SAME : PS_DETECT_OTHER;
 }
 
 /* --- asking ----------------------------------------------------------------------------------- */
@@ -233,7 +291,7 @@ static enum probe next_probe(const struct ps_detect *detect)
     }
     for (size_t i = 0; i < PS_ARRAY_LEN(versions); i++) {
         bool asked = (detect->asked >> versions[i].probe & 1) != 0;
-        if (versions[i].engine == detect->found.engine && !asked) {
+        if (versions[i].engine == detect->found.identity.engine && !asked) {
             next = versions[i].probe;
         }
     }
@@ -278,7 +336,7 @@ static void on_answer(void *ctx, const struct ps_inquiry_answer *answer)
     detect->inquiry = NULL;
     detect->answered = detect->answered || answer->err == PS_OK;
     if (answer->err == PS_OK && answer->status == 200 && !answer->cut) {
-        read_answer(detect, answer->body);
+        read_answer(detect, answer);
     }
     bool gone = answer->err != PS_OK && answer->phase == PS_CALL_CONNECT;
     if (gone || next_probe(detect) == PROBE_COUNT) {

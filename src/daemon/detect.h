@@ -4,6 +4,9 @@
  * the answers prove is a table. Everything that comes back is bounded and treated as hostile: an
  * answer that makes no sense proves nothing.
  *
+ * One of the questions is kept with what was found: asked again, its answer alone tells whether the
+ * same engine in the same version is still there. Health does that with every check.
+ *
  * Thread: the control loop's.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -17,18 +20,17 @@
 #include "gateway/backend.h"
 
 struct ps_detect;
+struct ps_inquiry_answer;
 struct ps_loop;
 struct ps_tls;
 
 #define PS_DETECT_MODELS_MAX 32
-#define PS_DETECT_VERSION    64  /* with the terminator */
-#define PS_DETECT_MODEL      128 /* likewise */
+#define PS_DETECT_MODEL      128 /* with the terminator */
 
 struct ps_detected {
-    enum ps_engine engine;           /* PS_ENGINE_AUTO: nothing was recognised */
-    int err;                         /* PS_OK, or why no probe was answered at all */
-    char version[PS_DETECT_VERSION]; /* printable ASCII; "" = unknown */
-    size_t model_count;              /* as listed; names that don't fit or print are left out */
+    struct ps_identity identity;
+    int err;            /* PS_OK, or why no probe was answered at all */
+    size_t model_count; /* as listed; names that don't fit or print are left out */
     char models[PS_DETECT_MODELS_MAX][PS_DETECT_MODEL];
 };
 
@@ -46,5 +48,18 @@ PS_MUST_CHECK int ps_detect_start(struct ps_detect **out, struct ps_loop *loop, 
 
 /* Ends it without a result. NULL is fine. */
 void ps_detect_cancel(struct ps_detect *detect);
+
+/* The path whose answer tells a known identity again; empty when nothing is known. */
+struct ps_str ps_detect_path(const struct ps_identity *known);
+
+enum ps_detect_again {
+    PS_DETECT_SAME,
+    PS_DETECT_OTHER, /* detect anew: another engine, version, or a simulation now (or not any more) */
+    PS_DETECT_SILENT /* no telling: no answer in time, or an error that a busy server gives */
+};
+
+/* What an answer to ps_detect_path() says. */
+enum ps_detect_again ps_detect_check(const struct ps_identity *known,
+                                     const struct ps_inquiry_answer *answer);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "base/rng.h"
+#include "daemon/detect.h"
 #include "daemon/inquiry.h"
 #include "gateway/backend.h"
 #include "gateway/gateway.h"
@@ -17,7 +18,7 @@
 #define RESOLVE_RETRY PS_SECOND /* after a failure; doubles */
 #define BODY_LIMIT    ((size_t)64 * 1024)
 
-enum { REASON_SIZE = 256 };
+enum { REASON_SIZE = 256, UNKNOWN_MOST = 32 };
 
 /* An endpoint under watch. Its timers are always in the loop's heap: one that fires is set again
  * before anything else, in the place it just left, so that setting can't fail. */
@@ -42,6 +43,9 @@ struct watch {
     size_t address;      /* the one in use */
     char path[128];      /* asked last; "" = a connection */
     bool reachable;
+
+    struct ps_inquiry *question; /* who are you? */
+    unsigned unknown;            /* good checks since it was not recognised */
 };
 
 struct ps_health {
@@ -87,18 +91,78 @@ static void tell(struct watch *watch, bool changed, bool healthy, bool reached, 
     ps_backend_unref(backend);
 }
 
+static void close_pool(struct watch *watch)
+{
+    ps_inquiry_cancel(watch->question);
+    watch->question = NULL;
+    ps_pool_free(watch->pool);
+    watch->pool = NULL;
+}
+
 /* After a failure the next of several addresses has its turn. */
-static void conclude(struct watch *watch, bool ok, const char *reason)
+static void conclude(struct watch *watch, bool ok, bool other, const char *reason)
 {
     bool reached = ok && !watch->reachable;
     watch->reachable = ok;
     if (!ok) {
-        ps_pool_free(watch->pool);
-        watch->pool = NULL;
+        close_pool(watch);
         watch->address++;
     }
     bool changed = ps_endpoint_on_check(watch->endpoint, ok, &watch->backend->health);
-    tell(watch, changed, ok, reached, reason);
+    tell(watch, changed, ok, reached || other, reason);
+}
+
+static struct ps_inquiry_target target_of(const struct watch *watch)
+{
+    return (struct ps_inquiry_target){.loop = watch->health->loop,
+                                      .tls = watch->tls,
+                                      .backend = watch->backend,
+                                      .endpoint = watch->endpoint,
+                                      .address = watch->address};
+}
+
+static void on_identity(void *ctx, const struct ps_inquiry_answer *answer)
+{
+    struct watch *watch = ctx;
+    watch->question = NULL;
+    if (ps_detect_check(&watch->endpoint->identity, answer) == PS_DETECT_OTHER) {
+        tell(watch, false, true, true, "");
+    }
+}
+
+/* A configured path may be longer than what is noted of it for the reason. */
+static struct ps_str path_of(const struct watch *watch)
+{
+    const char *path = watch->backend->health.path;
+    return ps_str_from(path != NULL && path[0] != '\0' ? path : watch->path);
+}
+
+/* What was not recognised may have been loading, or be another server now. */
+static bool is_time_to_detect(struct watch *watch)
+{
+    unsigned n = ++watch->unknown;
+    return (n & (n - 1)) == 0 || n % UNKNOWN_MOST == 0;
+}
+
+/* Sees whether it is still the same engine. True: by this answer it is not. Otherwise the question
+ * goes out, and its answer will say. */
+static bool is_other(struct watch *watch, const struct ps_inquiry_answer *answer)
+{
+    const struct ps_identity *known = &watch->endpoint->identity;
+    struct ps_str path = ps_detect_path(known);
+    if (known->engine == PS_ENGINE_AUTO) {
+        return is_time_to_detect(watch);
+    }
+    watch->unknown = 0;
+    if (path.len > 0 && ps_str_eq(path, path_of(watch))) {
+        return ps_detect_check(known, answer) == PS_DETECT_OTHER;
+    }
+    if (path.len > 0 && watch->question == NULL && watch->pool != NULL) {
+        const struct ps_inquiry_target target = target_of(watch);
+        PS_IGNORE(ps_inquiry_get(&watch->question, &target, watch->pool, path, BODY_LIMIT,
+                                 watch->interval, on_identity, watch)); /* next time, then */
+    }
+    return false;
 }
 
 /* Memory or descriptors are used up: that says nothing about the server. */
@@ -125,12 +189,14 @@ static void on_answer(void *ctx, const struct ps_inquiry_answer *answer)
     } else {
         snprintf(reason, sizeof reason, "%s: status %d", what, answer->status);
     }
-    conclude(watch, answer->err == PS_OK && answer->status / 100 == 2, reason);
+    bool ok = answer->err == PS_OK && answer->status / 100 == 2;
+    conclude(watch, ok, ok && is_other(watch, answer), reason);
 }
 
 static void note_path(struct watch *watch)
 {
-    enum ps_engine engine = (enum ps_engine)atomic_load(&watch->backend->engine);
+    enum ps_engine engine = watch->backend->engine;
+    engine = engine != PS_ENGINE_AUTO ? engine : watch->endpoint->identity.engine;
     const char *path = watch->backend->health.path;
     path = path != NULL && path[0] != '\0' ? path : ps_engine_health_path(engine);
     snprintf(watch->path, sizeof watch->path, "%s", path);
@@ -140,27 +206,15 @@ static int open_pool(struct watch *watch, const struct ps_inquiry_target *target
 {
     uint32_t generation = atomic_load(&watch->endpoint->generation);
     if (watch->pool != NULL && watch->generation != generation) {
-        ps_pool_free(watch->pool);
-        watch->pool = NULL;
+        close_pool(watch);
     }
     watch->generation = generation;
     return watch->pool != NULL ? PS_OK : ps_inquiry_pool(&watch->pool, target);
 }
 
-/* A configured path may be longer than what is noted of it for the reason. */
-static struct ps_str path_of(const struct watch *watch)
-{
-    const char *path = watch->backend->health.path;
-    return ps_str_from(path != NULL && path[0] != '\0' ? path : watch->path);
-}
-
 static int ask(struct watch *watch)
 {
-    const struct ps_inquiry_target target = {.loop = watch->health->loop,
-                                             .tls = watch->tls,
-                                             .backend = watch->backend,
-                                             .endpoint = watch->endpoint,
-                                             .address = watch->address};
+    const struct ps_inquiry_target target = target_of(watch);
     ps_span timeout = watch->backend->health.timeout;
     timeout = timeout > 0 ? timeout : watch->interval;
     note_path(watch);
@@ -199,7 +253,7 @@ static void on_check_time(struct ps_timer *timer, ps_time now)
     }
     int err = ask(watch);
     if (err != PS_OK && !is_shortage(err)) {
-        conclude(watch, false, ps_err_text(err));
+        conclude(watch, false, false, ps_err_text(err));
     }
 }
 
@@ -272,7 +326,7 @@ static void watch_free(struct watch *watch)
     ps_timer_clear(loop, &watch->check_timer);
     ps_lookup_cancel(watch->lookup);
     ps_inquiry_cancel(watch->inquiry);
-    ps_pool_free(watch->pool);
+    close_pool(watch);
     ps_endpoint_unref(watch->endpoint);
     free(watch);
 }
@@ -358,8 +412,7 @@ static void renew(struct watch *watch, struct ps_backend *backend, struct ps_tls
     watch->backend = backend;
     watch->tls = tls;
     watch->interval = backend->health.interval;
-    ps_pool_free(watch->pool);
-    watch->pool = NULL;
+    close_pool(watch);
     if (is_new && !watch->numeric) {
         move(watch, &watch->resolve_timer, now);
     }

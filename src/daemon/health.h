@@ -2,6 +2,12 @@
  *
  *      name --(numeric: at once; else a look-up, again every 30 s)--> addresses of the endpoint
  *      GET health.path every health.interval, 10 % jitter -----------> ps_endpoint_on_check()
+ *      and, when it is well, the question that tells its engine again -> on_reachable()
+ *
+ * A server may be replaced behind its address without ever looking down; so the second question is
+ * asked with every check that succeeds (or answered by the check itself where the path is the
+ * same). It never decides about health. What was not recognised is asked again too, but after 1, 2,
+ * 4, ... 32 checks, for that takes nine questions.
  *
  * Workers only read what is written here into the shared endpoints. Each endpoint has its own
  * timers and its own connection, so that one that hangs holds up no other. A look-up that fails
@@ -33,9 +39,9 @@ struct ps_health_observer {
     /* The name could not be resolved (err), or can be again (PS_OK). Known addresses stay. */
     void (*on_resolve)(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint,
                        int err);
-    /* A check succeeded, the first since the start or since one that failed: the server may be
-     * another one now, so this is the moment to detect its engine. Without checks: its first
-     * addresses are known. */
+    /* The moment to detect the engine: a check succeeded, the first since the start or since one
+     * that failed; or what answers is not what was found before. Without checks: its first addresses
+     * are known. */
     void (*on_reachable)(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint);
     void *ctx;
 };

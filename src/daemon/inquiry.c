@@ -18,6 +18,7 @@ struct ps_inquiry {
     struct ps_timer timer;
     struct ps_buf body;
     int status;
+    bool simulated;
     bool cut;
     ps_inquiry_fn *on_answer;
     void *ctx;
@@ -46,6 +47,7 @@ static void finish(struct ps_inquiry *inquiry, int err, enum ps_call_phase phase
                                        .phase = phase,
                                        .detail = detail,
                                        .status = err == PS_OK ? done.status : 0,
+                                       .simulated = done.simulated,
                                        .body = ps_buf_str(&done.body),
                                        .cut = done.cut};
     done.on_answer(done.ctx, &answer);
@@ -128,6 +130,8 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
         return;
     }
     inquiry->status = head->status;
+    const struct ps_h1_header *mark = ps_h1_head_find_name(head, PS_STR("x-simulated"));
+    inquiry->simulated = mark != NULL && ps_str_ieq(mark->value, PS_STR("true"));
 }
 
 static void on_body(void *ctx, struct ps_str data)

@@ -47,6 +47,24 @@ static int openai_body(struct ps_buf *out, const struct ps_answer *answer, struc
     return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("}}\n"));
 }
 
+static int anthropic_body(struct ps_buf *out, const struct ps_answer *answer, struct ps_str message)
+{
+    int err = ps_buf_append_str(out, PS_STR("{\"type\":\"error\",\"error\":{\"type\":"));
+    err = err != PS_OK ? err : append_text(out, answer->type != NULL ? answer->type : type_of(answer->status));
+    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR(",\"message\":\""));
+    err = err != PS_OK ? err : ps_buf_append_json(out, message);
+    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\"}}\n"));
+}
+
+static int text_body(struct ps_buf *out, const struct ps_answer *answer, struct ps_str message)
+{
+    int err = ps_buf_append_str(out, PS_STR("{\"error\":\""));
+    err = err != PS_OK ? err : ps_buf_append_json(out, message);
+    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\",\"error_type\":"));
+    err = err != PS_OK ? err : append_text(out, answer->code != NULL ? answer->code : type_of(answer->status));
+    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("}\n"));
+}
+
 static int problem_body(struct ps_buf *out, const struct ps_answer *answer, struct ps_str message)
 {
     int err = ps_buf_printf(out, "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":\"",
@@ -55,6 +73,21 @@ static int problem_body(struct ps_buf *out, const struct ps_answer *answer, stru
     err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\",\"code\":"));
     err = err != PS_OK ? err : append_text(out, answer->code);
     return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("}\n"));
+}
+
+static int error_body(struct ps_buf *out, const struct ps_answer *answer, struct ps_str message)
+{
+    switch (answer->shape) {
+    case PS_ERROR_OPENAI:
+        return openai_body(out, answer, message);
+    case PS_ERROR_ANTHROPIC:
+        return anthropic_body(out, answer, message);
+    case PS_ERROR_TEXT:
+        return text_body(out, answer, message);
+    case PS_ERROR_PROBLEM:
+        break;
+    }
+    return problem_body(out, answer, message);
 }
 
 static int all_headers(struct ps_buf *out, const struct ps_answer *answer)
@@ -73,10 +106,11 @@ void ps_answer_error(struct ps_exchange *exchange, const struct ps_answer *answe
     struct ps_buf headers = ps_buf_make(HEADERS_LIMIT);
     int err = all_headers(&headers, answer);
     if (err == PS_OK) {
-        err = answer->openai ? openai_body(&body, answer, message) : problem_body(&body, answer, message);
+        err = error_body(&body, answer, message);
     }
     if (err == PS_OK) {
-        struct ps_str type = answer->openai ? PS_STR("application/json") : PS_STR("application/problem+json");
+        struct ps_str type = answer->shape == PS_ERROR_PROBLEM ? PS_STR("application/problem+json")
+                                                                 : PS_STR("application/json");
         ps_exchange_respond(exchange, answer->status, ps_buf_str(&headers), type, ps_buf_str(&body));
     } else {
         ps_exchange_reset(exchange);

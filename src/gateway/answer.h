@@ -1,7 +1,8 @@
 /* answer - what the gateway says itself: errors, in the shape that the client understands.
  *
- * OpenAI clients look for {"error":{"message","type","code"}}; everybody else gets RFC 9457
- * application/problem+json. 429 and 503 always say when to come back.
+ * OpenAI clients look for {"error":{"message","type","code"}}, Ollama's and Triton's for {"error":"text"};
+ * which, the table of dialects says. Everybody else gets RFC 9457 application/problem+json. 429 and 503
+ * always say when to come back.
  *
  * Thread: the exchange's loop.
  *
@@ -15,12 +16,13 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "gateway/dialect.h"
 
 struct ps_exchange;
 
 struct ps_answer {
     int status;
-    bool openai;        /* the shape */
+    enum ps_error_shape shape;
     const char *type;   /* "invalid_request_error", "rate_limit_error", "server_error", ...; NULL = by status */
     const char *code;   /* machine-readable, or NULL */
     ps_span retry_after; /* 0 = none; rounded up to whole seconds */

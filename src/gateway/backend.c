@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/rng.h"
+#include "gateway/sticky.h"
 
 #define RETRY_UNIT      1000 /* a retry in the budget's balance */
 #define RETRY_WINDOW    (10 * PS_SECOND)
@@ -22,6 +23,7 @@ struct ps_backend_shared {
     _Atomic int64_t retries;      /* balance of the retry budget, in units */
     _Atomic ps_time retry_window; /* when the minimum was last restored */
     _Atomic double bytes_per_token;
+    _Atomic(struct ps_sticky *) sticky; /* made when a call needs it */
 };
 
 /* ---------------------------------------------------------------- making one */
@@ -30,6 +32,7 @@ static void shared_unref(struct ps_backend_shared *shared)
 {
     if (shared != NULL && atomic_fetch_sub(&shared->refs, 1) == 1) {
         ps_gate_free(shared->gate);
+        ps_sticky_free(atomic_load(&shared->sticky));
         free(shared);
     }
 }
@@ -142,16 +145,15 @@ static void copy_numbers(struct ps_backend *backend, const struct ps_upstream_op
     backend->balance = (enum ps_balance)opts->balance;
     backend->prefix_load = opts->prefix_load;
     backend->max_idle = opts->max_idle;
+    backend->engine = (enum ps_engine)opts->engine;
 }
 
 static int share(struct ps_backend *backend, const struct ps_upstream_opts *opts,
                  struct ps_backend *previous, ps_time now)
 {
-    int engine = opts->engine;
     if (previous != NULL) {
         backend->shared = previous->shared;
         atomic_fetch_add(&backend->shared->refs, 1);
-        engine = engine == PS_ENGINE_AUTO ? atomic_load(&previous->engine) : engine;
         ps_gate_configure(backend->shared->gate, &opts->admission, now);
     } else {
         int err = shared_new(&backend->shared, opts, now);
@@ -159,7 +161,6 @@ static int share(struct ps_backend *backend, const struct ps_upstream_opts *opts
             return err;
         }
     }
-    atomic_init(&backend->engine, engine);
     backend->gate = backend->shared->gate;
     return PS_OK;
 }
@@ -310,19 +311,26 @@ static bool has_room(const struct ps_backend *backend, size_t index, uint64_t se
     return (double)(requests_of(backend, index) + 1) <= ceil(backend->prefix_load * share);
 }
 
+/* The winner of a set that is not empty. */
+static size_t best_draw(const struct ps_backend *backend, uint64_t set, uint64_t prefix)
+{
+    size_t best = 0;
+    double most = -1;
+    for (size_t i = 0; i < backend->count; i++) {
+        double drawn = (set & bit(i)) != 0 ? draw(backend, i, prefix) : -1;
+        if (drawn > most) {
+            best = i;
+            most = drawn;
+        }
+    }
+    return best;
+}
+
 static int pick_prefix(struct ps_backend *backend, uint64_t set, uint64_t prefix)
 {
     uint64_t left = set;
     while (left != 0) {
-        size_t best = 0;
-        double best_draw = -1;
-        for (size_t i = 0; i < backend->count; i++) {
-            double drawn = (left & bit(i)) != 0 ? draw(backend, i, prefix) : -1;
-            if (drawn > best_draw) {
-                best = i;
-                best_draw = drawn;
-            }
-        }
+        size_t best = best_draw(backend, left, prefix);
         if (has_room(backend, best, set)) {
             return (int)best;
         }
@@ -331,9 +339,21 @@ static int pick_prefix(struct ps_backend *backend, uint64_t set, uint64_t prefix
     return pick_least(backend, set);
 }
 
+/* Who has the answer, or who would get it on every gateway; -1: nobody of those is well. */
+static int pick_sticky(const struct ps_backend *backend, const struct ps_pick *pick)
+{
+    uint64_t set = candidates(backend, pick->tried);
+    if (pick->prefer > 0 && (set & bit(pick->prefer - 1)) != 0) {
+        return (int)pick->prefer - 1;
+    }
+    return pick->sticky != 0 && set != 0 ? (int)best_draw(backend, set, pick->sticky) : -1;
+}
+
 int ps_backend_pick(struct ps_backend *backend, const struct ps_pick *pick, ps_time now)
 {
-    int index = pick_probe(backend, pick->tried, now);
+    bool sticky = pick->prefer > 0 || pick->sticky != 0;
+    int index = sticky ? pick_sticky(backend, pick) : -1;
+    index = index >= 0 ? index : pick_probe(backend, pick->tried, now);
     if (index < 0) {
         uint64_t set = candidates(backend, pick->tried);
         if (set == 0) {
@@ -357,6 +377,40 @@ bool ps_backend_done(struct ps_backend *backend, int index, uint64_t tokens,
     atomic_fetch_sub_explicit(&endpoint->requests, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&endpoint->tokens, (int64_t)tokens, memory_order_relaxed);
     return ps_endpoint_on_outcome(endpoint, outcome, backend->count == 1, &backend->health, now);
+}
+
+struct ps_sticky *ps_backend_sticky(struct ps_backend *backend)
+{
+    struct ps_sticky *known = atomic_load_explicit(&backend->shared->sticky, memory_order_acquire);
+    struct ps_sticky *made = NULL;
+    if (known != NULL || ps_sticky_new(&made, PS_STICKY_ENTRIES) != PS_OK) {
+        return known;
+    }
+    if (!atomic_compare_exchange_strong(&backend->shared->sticky, &known, made)) {
+        ps_sticky_free(made);
+        return known;
+    }
+    return made;
+}
+
+bool ps_backend_keeps_jobs(const struct ps_backend *backend)
+{
+    bool keeps = backend->engine == PS_ENGINE_COMFYUI;
+    for (size_t i = 0; i < backend->count && backend->engine == PS_ENGINE_AUTO; i++) {
+        keeps = keeps || atomic_load_explicit(&backend->endpoints[i]->engine, memory_order_relaxed) ==
+                             PS_ENGINE_COMFYUI;
+    }
+    return keeps && backend->count > 1;
+}
+
+int ps_backend_index(const struct ps_backend *backend, uint32_t id)
+{
+    for (size_t i = 0; i < backend->count; i++) {
+        if (backend->endpoints[i]->id == id) {
+            return (int)i;
+        }
+    }
+    return -1;
 }
 
 bool ps_backend_is_usable(const struct ps_backend *backend, ps_time now)

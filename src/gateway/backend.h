@@ -31,32 +31,10 @@
 #include "base/str.h"
 #include "gateway/admit.h"
 #include "gateway/endpoint.h"
+#include "gateway/engine.h"
 #include "gateway/price.h"
 
 #define PS_BACKEND_ENDPOINTS_MAX 64 /* a set of tried endpoints is one word */
-
-enum ps_engine {
-    PS_ENGINE_AUTO,
-    PS_ENGINE_OPENAI,
-    PS_ENGINE_VLLM,
-    PS_ENGINE_SGLANG,
-    PS_ENGINE_TRTLLM,
-    PS_ENGINE_TRITON,
-    PS_ENGINE_OLLAMA,
-    PS_ENGINE_LLAMACPP,
-    PS_ENGINE_COMFYUI,
-    PS_ENGINE_A1111,
-    PS_ENGINE_TGI,
-    PS_ENGINE_TEI,
-    PS_ENGINE_SIM,
-    PS_ENGINE_COUNT
-};
-
-/* "auto", "openai", ..., NULL. */
-extern const char *const ps_engine_names[];
-
-/* The path that answers 200 when an engine of this kind is well; "" for auto (a TCP connection). */
-const char *ps_engine_health_path(enum ps_engine engine);
 
 enum ps_balance { PS_BALANCE_LEAST_TOKENS, PS_BALANCE_PREFIX };
 
@@ -122,9 +100,9 @@ struct ps_backend {
     struct ps_retry_opts retry;
     struct ps_backend_tls_opts tls;
     struct ps_admit_opts admission;
+    enum ps_engine engine; /* as configured; auto: what each endpoint was found to be */
 
     /* shared */
-    _Atomic int engine;   /* enum ps_engine; control replaces auto by what it found */
     struct ps_gate *gate; /* lives on over reloads */
     _Atomic uint32_t refs;
     struct ps_backend_shared *shared;
@@ -146,6 +124,8 @@ struct ps_pick {
     uint64_t tokens;      /* estimated */
     uint64_t prefix_hash; /* 0 = none: least loaded */
     uint64_t tried;       /* bit per endpoint that this request has tried */
+    unsigned prefer;      /* 1 + index of the endpoint that has the answer; 0 = not known */
+    uint64_t sticky;      /* equal numbers meet at the same endpoint, whatever the load; 0 = none */
 };
 
 /* Chooses an endpoint and books the request on it. Returns its index, or -1: no usable endpoint is
@@ -156,6 +136,16 @@ int ps_backend_pick(struct ps_backend *backend, const struct ps_pick *pick, ps_t
  * took the endpoint out or brought it back. */
 bool ps_backend_done(struct ps_backend *backend, int index, uint64_t tokens,
                      enum ps_outcome outcome, ps_time now);
+
+/* What was learned of this upstream's jobs; made at the first call and shared by all workers, over
+ * reloads too. NULL when out of memory. */
+struct ps_sticky *ps_backend_sticky(struct ps_backend *backend);
+
+/* Are its endpoints several servers that keep their jobs to themselves? */
+bool ps_backend_keeps_jobs(const struct ps_backend *backend);
+
+/* The index of an endpoint by its id, or -1: it is not one of these. */
+int ps_backend_index(const struct ps_backend *backend, uint32_t id);
 
 /* Is there an endpoint that could be picked? For readiness. */
 bool ps_backend_is_usable(const struct ps_backend *backend, ps_time now);

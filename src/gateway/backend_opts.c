@@ -2,23 +2,6 @@
 #include "gateway/backend.h"
 
 /* clang-format off */
-const char *const ps_engine_names[] = {
-    [PS_ENGINE_AUTO] = "auto",
-    [PS_ENGINE_OPENAI] = "openai",
-    [PS_ENGINE_VLLM] = "vllm",
-    [PS_ENGINE_SGLANG] = "sglang",
-    [PS_ENGINE_TRTLLM] = "trtllm",
-    [PS_ENGINE_TRITON] = "triton",
-    [PS_ENGINE_OLLAMA] = "ollama",
-    [PS_ENGINE_LLAMACPP] = "llamacpp",
-    [PS_ENGINE_COMFYUI] = "comfyui",
-    [PS_ENGINE_A1111] = "a1111",
-    [PS_ENGINE_TGI] = "tgi",
-    [PS_ENGINE_TEI] = "tei",
-    [PS_ENGINE_SIM] = "sim",
-    [PS_ENGINE_COUNT] = NULL,
-};
-
 static const char *const balance_names[] = {"least_tokens", "prefix", NULL};
 
 static const struct ps_option endpoint_options[] = {
@@ -88,7 +71,7 @@ const struct ps_option ps_upstream_options[] = {
      "the servers behind it; an item may be just a URL", .table = endpoint_options,
      .item_size = sizeof(struct ps_endpoint_opts), .shorthand = "url", .required = true},
     {"engine", PS_OPTION_ENUM, offsetof(struct ps_upstream_opts, engine), "auto",
-     "what runs there; auto asks it", .names = ps_engine_names},
+     "what runs there; auto asks each endpoint", .names = ps_engine_names},
     {"balance", PS_OPTION_ENUM, offsetof(struct ps_upstream_opts, balance), "least_tokens",
      "least_tokens: the endpoint with the fewest tokens in flight; prefix: equal prompt beginnings go to the same endpoint", .names = balance_names},
     {"prefix_load", PS_OPTION_DOUBLE, offsetof(struct ps_upstream_opts, prefix_load), "1.25",
@@ -114,31 +97,3 @@ const struct ps_option ps_upstream_options[] = {
     {0},
 };
 /* clang-format on */
-
-const char *ps_engine_health_path(enum ps_engine engine)
-{
-    switch (engine) {
-    case PS_ENGINE_AUTO:
-    case PS_ENGINE_COUNT:
-        break;
-    case PS_ENGINE_OPENAI:
-        return "/v1/models";
-    case PS_ENGINE_VLLM:
-    case PS_ENGINE_SGLANG:
-    case PS_ENGINE_TRTLLM:
-    case PS_ENGINE_LLAMACPP:
-    case PS_ENGINE_TGI:
-    case PS_ENGINE_TEI:
-    case PS_ENGINE_SIM:
-        return "/health";
-    case PS_ENGINE_TRITON:
-        return "/v2/health/ready";
-    case PS_ENGINE_OLLAMA:
-        return "/api/version";
-    case PS_ENGINE_COMFYUI:
-        return "/system_stats";
-    case PS_ENGINE_A1111:
-        return "/internal/ping";
-    }
-    return "";
-}

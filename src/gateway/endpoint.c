@@ -1,7 +1,9 @@
 #include "gateway/endpoint.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/rng.h"
 
@@ -61,6 +63,22 @@ void ps_endpoint_unref(struct ps_endpoint *endpoint)
     }
     free(endpoint->text);
     free(endpoint);
+}
+
+bool ps_identity_eq(const struct ps_identity *a, const struct ps_identity *b)
+{
+    return a->engine == b->engine && a->simulated == b->simulated &&
+           strcmp(a->version, b->version) == 0;
+}
+
+const char *ps_identity_text(const struct ps_identity *identity, char *text)
+{
+    bool known = identity->engine != PS_ENGINE_AUTO;
+    snprintf(text, PS_IDENTITY_TEXT, "%s%s%s%s",
+             known ? ps_engine_names[identity->engine] : "unknown",
+             identity->version[0] != '\0' ? " " : "", identity->version,
+             identity->simulated ? " (simulated)" : "");
+    return text;
 }
 
 /* ---------------------------------------------------------------- addresses */
@@ -268,6 +286,12 @@ bool ps_endpoint_on_check(struct ps_endpoint *endpoint, bool ok, const struct ps
     }
     atomic_store(&endpoint->unhealthy, now);
     return now != was;
+}
+
+void ps_endpoint_set_identity(struct ps_endpoint *endpoint, const struct ps_identity *identity)
+{
+    endpoint->identity = *identity;
+    atomic_store(&endpoint->engine, (int)identity->engine);
 }
 
 void ps_endpoint_drain(struct ps_endpoint *endpoint, bool draining)

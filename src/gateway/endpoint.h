@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "gateway/engine.h"
 #include "http/url.h"
 #include "io/address.h"
 
@@ -58,6 +59,23 @@ enum ps_endpoint_state {
 /* "healthy", "out", ... */
 const char *ps_endpoint_state_text(enum ps_endpoint_state state);
 
+#define PS_ENDPOINT_VERSION 64 /* with the terminator */
+
+/* What runs at an endpoint, as its answers say. */
+struct ps_identity {
+    enum ps_engine engine; /* auto: nothing was recognised */
+    bool simulated;        /* it says so: the header X-Simulated */
+    uint8_t asked;         /* which question tells it again: daemon/detect */
+    char version[PS_ENDPOINT_VERSION]; /* printable ASCII; "" = unknown */
+};
+
+bool ps_identity_eq(const struct ps_identity *a, const struct ps_identity *b);
+
+#define PS_IDENTITY_TEXT 96
+
+/* "vllm 0.11.0 (simulated)", or "unknown"; written into text[PS_IDENTITY_TEXT] and returned. */
+const char *ps_identity_text(const struct ps_identity *identity, char *text);
+
 /* One server. Counted; shared by the backends of successive configurations. */
 struct ps_endpoint {
     /* constant */
@@ -79,10 +97,12 @@ struct ps_endpoint {
     _Atomic uint64_t requests_total;
     _Atomic uint64_t failures_total;
     _Atomic uint32_t generation; /* of the addresses; 0 = not resolved yet */
+    _Atomic int engine;          /* enum ps_engine: that of `identity` */
 
     /* owned by control */
     uint32_t check_failures;
     uint32_t check_successes;
+    struct ps_identity identity;
 
     struct ps_endpoint_private *private;
 };
@@ -104,6 +124,9 @@ PS_MUST_CHECK int ps_endpoint_set_addresses(struct ps_endpoint *endpoint,
 /* Control: the result of an active check. Returns true when the endpoint changed between healthy
  * and unhealthy by it. */
 bool ps_endpoint_on_check(struct ps_endpoint *endpoint, bool ok, const struct ps_health_opts *opts);
+
+/* Control: this was found to run there. */
+void ps_endpoint_set_identity(struct ps_endpoint *endpoint, const struct ps_identity *identity);
 
 /* Control: takes the endpoint out of choice without hurting requests, or back. */
 void ps_endpoint_drain(struct ps_endpoint *endpoint, bool draining);

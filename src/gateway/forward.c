@@ -140,13 +140,25 @@ static uint64_t skip_set(const struct ps_forward *forward)
     return skip;
 }
 
+static int write_path(struct ps_buf *out, const struct ps_forward *forward)
+{
+    struct ps_str path = forward->head->path;
+    if (forward->path_insert.len == 0) {
+        return ps_buf_append_str(out, path);
+    }
+    int err = ps_buf_append_str(out, ps_str_first(path, forward->path_at));
+    err = err != PS_OK ? err : ps_buf_append_str(out, forward->path_insert);
+    return err != PS_OK ? err
+                        : ps_buf_append_str(out, ps_str_skip(path, forward->path_at + forward->path_cut));
+}
+
 static int write_target(struct ps_buf *out, const struct ps_forward *forward)
 {
     const struct ps_h1_head *head = forward->head;
     int err = ps_buf_append_str(out, head->method);
     err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR(" "));
     err = err != PS_OK ? err : ps_buf_append_str(out, forward->base_path);
-    err = err != PS_OK ? err : ps_buf_append_str(out, head->path);
+    err = err != PS_OK ? err : write_path(out, forward);
     err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR(" HTTP/1.1\r\n"));
     return err != PS_OK ? err : ps_h1_write_header(out, PS_STR("Host"), forward->authority);
 }

@@ -25,6 +25,9 @@ struct ps_forward {
     const struct ps_h1_head *head; /* the client's */
     struct ps_str authority;       /* of the endpoint, for Host */
     struct ps_str base_path;       /* of the endpoint's URL, without a final slash; mostly empty */
+    struct ps_str path_insert;     /* goes into the path at path_at, in the place of path_cut bytes */
+    size_t path_at;
+    size_t path_cut;
     struct ps_str api_key;         /* the upstream's own; empty = none */
     struct ps_str request_id;
     struct ps_str peer; /* the client's address without port */

@@ -1,59 +1,10 @@
 #include "gateway/request.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "gateway/json.h"
-
-/* Top-level members that mean something to us. */
-enum member {
-    MEMBER_OTHER,
-    MEMBER_MODEL,
-    MEMBER_STREAM,
-    MEMBER_STREAM_OPTIONS,
-    MEMBER_MESSAGES,
-    MEMBER_PROMPT,
-    MEMBER_INSTRUCTIONS,
-    MEMBER_TOOLS,
-    MEMBER_MAX_TOKENS,
-    MEMBER_N,
-    MEMBER_TEMPERATURE,
-    MEMBER_SEED,
-    MEMBER_SIZE,
-    MEMBER_WIDTH,
-    MEMBER_HEIGHT,
-    MEMBER_STEPS
-};
-
-static const struct known {
-    struct ps_str name;
-    enum member member;
-    bool guarded; /* an upstream that reads another one than we do is dangerous */
-} known_members[] = {
-    {PS_STR_INIT("model"), MEMBER_MODEL, true},
-    {PS_STR_INIT("stream"), MEMBER_STREAM, true},
-    {PS_STR_INIT("stream_options"), MEMBER_STREAM_OPTIONS, true},
-    {PS_STR_INIT("messages"), MEMBER_MESSAGES, false},
-    {PS_STR_INIT("prompt"), MEMBER_PROMPT, false},
-    {PS_STR_INIT("input"), MEMBER_PROMPT, false},
-    {PS_STR_INIT("instructions"), MEMBER_INSTRUCTIONS, false},
-    {PS_STR_INIT("system"), MEMBER_INSTRUCTIONS, false},
-    {PS_STR_INIT("tools"), MEMBER_TOOLS, false},
-    {PS_STR_INIT("max_tokens"), MEMBER_MAX_TOKENS, false},
-    {PS_STR_INIT("max_completion_tokens"), MEMBER_MAX_TOKENS, false},
-    {PS_STR_INIT("max_output_tokens"), MEMBER_MAX_TOKENS, false},
-    {PS_STR_INIT("n"), MEMBER_N, false},
-    {PS_STR_INIT("temperature"), MEMBER_TEMPERATURE, false},
-    {PS_STR_INIT("seed"), MEMBER_SEED, false},
-    {PS_STR_INIT("size"), MEMBER_SIZE, false},
-    {PS_STR_INIT("width"), MEMBER_WIDTH, false},
-    {PS_STR_INIT("height"), MEMBER_HEIGHT, false},
-    {PS_STR_INIT("steps"), MEMBER_STEPS, false},
-    {PS_STR_INIT("num_inference_steps"), MEMBER_STEPS, false},
-};
-
-static_assert(PS_ARRAY_LEN(known_members) <= 32, "one bit per member");
+#include "gateway/member.h"
 
 enum value_type { VALUE_NULL, VALUE_TRUE, VALUE_FALSE, VALUE_NUMBER, VALUE_STRING };
 
@@ -63,58 +14,25 @@ struct ps_request_parser {
     const char *refused; /* why a callback stopped the parse */
     uint64_t key_end;    /* behind the last top-level name */
     uint64_t include_key_end;
-    uint32_t seen;  /* bit per known member */
-    uint32_t depth; /* open containers */
-    enum member member;
+    uint64_t inner_key_end; /* behind the last name inside the parameters */
+    uint64_t batch;         /* multiplies n */
+    uint32_t seen;          /* bit per known member */
+    uint32_t depth;         /* open containers */
+    uint32_t media_depth;   /* of the list of media that is open; 0 = none */
+    enum ps_member_means member;
+    enum ps_member_means inner; /* of the last name inside the parameters */
     bool in_include; /* the value of stream_options.include_usage comes next */
     bool in_role;    /* the value of a message's role comes next */
     bool in_media;   /* the value of a member that is no text comes next */
+    bool in_shape;   /* the dimensions of a tensor come next */
+    bool in_data;    /* its elements */
+    bool always_streams;
     bool ended;
     size_t prefix_len;
     char prefix[PS_REQUEST_PREFIX_MAX]; /* the last member: not zeroed at the start */
 };
 
 /* ---------------------------------------------------------------- small things */
-
-static const struct {
-    struct ps_str tail;
-    enum ps_request_kind kind;
-} kinds[] = {
-    {PS_STR_INIT("/chat/completions"), PS_REQUEST_CHAT},
-    {PS_STR_INIT("/completions"), PS_REQUEST_COMPLETIONS},
-    {PS_STR_INIT("/embeddings"), PS_REQUEST_EMBEDDINGS},
-    {PS_STR_INIT("/images/generations"), PS_REQUEST_IMAGES},
-    {PS_STR_INIT("/responses"), PS_REQUEST_RESPONSES},
-};
-
-enum ps_request_kind ps_request_kind_of(struct ps_str path)
-{
-    for (size_t i = 0; i < PS_ARRAY_LEN(kinds); i++) {
-        if (ps_str_ends_with(path, kinds[i].tail)) {
-            return kinds[i].kind;
-        }
-    }
-    return PS_REQUEST_OTHER;
-}
-
-const char *ps_request_kind_text(enum ps_request_kind kind)
-{
-    switch (kind) {
-    case PS_REQUEST_OTHER:
-        break;
-    case PS_REQUEST_CHAT:
-        return "chat";
-    case PS_REQUEST_COMPLETIONS:
-        return "completions";
-    case PS_REQUEST_EMBEDDINGS:
-        return "embeddings";
-    case PS_REQUEST_IMAGES:
-        return "images";
-    case PS_REQUEST_RESPONSES:
-        return "responses";
-    }
-    return "other";
-}
 
 static int refuse(struct ps_request_parser *parser, const char *reason)
 {
@@ -146,45 +64,69 @@ static void remember_prefix(struct ps_request_parser *parser, struct ps_str text
 
 /* ---------------------------------------------------------------- names */
 
-static const struct known *find_member(struct ps_str name)
+static bool is_openai(const struct ps_request_parser *parser)
 {
-    for (size_t i = 0; i < PS_ARRAY_LEN(known_members); i++) {
-        const struct known *known = &known_members[i];
-        /* Some servers read names in any case of letters: guard these as well. */
-        if (known->guarded ? ps_str_ieq(known->name, name) : ps_str_eq(known->name, name)) {
-            return known;
-        }
-    }
-    return NULL;
+    return parser->request.dialect == PS_DIALECT_OPENAI;
+}
+
+/* Is this the level of the body whose names the grammar calls inner? */
+static bool is_inside(const struct ps_request_parser *parser)
+{
+    return (parser->member == PS_MEMBER_PARAMETERS && parser->depth == 2) ||
+           (parser->member == PS_MEMBER_GRAPH && parser->depth == 4);
 }
 
 static int on_top_name(struct ps_request_parser *parser, struct ps_str name)
 {
-    const struct known *known = find_member(name);
+    uint32_t bit = 0;
+    const struct ps_member *known = ps_member_find(parser->request.dialect, false, name, &bit);
     parser->key_end = ps_json_offset(parser->json);
-    parser->member = MEMBER_OTHER;
+    parser->member = PS_MEMBER_OTHER;
     if (known == NULL) {
         return 1;
     }
-    uint32_t bit = 1u << (known - known_members);
     if ((parser->seen & bit) != 0) {
         parser->request.duplicate_members = true;
         if (known->guarded) {
-            return refuse(parser, "model, stream or stream_options is given twice");
+            return refuse(parser, is_openai(parser)
+                                      ? "model, stream or stream_options is given twice"
+                                      : "a member is given twice that servers read differently");
         }
     }
     parser->seen |= bit;
     if (!ps_str_eq(known->name, name)) {
-        return refuse(parser, "model, stream and stream_options are in lower case");
+        return refuse(parser, is_openai(parser)
+                                  ? "model, stream and stream_options are in lower case"
+                                  : "a member is not in lower case that servers read anyway");
     }
-    parser->member = known->member;
+    parser->member = known->means;
+    return 1;
+}
+
+static int on_inner_name(struct ps_request_parser *parser, struct ps_str name)
+{
+    uint32_t bit = 0;
+    const struct ps_member *known = ps_member_find(parser->request.dialect, true, name, &bit);
+    parser->inner_key_end = ps_json_offset(parser->json);
+    parser->inner = known == NULL ? PS_MEMBER_OTHER : known->means;
+    if (parser->inner == PS_MEMBER_MODEL && parser->request.model_span.end != 0) {
+        return refuse(parser, "the model is given twice");
+    }
+    return 1;
+}
+
+static int on_tensor_name(struct ps_request_parser *parser, struct ps_str name)
+{
+    parser->in_shape = ps_str_eq(name, PS_STR("shape"));
+    parser->in_data = ps_str_eq(name, PS_STR("data"));
     return 1;
 }
 
 static bool is_media_name(struct ps_str name)
 {
     return ps_str_eq(name, PS_STR("url")) || ps_str_eq(name, PS_STR("image_url")) ||
-           ps_str_eq(name, PS_STR("data")) || ps_str_eq(name, PS_STR("file_data"));
+           ps_str_eq(name, PS_STR("data")) || ps_str_eq(name, PS_STR("file_data")) ||
+           ps_str_eq(name, PS_STR("images"));
 }
 
 static int on_options_name(struct ps_request_parser *parser, struct ps_str name)
@@ -208,8 +150,14 @@ static int on_name(void *ctx, const unsigned char *bytes, size_t len)
     if (parser->depth == 1) {
         return on_top_name(parser, name);
     }
-    if (parser->member == MEMBER_STREAM_OPTIONS && parser->depth == 2) {
+    if (parser->member == PS_MEMBER_STREAM_OPTIONS && parser->depth == 2) {
         return on_options_name(parser, name);
+    }
+    if (is_inside(parser)) {
+        return on_inner_name(parser, name);
+    }
+    if (parser->member == PS_MEMBER_TENSORS && parser->depth == 3) {
+        return on_tensor_name(parser, name);
     }
     parser->in_role = ps_str_eq(name, PS_STR("role"));
     parser->in_media = is_media_name(name);
@@ -218,24 +166,35 @@ static int on_name(void *ctx, const unsigned char *bytes, size_t len)
 
 /* ---------------------------------------------------------------- values */
 
+/* 0: refused. */
+static int take_model(struct ps_request_parser *parser, struct ps_str name)
+{
+    struct ps_request *request = &parser->request;
+    if (name.len > PS_REQUEST_MODEL_MAX) {
+        return refuse(parser, "the model's name is too long");
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        if ((unsigned char)name.ptr[i] < 0x20 || name.ptr[i] == 0x7f) {
+            return refuse(parser, "control character in the model's name");
+        }
+    }
+    memcpy(request->model, name.ptr, name.len);
+    request->model[name.len] = '\0';
+    request->model_len = name.len;
+    return 1;
+}
+
 static int on_model(struct ps_request_parser *parser, enum value_type type, struct ps_str text)
 {
     struct ps_request *request = &parser->request;
     if (type != VALUE_STRING) {
         return 1; /* the upstream will say what it thinks of that */
     }
-    if (text.len > PS_REQUEST_MODEL_MAX) {
-        return refuse(parser, "the model's name is too long");
+    if (!take_model(parser, text)) {
+        return 0;
     }
-    for (size_t i = 0; i < text.len; i++) {
-        if ((unsigned char)text.ptr[i] < 0x20 || text.ptr[i] == 0x7f) {
-            return refuse(parser, "control character in the model's name");
-        }
-    }
-    memcpy(request->model, text.ptr, text.len);
-    request->model[text.len] = '\0';
-    request->model_len = text.len;
-    request->model_span = (struct ps_request_span){parser->key_end, ps_json_offset(parser->json)};
+    uint64_t start = parser->depth == 1 ? parser->key_end : parser->inner_key_end;
+    request->model_span = (struct ps_request_span){start, ps_json_offset(parser->json)};
     return 1;
 }
 
@@ -245,7 +204,9 @@ static int on_stream(struct ps_request_parser *parser, enum value_type type)
     if (type == VALUE_NUMBER || type == VALUE_STRING) {
         return refuse(parser, "stream must be true or false");
     }
-    parser->request.stream = type == VALUE_TRUE;
+    if (type != VALUE_NULL) { /* which stands for the default */
+        parser->request.stream = type == VALUE_TRUE;
+    }
     return 1;
 }
 
@@ -266,7 +227,7 @@ static int on_options_scalar(struct ps_request_parser *parser, enum value_type t
 
 static int on_text(struct ps_request_parser *parser, struct ps_str text)
 {
-    if (parser->in_media) {
+    if (parser->in_media || parser->media_depth > 0) {
         parser->request.media++;
         return 1;
     }
@@ -301,75 +262,140 @@ static void on_size(struct ps_request *request, struct ps_str text)
     }
 }
 
-static void on_parameter(struct ps_request_parser *parser, enum value_type type, struct ps_str text)
+/* What numbers of a graph mean: the largest picture, the steps of all samplers. */
+static void take_graph_number(struct ps_request *request, enum ps_member_means means, uint64_t value)
+{
+    if (means == PS_MEMBER_WIDTH && value > request->image_width) {
+        request->image_width = value;
+    } else if (means == PS_MEMBER_HEIGHT && value > request->image_height) {
+        request->image_height = value;
+    } else if (means == PS_MEMBER_STEPS && request->image_steps < UINT32_MAX) {
+        request->image_steps += value < UINT32_MAX ? value : UINT32_MAX;
+    }
+}
+
+static void on_measure(struct ps_request_parser *parser, enum ps_member_means means, struct ps_str text)
 {
     struct ps_request *request = &parser->request;
-    bool number = type == VALUE_NUMBER;
+    uint64_t value = 0;
+    if (parser->member == PS_MEMBER_GRAPH) {
+        take_number(text, &value);
+        take_graph_number(request, means, value);
+    } else {
+        take_number(text, means == PS_MEMBER_WIDTH    ? &request->image_width
+                          : means == PS_MEMBER_HEIGHT ? &request->image_height
+                                                      : &request->image_steps);
+    }
+}
+
+/* Minus one means a new one each time, but for OpenAI's servers. */
+static bool is_seed(const struct ps_request_parser *parser, struct ps_str text)
+{
+    return text.len > 0 && (is_openai(parser) || text.ptr[0] != '-');
+}
+
+/* Numbers and texts that stand alone; `text` is empty where the type is not what it should be. */
+static void on_parameter(struct ps_request_parser *parser, enum ps_member_means means,
+                         struct ps_str number, struct ps_str text)
+{
+    struct ps_request *request = &parser->request;
     uint64_t tokens = 0;
-    switch (parser->member) {
-    case MEMBER_MAX_TOKENS:
-        take_number(number ? text : PS_STR(""), &tokens);
+    switch (means) {
+    case PS_MEMBER_MAX_TOKENS:
+        take_number(number, &tokens);
         /* Old and new name may both be there: reserve for the larger. */
         request->max_tokens = tokens > request->max_tokens ? tokens : request->max_tokens;
         break;
-    case MEMBER_N:
-        take_number(number ? text : PS_STR(""), &request->n);
+    case PS_MEMBER_N:
+        take_number(number, &request->n);
         break;
-    case MEMBER_TEMPERATURE:
-        request->has_temperature = number && ps_str_to_double(text, &request->temperature) == PS_OK;
+    case PS_MEMBER_BATCH:
+        take_number(number, &parser->batch);
         break;
-    case MEMBER_SEED:
-        request->has_seed = number;
+    case PS_MEMBER_TEMPERATURE:
+        request->has_temperature = ps_str_to_double(number, &request->temperature) == PS_OK;
         break;
-    case MEMBER_SIZE:
-        on_size(request, type == VALUE_STRING ? text : PS_STR(""));
+    case PS_MEMBER_SEED:
+        request->has_seed = is_seed(parser, number);
         break;
-    case MEMBER_WIDTH:
-        take_number(number ? text : PS_STR(""), &request->image_width);
+    case PS_MEMBER_SIZE:
+        on_size(request, text);
         break;
-    case MEMBER_HEIGHT:
-        take_number(number ? text : PS_STR(""), &request->image_height);
+    case PS_MEMBER_WIDTH:
+    case PS_MEMBER_HEIGHT:
+    case PS_MEMBER_STEPS:
+        on_measure(parser, means, number);
         break;
-    case MEMBER_STEPS:
-        take_number(number ? text : PS_STR(""), &request->image_steps);
+    case PS_MEMBER_CLIENT:
+        request->client = ps_sticky_key(PS_STICKY_KEY_CLIENT, text);
         break;
-    case MEMBER_OTHER:
-    case MEMBER_MODEL:
-    case MEMBER_STREAM:
-    case MEMBER_STREAM_OPTIONS:
-    case MEMBER_MESSAGES:
-    case MEMBER_PROMPT:
-    case MEMBER_INSTRUCTIONS:
-    case MEMBER_TOOLS:
+    case PS_MEMBER_FILE:
+        request->file = ps_sticky_key_file(PS_STR("input"), PS_STR(""), text);
+        break;
+    default:
         break;
     }
+}
+
+static int on_tensor(struct ps_request_parser *parser, enum value_type type, struct ps_str text)
+{
+    if (parser->in_shape && type == VALUE_NUMBER) {
+        uint64_t batch = 0;
+        parser->in_shape = false; /* the first dimension is what is asked for */
+        take_number(text, &batch);
+        parser->request.inputs = batch > parser->request.inputs ? batch : parser->request.inputs;
+    } else if (parser->in_data && type == VALUE_STRING) {
+        return on_text(parser, text);
+    }
+    return 1;
+}
+
+/* The first of the ids: a call is for one server. */
+static int on_job(struct ps_request_parser *parser, enum value_type type, struct ps_str text)
+{
+    if (type == VALUE_STRING && !ps_sticky_key_is_set(parser->request.job)) {
+        parser->request.job = ps_sticky_key(PS_STICKY_KEY_JOB, text);
+    }
+    return 1;
+}
+
+static int on_alone(struct ps_request_parser *parser, enum ps_member_means means, enum value_type type,
+                    struct ps_str text)
+{
+    if (means == PS_MEMBER_MODEL) {
+        return on_model(parser, type, text);
+    }
+    if (means == PS_MEMBER_STREAM) {
+        return on_stream(parser, type);
+    }
+    on_parameter(parser, means, type == VALUE_NUMBER ? text : PS_STR(""),
+                 type == VALUE_STRING ? text : PS_STR(""));
+    return 1;
 }
 
 static int on_member_value(struct ps_request_parser *parser, enum value_type type,
                            struct ps_str text)
 {
-    switch (parser->member) {
-    case MEMBER_STREAM_OPTIONS:
+    bool inside = is_inside(parser);
+    enum ps_member_means means = inside ? parser->inner : parser->member;
+    switch (means) {
+    case PS_MEMBER_STREAM_OPTIONS:
         return on_options_scalar(parser, type);
-    case MEMBER_PROMPT:
+    case PS_MEMBER_PROMPT:
         return on_prompt(parser, type, text);
-    case MEMBER_MESSAGES:
-    case MEMBER_INSTRUCTIONS:
+    case PS_MEMBER_MESSAGES:
+    case PS_MEMBER_INSTRUCTIONS:
         return type == VALUE_STRING ? on_text(parser, text) : 1;
-    default:
-        break;
-    }
-    if (parser->depth != 1) {
+    case PS_MEMBER_MEDIA:
+        parser->request.media += type == VALUE_STRING;
         return 1;
+    case PS_MEMBER_TENSORS:
+        return on_tensor(parser, type, text);
+    case PS_MEMBER_JOBS:
+        return on_job(parser, type, text);
+    default:
+        return parser->depth == 1 || inside ? on_alone(parser, means, type, text) : 1;
     }
-    if (parser->member == MEMBER_MODEL) {
-        return on_model(parser, type, text);
-    }
-    if (parser->member == MEMBER_STREAM) {
-        return on_stream(parser, type);
-    }
-    on_parameter(parser, type, text);
-    return 1;
 }
 
 static int on_value(struct ps_request_parser *parser, enum value_type type, struct ps_str text)
@@ -410,10 +436,10 @@ static int on_string(void *ctx, const unsigned char *bytes, size_t len)
 static int on_member_opens(struct ps_request_parser *parser, bool map)
 {
     struct ps_request *request = &parser->request;
-    if (parser->member == MEMBER_STREAM && parser->depth == 1) {
+    if (parser->member == PS_MEMBER_STREAM && parser->depth == 1) {
         return refuse(parser, "stream must be true or false");
     }
-    if (parser->member == MEMBER_STREAM_OPTIONS) {
+    if (parser->member == PS_MEMBER_STREAM_OPTIONS) {
         bool odd = parser->depth == 1 ? !map : parser->in_include;
         request->options_invalid = request->options_invalid || odd;
         if (map && parser->depth == 1) {
@@ -422,7 +448,7 @@ static int on_member_opens(struct ps_request_parser *parser, bool map)
         }
     }
     if (parser->depth == 2 &&
-        (parser->member == MEMBER_MESSAGES || parser->member == MEMBER_PROMPT)) {
+        (parser->member == PS_MEMBER_MESSAGES || parser->member == PS_MEMBER_PROMPT)) {
         request->inputs++;
     }
     return 1;
@@ -442,6 +468,9 @@ static int on_open(struct ps_request_parser *parser, bool map)
         return refuse(parser, "nested too deeply");
     }
     parser->depth++;
+    if (parser->in_media && !map && parser->media_depth == 0) {
+        parser->media_depth = parser->depth;
+    }
     parser->in_include = false;
     parser->in_role = false;
     /* {"image_url": {"url": ...}}: the inner name says again that it is no text. */
@@ -453,15 +482,18 @@ static int on_close(struct ps_request_parser *parser)
 {
     struct ps_request *request = &parser->request;
     parser->depth--;
+    if (parser->depth < parser->media_depth) {
+        parser->media_depth = 0;
+    }
     if (parser->depth != 1) {
         return 1;
     }
     uint64_t end = ps_json_offset(parser->json);
-    if (parser->member == MEMBER_STREAM_OPTIONS) {
+    if (parser->member == PS_MEMBER_STREAM_OPTIONS) {
         request->options_span = (struct ps_request_span){parser->key_end, end};
-    } else if (parser->member == MEMBER_TOOLS) {
+    } else if (parser->member == PS_MEMBER_TOOLS) {
         request->input_bytes += end - parser->key_end;
-    } else if (parser->member == MEMBER_PROMPT && request->inputs == 0 && request->input_ids > 0) {
+    } else if (parser->member == PS_MEMBER_PROMPT && request->inputs == 0 && request->input_ids > 0) {
         request->inputs = 1;
     }
     return 1;
@@ -496,7 +528,7 @@ static const yajl_callbacks calls = {
 
 /* ---------------------------------------------------------------- the parser */
 
-int ps_request_parser_new(struct ps_request_parser **out, enum ps_request_kind kind,
+int ps_request_parser_new(struct ps_request_parser **out, const struct ps_operation *operation,
                           struct ps_budget *budget)
 {
     struct ps_request_parser *parser = malloc(sizeof *parser);
@@ -504,8 +536,13 @@ int ps_request_parser_new(struct ps_request_parser **out, enum ps_request_kind k
         return PS_ENOMEM;
     }
     memset(parser, 0, offsetof(struct ps_request_parser, prefix));
-    parser->request.kind = kind;
+    parser->request.dialect = operation->dialect;
+    parser->request.kind = operation->kind;
     parser->request.n = 1;
+    parser->batch = 1;
+    parser->always_streams = (operation->flags & PS_OPERATION_STREAM) != 0;
+    parser->request.stream = parser->always_streams ||
+                             (operation->dialect == PS_DIALECT_OLLAMA && ps_request_generates(operation->kind));
     int err = ps_json_new(&parser->json, &calls, parser, budget);
     if (err != PS_OK) {
         ps_request_parser_free(parser);
@@ -521,6 +558,37 @@ void ps_request_parser_free(struct ps_request_parser *parser)
         ps_json_free(parser->json);
         free(parser);
     }
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+}
+
+/* Undoes percent-encoding into out[PS_REQUEST_MODEL_MAX + 1], whose last byte is one too many. */
+static struct ps_str decode(struct ps_str text, char *out)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < text.len && len <= PS_REQUEST_MODEL_MAX; i++) {
+        bool coded = text.ptr[i] == '%' && text.len - i > 2 && hex_digit(text.ptr[i + 1]) >= 0 &&
+                     hex_digit(text.ptr[i + 2]) >= 0;
+        out[len++] = coded ? (char)(hex_digit(text.ptr[i + 1]) * 16 + hex_digit(text.ptr[i + 2])) : text.ptr[i];
+        i += coded ? 2 : 0;
+    }
+    return (struct ps_str){out, len};
+}
+
+int ps_request_parser_path(struct ps_request_parser *parser, struct ps_str path)
+{
+    static const struct ps_str before = PS_STR_INIT("/v2/models/");
+    char name[PS_REQUEST_MODEL_MAX + 1];
+    struct ps_str rest = ps_str_skip(path, before.len);
+    struct ps_str segment = ps_str_first(rest, ps_str_find(rest, '/'));
+    if (!ps_str_starts_with(path, before)) {
+        return PS_OK;
+    }
+    parser->request.path_model = (struct ps_request_span){before.len, before.len + segment.len};
+    return take_model(parser, decode(segment, name)) ? PS_OK : PS_EPARSE;
 }
 
 int ps_request_parser_feed(struct ps_request_parser *parser, struct ps_str bytes)
@@ -542,6 +610,10 @@ int ps_request_parser_end(struct ps_request_parser *parser)
     }
     ps_json_free(parser->json); /* the description outlives the parse by the whole answer */
     parser->json = NULL;
+    request->stream = request->stream || parser->always_streams;
+    if (parser->batch > 1 && request->n <= UINT32_MAX && parser->batch <= UINT32_MAX) {
+        request->n *= parser->batch;
+    }
     if (parser->prefix_len > 0) {
         struct ps_str model = {request->model, request->model_len};
         struct ps_str prefix = {parser->prefix, parser->prefix_len};

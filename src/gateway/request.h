@@ -1,6 +1,6 @@
 /* request - what the gateway knows about an inference request, read while its body arrives.
  *
- * One internal description for all OpenAI-style dialects. Everything behind it (routing by model,
+ * One internal description for all dialects (dialect.h). Everything behind it (routing by model,
  * limits, admission, balancing, usage) reads this struct and never the JSON again. Bodies are
  * forwarded as they came; where something must change, the description knows the byte offsets, so
  * that an edit is a splice and the rest stays byte-identical.
@@ -26,30 +26,13 @@
 #include "base/chunk.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "gateway/dialect.h"
+#include "gateway/sticky.h"
 
 #define PS_REQUEST_MODEL_MAX  256  /* bytes of a model name; longer ones are refused */
 #define PS_REQUEST_PREFIX_MAX 2048 /* bytes of prompt text that the prefix hash sees */
 #define PS_REQUEST_DEPTH_MAX  128  /* nesting of the JSON; deeper is refused */
 #define PS_REQUEST_EDITS_MAX  3
-
-enum ps_request_kind {
-    PS_REQUEST_OTHER,
-    PS_REQUEST_CHAT,
-    PS_REQUEST_COMPLETIONS,
-    PS_REQUEST_EMBEDDINGS,
-    PS_REQUEST_IMAGES,
-    PS_REQUEST_RESPONSES
-};
-
-/* By the end of the path: ".../chat/completions", ".../completions", ".../embeddings",
- * ".../images/generations", ".../responses". */
-enum ps_request_kind ps_request_kind_of(struct ps_str path);
-
-/* "chat", "completions", ...; "other". */
-const char *ps_request_kind_text(enum ps_request_kind kind);
-
-/* Is the answer text that a model writes token by token? An embedding or an image is not. */
-bool ps_request_generates(enum ps_request_kind kind);
 
 /* A place in the body where a member's value stands: from behind the key's closing quote to the end
  * of the value, colon included (so that an edit replaces `: "old"` by `:"new"`). end 0 = absent. */
@@ -59,6 +42,7 @@ struct ps_request_span {
 };
 
 struct ps_request {
+    enum ps_dialect dialect;
     enum ps_request_kind kind;
 
     char model[PS_REQUEST_MODEL_MAX + 1]; /* terminated; no control characters inside */
@@ -71,24 +55,30 @@ struct ps_request {
     bool duplicate_members; /* a known top-level member was given twice (forwarded, never cached) */
     double temperature;
 
-    uint64_t max_tokens; /* max_completion_tokens, max_tokens or max_output_tokens; 0 = absent */
-    uint64_t n;          /* answers asked for; 1 when absent */
+    uint64_t max_tokens; /* the most that may be written for each answer; 0 = absent */
+    uint64_t n;          /* answers or images asked for; 1 when absent */
 
     uint64_t body_bytes;  /* of the JSON seen so far */
     uint64_t input_bytes; /* prompt text: messages, prompt, input, instructions, tools */
     uint64_t input_ids;   /* numbers given as prompt or input: token ids */
-    uint64_t inputs;      /* items of input or prompt, or messages of a chat */
-    uint64_t media;       /* images, audio and files inside messages; their bytes are not text */
+    uint64_t inputs;      /* items of input or prompt, messages of a chat, first dimension of tensors */
+    uint64_t media;       /* images, audio and files; their bytes are not text */
 
     uint64_t image_width; /* images: "size" or width and height; 0 = absent */
     uint64_t image_height;
-    uint64_t image_steps; /* steps or num_inference_steps; 0 = absent */
+    uint64_t image_steps; /* in a graph: of all its samplers; 0 = absent */
 
     /* Over the model and the first PS_REQUEST_PREFIX_MAX bytes of prompt text with roles; the same
      * on every gateway. 0 when there is no prompt text. Valid after ps_request_parser_end(). */
     uint64_t prefix_hash;
 
+    /* Of ComfyUI's calls: who asks, which job, which uploaded file. Zero = absent. */
+    struct ps_sticky_key client;
+    struct ps_sticky_key job;
+    struct ps_sticky_key file;
+
     /* For ps_request_edits(). */
+    struct ps_request_span path_model;   /* the model in the path; end 0 = it is not there */
     uint64_t top;                        /* offset behind the '{' of the body */
     struct ps_request_span model_span;   /* value of model */
     struct ps_request_span options_span; /* value of stream_options */
@@ -110,7 +100,8 @@ struct ps_request_edit {
 struct ps_request_edits {
     struct ps_request_edit items[PS_REQUEST_EDITS_MAX];
     size_t count;
-    int64_t growth; /* how much longer the body becomes (may be negative) */
+    int64_t growth;              /* how much longer the body becomes (may be negative) */
+    struct ps_request_edit path; /* of the path; nothing when both lengths are 0 */
     char store[PS_REQUEST_MODEL_MAX * 6 + 16];
 };
 
@@ -120,6 +111,12 @@ struct ps_request_edits {
 void ps_request_edits_make(const struct ps_request *request, bool want_usage, struct ps_str target,
                            struct ps_request_edits *out);
 
+/* Does the body or the path have to change? */
+bool ps_request_needs_edits(const struct ps_request *request, struct ps_str target);
+
+/* Does the client's stream get usage that it did not ask for, so that it has to be hidden? */
+bool ps_request_adds_usage(const struct ps_request *request);
+
 /* Tokens that the request may take in all: prompt by bytes per token (> 0), and n times max_tokens
  * or, without that, `default_output`; embeddings have no output. At least 1. */
 uint64_t ps_request_estimate(const struct ps_request *request, double bytes_per_token,
@@ -127,6 +124,10 @@ uint64_t ps_request_estimate(const struct ps_request *request, double bytes_per_
 
 /* The prompt's part of the estimate. */
 uint64_t ps_request_estimate_input(const struct ps_request *request, double bytes_per_token);
+
+/* What the request weighs when endpoints are compared: work on images in units of 65,536 pixels for
+ * one step (512x512 in 20 steps where it does not say), everything else its `tokens`. */
+uint64_t ps_request_weight(const struct ps_request *request, uint64_t tokens);
 
 /* Why a body was refused: for the answer 400. */
 struct ps_request_error {
@@ -136,13 +137,17 @@ struct ps_request_error {
 
 struct ps_request_parser;
 
-/* Creates a parser. What the parser itself must hold (a string that is cut by the edge of two
+/* Creates a parser for a call's body. What the parser itself must hold (a string that is cut by the edge of two
  * feeds) counts against `budget` (NULL = no bound). PS_OK, PS_ELIMIT or PS_ENOMEM. */
-PS_MUST_CHECK int ps_request_parser_new(struct ps_request_parser **out, enum ps_request_kind kind,
+PS_MUST_CHECK int ps_request_parser_new(struct ps_request_parser **out, const struct ps_operation *operation,
                                         struct ps_budget *budget);
 
 /* NULL is fine. */
 void ps_request_parser_free(struct ps_request_parser *parser);
+
+/* Takes the model out of a path that has it (PS_OPERATION_MODEL). PS_OK; PS_EPARSE: see
+ * ps_request_parser_error(). */
+PS_MUST_CHECK int ps_request_parser_path(struct ps_request_parser *parser, struct ps_str path);
 
 /* Reads the next bytes of the body; borrowed until it returns. PS_OK; PS_EPARSE: see
  * ps_request_parser_error(), stays so; PS_ELIMIT (budget) and PS_ENOMEM: give up likewise. */

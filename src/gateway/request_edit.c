@@ -65,18 +65,60 @@ static void add_usage(const struct ps_request *request, struct ps_request_edits 
     }
 }
 
+bool ps_request_adds_usage(const struct ps_request *request)
+{
+    return request->dialect == PS_DIALECT_OPENAI &&
+           (request->kind == PS_REQUEST_CHAT || request->kind == PS_REQUEST_COMPLETIONS) &&
+           request->stream && !request->include_usage && !request->options_invalid;
+}
+
+static bool is_renamed(const struct ps_request *request, struct ps_str target)
+{
+    struct ps_str model = {request->model, request->model_len};
+    return target.len > 0 && !ps_str_eq(target, model);
+}
+
+bool ps_request_needs_edits(const struct ps_request *request, struct ps_str target)
+{
+    return ps_request_adds_usage(request) || is_renamed(request, target);
+}
+
+/* The name as a segment of a path (RFC 3986, 3.3): all but the unreserved encoded. */
+static struct ps_str write_segment(struct ps_str target, char *store)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    size_t len = 0;
+    for (size_t i = 0; i < target.len && i < PS_REQUEST_MODEL_MAX; i++) {
+        unsigned char c = (unsigned char)target.ptr[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     (c != '\0' && strchr("-._~", c) != NULL);
+        if (plain) {
+            store[len++] = (char)c;
+        } else {
+            store[len++] = '%';
+            store[len++] = hex[c >> 4];
+            store[len++] = hex[c & 15];
+        }
+    }
+    return (struct ps_str){store, len};
+}
+
 void ps_request_edits_make(const struct ps_request *request, bool want_usage, struct ps_str target,
                            struct ps_request_edits *out)
 {
     out->count = 0;
     out->growth = 0;
-    bool known = request->kind == PS_REQUEST_CHAT || request->kind == PS_REQUEST_COMPLETIONS;
-    if (want_usage && known && request->stream && !request->include_usage &&
-        !request->options_invalid) {
+    out->path = (struct ps_request_edit){.offset = 0};
+    if (want_usage && ps_request_adds_usage(request)) {
         add_usage(request, out);
     }
-    struct ps_str model = {request->model, request->model_len};
-    if (target.len > 0 && request->model_span.end != 0 && !ps_str_eq(target, model)) {
+    if (!is_renamed(request, target)) {
+        return;
+    }
+    struct ps_request_span path = request->path_model;
+    if (path.end != 0) {
+        out->path = (struct ps_request_edit){path.start, path.end - path.start, write_segment(target, out->store)};
+    } else if (request->model_span.end != 0) {
         replace(out, request->model_span, write_model(target, out->store));
     }
 }
@@ -94,12 +136,6 @@ uint64_t ps_request_estimate_input(const struct ps_request *request, double byte
     return tokens == 0 ? 1 : tokens;
 }
 
-bool ps_request_generates(enum ps_request_kind kind)
-{
-    return kind == PS_REQUEST_CHAT || kind == PS_REQUEST_COMPLETIONS ||
-           kind == PS_REQUEST_RESPONSES;
-}
-
 uint64_t ps_request_estimate(const struct ps_request *request, double bytes_per_token,
                              uint64_t default_output)
 {
@@ -114,4 +150,16 @@ uint64_t ps_request_estimate(const struct ps_request *request, double bytes_per_
         answers = saturate((double)answers * (double)request->inputs);
     }
     return saturate((double)input + (double)each * (double)answers);
+}
+
+uint64_t ps_request_weight(const struct ps_request *request, uint64_t tokens)
+{
+    if (request->kind != PS_REQUEST_IMAGES && request->kind != PS_REQUEST_JOB) {
+        return tokens;
+    }
+    double width = request->image_width > 0 ? (double)request->image_width : 512;
+    double height = request->image_height > 0 ? (double)request->image_height : 512;
+    double steps = request->image_steps > 0 ? (double)request->image_steps : 20;
+    double images = request->n > 0 ? (double)request->n : 1;
+    return saturate(width * height / 65536 * steps * images + 1);
 }

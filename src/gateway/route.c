@@ -5,11 +5,12 @@
 
 #include "base/check.h"
 #include "gateway/backend.h"
+#include "gateway/dialect.h"
 #include "gateway/path.h"
 
 #define PATH_MAX_DECODED 16384
 
-static const char *const kind_names[] = {"plain", "openai", NULL};
+static const char *const kind_names[] = {"plain", "openai", "inference", NULL};
 static const char *const choice_names[] = {"auto", "yes", "no", NULL};
 
 /* clang-format off */
@@ -23,11 +24,13 @@ const struct ps_option ps_route_options[] = {
     {"host", PS_OPTION_STRING, offsetof(struct ps_route_opts, host), NULL,
      "only requests to this host", .min = 0},
     {"kind", PS_OPTION_ENUM, offsetof(struct ps_route_opts, kind), "plain",
-     "plain passes bytes; openai reads the JSON body (model, tokens, usage)", .names = kind_names},
+     "plain passes bytes; inference reads the calls that it knows by their path (model, tokens, usage) in the engine's own dialect; openai reads every POST as OpenAI's", .names = kind_names},
     {"upstream", PS_OPTION_STRING, offsetof(struct ps_route_opts, upstream), NULL,
      "where it leads; the first upstream by default", .min = 0},
     {"idempotent", PS_OPTION_ENUM, offsetof(struct ps_route_opts, idempotent), "auto",
-     "may a request that was fully sent be sent again; auto = openai routes and GET, HEAD, OPTIONS", .names = choice_names},
+     "may a request that was fully sent be sent again; auto = inference and GET, HEAD, OPTIONS, but no jobs", .names = choice_names},
+    {"engine_admin", PS_OPTION_ENUM, offsetof(struct ps_route_opts, engine_admin), "auto",
+     "let calls through that administer the engine (/api/pull, /sleep, /free, ...); auto = only if the path is exact", .names = choice_names},
     {"priority", PS_OPTION_ENUM, offsetof(struct ps_route_opts, priority), "normal",
      "its class at the admission gate", .names = ps_priority_names},
     {"first_byte_timeout", PS_OPTION_SPAN, offsetof(struct ps_route_opts, first_byte_timeout), "0s",
@@ -94,7 +97,10 @@ static const struct {
     {"/v1/embeddings", PS_ROUTE_OPENAI, PS_AUTO},
     {"/v1/images/generations", PS_ROUTE_OPENAI, PS_AUTO},
     {"/v1/responses", PS_ROUTE_OPENAI, PS_NO}, /* it may store and go on in the background */
-    {"/*", PS_ROUTE_PLAIN, PS_AUTO},
+    {"/api/*", PS_ROUTE_INFERENCE, PS_AUTO}, /* Ollama; these are routes of their own to be counted apart */
+    {"/v2/*", PS_ROUTE_INFERENCE, PS_AUTO},
+    {"/sdapi/*", PS_ROUTE_INFERENCE, PS_AUTO},
+    {"/*", PS_ROUTE_INFERENCE, PS_AUTO},
 };
 /* clang-format on */
 
@@ -215,6 +221,7 @@ static int add_route(struct ps_route_table *table, const struct source *source,
     }
     route->methods = &table->methods[index];
     route->prefix = ps_str_ends_with(route->path, PS_STR("*"));
+    route->admin = opts->engine_admin == PS_AUTO ? !route->prefix : opts->engine_admin == PS_YES;
     route->path.len -= route->prefix;
     return err;
 }
@@ -483,7 +490,26 @@ static bool is_ambiguous(const struct ps_route_table *table, struct ps_str metho
         return true;
     }
     const struct ps_route *other = NULL;
-    return find(table, method, host, decoded, &other) != result || other != route;
+    return find(table, method, host, decoded, &other) != result || other != route ||
+           ps_dialect_find(decoded) != ps_dialect_find(path);
+}
+
+/* What the call is, as far as the route wants to know. False: it administers the engine, and may not. */
+static bool find_operation(const struct ps_route *route, struct ps_str method, struct ps_str path,
+                           const struct ps_operation **out)
+{
+    if (route->kind == PS_ROUTE_OPENAI && !route->prefix && route->admin) {
+        *out = ps_dialect_openai(path);
+        return true;
+    }
+    const struct ps_operation *operation = ps_dialect_find(path);
+    bool admin = ps_dialect_is_admin(operation, method);
+    if (route->kind == PS_ROUTE_INFERENCE || admin) {
+        *out = operation;
+    } else if (route->kind == PS_ROUTE_OPENAI) {
+        *out = ps_dialect_openai(path);
+    }
+    return !admin || route->admin;
 }
 
 enum ps_route_result ps_route_match(const struct ps_route_table *table, struct ps_str method,
@@ -502,6 +528,9 @@ enum ps_route_result ps_route_match(const struct ps_route_table *table, struct p
         out->route = NULL;
         out->reason = "the path's encoding hides another route";
         return PS_ROUTE_REFUSED;
+    }
+    if (result == PS_ROUTE_FOUND && !find_operation(out->route, method, path, &out->operation)) {
+        return PS_ROUTE_ADMIN;
     }
     return result;
 }
@@ -538,13 +567,21 @@ int ps_route_write_allow(const struct ps_route_table *table, struct ps_str host,
     return err;
 }
 
-bool ps_route_is_idempotent(const struct ps_route *route, struct ps_str method)
+bool ps_route_is_idempotent(const struct ps_route *route, const struct ps_operation *operation,
+                            struct ps_str method)
 {
+    if (ps_dialect_is_admin(operation, method)) {
+        return false;
+    }
     if (route->idempotent != PS_AUTO) {
         return route->idempotent == PS_YES;
     }
-    return route->kind == PS_ROUTE_OPENAI || ps_str_eq(method, PS_STR("GET")) ||
-           ps_str_eq(method, PS_STR("HEAD")) || ps_str_eq(method, PS_STR("OPTIONS"));
+    if (ps_str_eq(method, PS_STR("GET")) || ps_str_eq(method, PS_STR("HEAD")) ||
+        ps_str_eq(method, PS_STR("OPTIONS"))) {
+        return true;
+    }
+    return operation != NULL && (operation->flags & PS_OPERATION_READ) != 0 &&
+           (operation->flags & PS_OPERATION_ONCE) == 0;
 }
 
 /* ---------------------------------------------------------------- models */

@@ -28,9 +28,13 @@
 #include "gateway/admit.h"
 #include "gateway/price.h"
 
+struct ps_operation;
+
 enum ps_route_kind {
-    PS_ROUTE_PLAIN, /* any HTTP: bytes pass through */
-    PS_ROUTE_OPENAI /* the body is parsed: model, usage, limits by tokens, OpenAI-style errors */
+    PS_ROUTE_PLAIN,     /* any HTTP: bytes pass through */
+    PS_ROUTE_OPENAI,    /* every body is parsed: model, usage, limits by tokens, OpenAI-style errors */
+    PS_ROUTE_INFERENCE, /* what the table of dialects knows is parsed, by its path; the rest is plain */
+    PS_ROUTE_KINDS
 };
 
 enum ps_choice { PS_AUTO, PS_YES, PS_NO };
@@ -44,6 +48,7 @@ struct ps_route_opts {
     int kind;                         /* enum ps_route_kind */
     char *upstream;                   /* NULL = the first */
     int idempotent;                   /* enum ps_choice */
+    int engine_admin;                 /* enum ps_choice */
     int priority;                     /* enum ps_priority */
     ps_span first_byte_timeout;       /* 0 = the upstream's */
     ps_span idle_timeout;
@@ -71,6 +76,7 @@ struct ps_route {
     enum ps_route_kind kind;
     enum ps_priority priority;
     bool prefix;
+    bool admin; /* lets calls through that administer the engine */
     enum ps_choice idempotent;
     ps_span first_byte_timeout; /* 0 = the upstream's */
     ps_span idle_timeout;
@@ -80,8 +86,8 @@ struct ps_route_table;
 
 /* Compiles a table from lists of struct ps_route_opts, ps_upstream_opts and ps_model_opts (texts
  * are copied). Without any route but with upstreams the usual ones are made: POST
- * /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/images/generations as openai,
- * everything else plain to the first upstream. PS_OK, PS_EINVAL with a sentence in reason, or
+ * /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/images/generations, /v1/responses as
+ * openai, everything else as inference to the first upstream. PS_OK, PS_EINVAL with a sentence in reason, or
  * PS_ENOMEM. */
 PS_MUST_CHECK int ps_route_table_new(struct ps_route_table **out,
                                      const struct ps_option_list *routes,
@@ -101,11 +107,13 @@ enum ps_route_result {
     PS_ROUTE_FOUND,
     PS_ROUTE_NONE,   /* 404 */
     PS_ROUTE_METHOD, /* 405: the path has a route, but not for this method */
+    PS_ROUTE_ADMIN,  /* 403: the call administers the engine, and the route does not name it */
     PS_ROUTE_REFUSED /* 400: the path is ambiguous */
 };
 
 struct ps_route_match {
-    const struct ps_route *route; /* FOUND; METHOD: one that has the path */
+    const struct ps_route *route; /* FOUND, ADMIN; METHOD: one that has the path */
+    const struct ps_operation *operation; /* what the call is; NULL = any HTTP */
     const char *reason;           /* REFUSED: static */
 };
 
@@ -119,9 +127,11 @@ enum ps_route_result ps_route_match(const struct ps_route_table *table, struct p
 PS_MUST_CHECK int ps_route_write_allow(const struct ps_route_table *table, struct ps_str host,
                                        struct ps_str path, struct ps_buf *out);
 
-/* May a request on this route be sent again after it was fully sent? By the route's option; else
- * yes for openai routes, GET, HEAD and OPTIONS. */
-bool ps_route_is_idempotent(const struct ps_route *route, struct ps_str method);
+/* May a request on this route be sent again after it was fully sent? Never what administers an
+ * engine; else by the route's option; else yes for inference, unless it submits a job or is stored,
+ * and for GET, HEAD and OPTIONS. `operation` may be NULL. */
+bool ps_route_is_idempotent(const struct ps_route *route, const struct ps_operation *operation,
+                            struct ps_str method);
 
 /* Where a model name leads. */
 struct ps_route_model {

@@ -48,7 +48,9 @@ static void settle(struct ps_transfer *transfer, ps_time now)
         if (usage->has_prompt && transfer->status == 200) {
             ps_backend_learn(transfer->backend, request->input_bytes, usage->prompt_tokens);
         }
-        if (transfer->status < 400) {
+        /* Only what is written token by token has an output; and what only describes has no input. */
+        usage->has_completion = usage->has_completion || !ps_request_generates(request->kind);
+        if (transfer->status < 400 && request->kind != PS_REQUEST_META) {
             uint64_t written = ps_request_generates(request->kind) ? transfer->bytes_out : 0;
             ps_usage_estimate(usage, ps_request_estimate_input(request, bytes_per_token), written, bytes_per_token);
         }
@@ -153,14 +155,15 @@ static void let_go(struct ps_transfer *transfer, enum ps_outcome outcome, ps_tim
     leave_gate(transfer, now);
     ps_chunks_fini(&transfer->body);
     ps_buf_fini(&transfer->headers);
-    ps_sse_fini(&transfer->sse);
-    ps_usage_reader_fini(&transfer->reader);
+    ps_transfer_end_scan(transfer);
 }
 
 static void bury(struct ps_transfer *transfer)
 {
     ps_request_parser_free(transfer->parser);
+    ps_job_free(transfer->job);
     free(transfer->edits);
+    transfer->job = NULL;
     transfer->parser = NULL;
     transfer->request = NULL;
     transfer->edits = NULL;
@@ -212,7 +215,7 @@ void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answ
     err = err != PS_OK ? err : ps_h1_write_header(&headers, PS_STR("X-Request-Id"), ps_str_from(transfer->request_id));
     err = err != PS_OK ? err : ps_transfer_write_extra(transfer, &headers);
     full.headers = ps_buf_str(&headers);
-    full.openai = transfer->route != NULL && transfer->route->kind == PS_ROUTE_OPENAI;
+    full.shape = ps_dialect_errors(transfer->operation == NULL ? PS_DIALECT_NONE : transfer->operation->dialect);
     ps_time now = ps_loop_now(transfer->lane->loop);
     int endpoint = transfer->endpoint;
     let_go(transfer, PS_OUTCOME_NONE, now);
@@ -355,6 +358,7 @@ static bool find_route(struct ps_transfer *transfer)
                                 &match);
     }
     transfer->route = match.route;
+    transfer->operation = match.operation;
     switch (result) {
     case PS_ROUTE_FOUND:
         transfer->backend = transfer->gateway->backends[match.route->upstream];
@@ -372,6 +376,13 @@ static bool find_route(struct ps_transfer *transfer)
         struct ps_answer answer = {.status = 405, .code = "method_not_allowed", .headers = ps_buf_str(&allow)};
         ps_transfer_fail(transfer, &answer, "this path does not take the method %.*s", PS_STR_ARG(head->method));
         ps_buf_fini(&allow);
+        return false;
+    }
+    case PS_ROUTE_ADMIN: {
+        struct ps_answer answer = {.status = 403, .code = "engine_admin"};
+        ps_transfer_fail(transfer, &answer,
+                         "this call administers the engine: a route that names its path, or has engine_admin: yes, "
+                         "would let it through");
         return false;
     }
     case PS_ROUTE_REFUSED: {
@@ -528,6 +539,18 @@ static void fail_body(struct ps_transfer *transfer, int err)
     ps_transfer_fail(transfer, &answer, "too much is buffered at present");
 }
 
+/* A body that is no JSON, at a path that others use too: it goes on unread. */
+static int pass_unread(struct ps_transfer *transfer, int err)
+{
+    if (err != PS_EPARSE || (transfer->operation->flags & PS_OPERATION_LENIENT) == 0) {
+        return err;
+    }
+    ps_request_parser_free(transfer->parser);
+    transfer->parser = NULL;
+    transfer->parsed = false;
+    return PS_OK;
+}
+
 /* Where the model leads, what must change in the body, and what it may cost. Returns false when the request
  * was answered. */
 static bool understand(struct ps_transfer *transfer)
@@ -545,9 +568,8 @@ static bool understand(struct ps_transfer *transfer)
     transfer->price = target.price != NULL ? *target.price : transfer->backend->price;
     transfer->estimate = ps_request_estimate(request, ps_backend_bytes_per_token(transfer->backend),
                                              PS_TRANSFER_DEFAULT_OUTPUT);
-    bool asks = request->stream && !request->include_usage && !request->options_invalid &&
-                (request->kind == PS_REQUEST_CHAT || request->kind == PS_REQUEST_COMPLETIONS);
-    if (!asks && target.target.len == 0) {
+    transfer->weight = ps_request_weight(request, transfer->estimate);
+    if (!ps_request_needs_edits(request, target.target)) {
         return true;
     }
     transfer->edits = malloc(sizeof *transfer->edits);
@@ -555,8 +577,8 @@ static bool understand(struct ps_transfer *transfer)
         fail_body(transfer, PS_ENOMEM);
         return false;
     }
-    ps_request_edits_make(request, asks, target.target, transfer->edits);
-    transfer->hide_usage = asks;
+    ps_request_edits_make(request, true, target.target, transfer->edits);
+    transfer->hide_usage = ps_request_adds_usage(request);
     return true;
 }
 
@@ -580,7 +602,7 @@ static void on_body(void *ctx, struct ps_str data)
     } else {
         err = ps_chunks_append(&transfer->body, data);
         if (err == PS_OK && transfer->parsed) {
-            err = ps_request_parser_feed(transfer->parser, data);
+            err = pass_unread(transfer, ps_request_parser_feed(transfer->parser, data));
         }
     }
     if (err != PS_OK) {
@@ -600,12 +622,12 @@ static void on_body_end(void *ctx)
         return;
     }
     if (transfer->parsed) {
-        int err = ps_request_parser_end(transfer->parser);
+        int err = pass_unread(transfer, ps_request_parser_end(transfer->parser));
         if (err != PS_OK) {
             fail_body(transfer, err);
             return;
         }
-        if (!understand(transfer)) {
+        if (transfer->parsed && !understand(transfer)) {
             return;
         }
     }
@@ -631,9 +653,17 @@ static const struct ps_exchange_ops exchange_ops = {on_body, on_body_end, on_dra
 
 /* --- the beginning ---------------------------------------------------------------------------- */
 
-static bool is_json(struct ps_str type)
+/* Will the server read the body as JSON? Many look at Content-Type, some don't, and what is read here must
+ * be what they read. KServe's binary tensors come behind a JSON of a length that a header says. */
+static bool is_json(const struct ps_transfer *transfer)
 {
-    return type.len == 0 || ps_str_istarts_with(type, PS_STR("application/json"));
+    struct ps_str type = header(transfer, PS_H1_CONTENT_TYPE);
+    if ((transfer->operation->flags & PS_OPERATION_ANY_TYPE) == 0) {
+        return type.len == 0 || ps_str_istarts_with(type, PS_STR("application/json"));
+    }
+    return transfer->operation->dialect != PS_DIALECT_KSERVE ||
+           ps_h1_head_find_name(ps_exchange_head(transfer->exchange), PS_STR("inference-header-content-length")) ==
+               NULL;
 }
 
 /* Another HTTP or TLS inside the tunnel would lead around routes, keys and limits. */
@@ -652,6 +682,45 @@ static bool may_tunnel(const struct ps_h1_head *head)
     return may;
 }
 
+static int make_job(struct ps_transfer *transfer)
+{
+    char peer[PS_ADDRESS_TEXT];
+    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
+    const char *tenant = transfer->tenant == NULL ? NULL : transfer->tenant->name;
+    struct ps_job_caller caller = {
+        .target = head->path,
+        .is_get = head->method_id == PS_H1_METHOD_GET,
+        .tenant = ps_str_from(tenant),
+        .peer = ps_str_from(ps_address_host_text(ps_exchange_peer(transfer->exchange), peer)),
+        .budget = transfer->body.budget,
+    };
+    return ps_job_new(&transfer->job, transfer->operation, &caller, &transfer->lane->rng);
+}
+
+/* A call of a known dialect: what is read of it. Returns false when it was answered. */
+static bool plan_operation(struct ps_transfer *transfer)
+{
+    const struct ps_operation *operation = transfer->operation;
+    bool post = ps_exchange_head(transfer->exchange)->method_id == PS_H1_METHOD_POST;
+    bool in_path = (operation->flags & PS_OPERATION_MODEL) != 0;
+    int err = PS_OK;
+    transfer->parsed = post && (operation->flags & PS_OPERATION_READ) != 0 && is_json(transfer);
+    if (transfer->parsed || in_path) {
+        err = ps_request_parser_new(&transfer->parser, operation, transfer->body.budget);
+    }
+    if (err == PS_OK && in_path) {
+        err = ps_request_parser_path(transfer->parser, ps_exchange_path(transfer->exchange));
+    }
+    if (err == PS_OK && operation->sticky != PS_STICKY_NONE && ps_backend_keeps_jobs(transfer->backend)) {
+        err = make_job(transfer);
+    }
+    if (err != PS_OK) {
+        fail_body(transfer, err);
+        return false;
+    }
+    return !in_path || transfer->parsed || understand(transfer);
+}
+
 /* How the body is treated: parsed, kept, or passed through. Returns false when it was answered. */
 static bool plan_body(struct ps_transfer *transfer)
 {
@@ -664,19 +733,14 @@ static bool plan_body(struct ps_transfer *transfer)
         return false;
     }
     transfer->upgrade = may_tunnel(head);
-    transfer->parsed = transfer->route->kind == PS_ROUTE_OPENAI && head->method_id == PS_H1_METHOD_POST &&
-                       is_json(header(transfer, PS_H1_CONTENT_TYPE));
-    if (transfer->parsed) {
-        enum ps_request_kind kind = ps_request_kind_of(ps_exchange_path(transfer->exchange));
-        if (ps_request_parser_new(&transfer->parser, kind, transfer->body.budget) != PS_OK) {
-            fail_body(transfer, PS_ENOMEM);
-            return false;
-        }
-        return true;
+    if (transfer->operation != NULL && !plan_operation(transfer)) {
+        return false;
     }
-    bool small = head->has_content_length && head->content_length <= PS_TRANSFER_KEEP_BODY;
-    bool bodiless = !head->has_content_length && !head->chunked;
-    transfer->streaming = !small && !bodiless;
+    if (!transfer->parsed) {
+        bool small = head->has_content_length && head->content_length <= PS_TRANSFER_KEEP_BODY;
+        bool bodiless = !head->has_content_length && !head->chunked;
+        transfer->streaming = !small && !bodiless;
+    }
     return true;
 }
 
@@ -691,6 +755,7 @@ static struct ps_transfer *new_transfer(struct ps_lane *lane, struct ps_exchange
         transfer->headers = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
         transfer->endpoint = -1;
         transfer->estimate = 1;
+        transfer->weight = 1;
         transfer->waited = -1;
         ps_list_push(&lane->transfers, &transfer->link);
         lane->active++;

@@ -18,7 +18,9 @@
 #include "gateway/answer.h"
 #include "gateway/backend.h"
 #include "gateway/forward.h"
+#include "gateway/dialect.h"
 #include "gateway/gateway.h"
+#include "gateway/job.h"
 #include "gateway/pools.h"
 #include "gateway/record.h"
 #include "gateway/request.h"
@@ -26,6 +28,7 @@
 #include "gateway/tenant.h"
 #include "gateway/usage.h"
 #include "http/client.h"
+#include "http/ndjson.h"
 #include "http/server.h"
 #include "http/sse.h"
 #include "io/loop.h"
@@ -36,6 +39,7 @@ enum {
     PS_TRANSFER_KEEP_BODY = 64 * 1024,   /* plain bodies up to this size are kept for a retry */
     PS_TRANSFER_HEAD_LIMIT = 256 * 1024, /* heads that we write */
     PS_TRANSFER_EVENT_LIMIT = 256 * 1024, /* an event of a stream that is looked at */
+    PS_TRANSFER_LINE_LIMIT = 64 * 1024,  /* a line of JSON that is looked at */
     PS_TRANSFER_DEFAULT_OUTPUT = 256     /* tokens assumed when the request has no max_tokens */
 };
 
@@ -64,6 +68,14 @@ struct ps_transfer_memo {
     char text[]; /* method, path */
 };
 
+/* How the body of the answer is looked at on its way. */
+enum ps_transfer_form {
+    PS_FORM_BYTES, /* not at all */
+    PS_FORM_JSON,
+    PS_FORM_EVENTS, /* text/event-stream */
+    PS_FORM_LINES   /* application/x-ndjson */
+};
+
 struct ps_transfer {
     struct ps_list link;
     struct ps_lane *lane;
@@ -71,17 +83,20 @@ struct ps_transfer {
     struct ps_exchange *exchange; /* NULL when the client is gone or has its answer */
     struct ps_transfer_memo *memo; /* of a tunnel; or NULL */
     const struct ps_route *route;
+    const struct ps_operation *operation; /* what the call is; NULL = any HTTP */
     const struct ps_tenant *tenant; /* or NULL */
     struct ps_backend *backend;     /* of the gateway; NULL until decided */
     struct ps_price price;
 
     /* the request */
-    struct ps_request_parser *parser; /* parsed bodies only */
+    struct ps_request_parser *parser; /* parsed bodies, and models in paths */
     const struct ps_request *request; /* inside the parser, once complete */
+    struct ps_job *job;               /* of ComfyUI's calls; or NULL */
     struct ps_request_edits *edits;   /* or NULL */
     struct ps_chunks body;
     uint64_t bytes_in;
     uint64_t estimate; /* tokens */
+    uint64_t weight;   /* when endpoints are compared */
     bool parsed;       /* the body is JSON that is read */
     bool streaming;    /* the body passes through and is not kept */
     bool request_done;
@@ -117,11 +132,14 @@ struct ps_transfer {
     uint64_t length;
     int status; /* of the upstream's answer; 0 = none yet */
     bool started;
-    bool is_sse;
+    uint8_t form; /* enum ps_transfer_form */
     bool hide_usage;
-    struct ps_sse sse;
+    union {
+        struct ps_sse sse;       /* PS_FORM_EVENTS */
+        struct ps_ndjson lines;  /* PS_FORM_LINES */
+        struct ps_usage_reader reader; /* PS_FORM_JSON */
+    } scan;
     struct ps_usage usage;
-    struct ps_usage_reader reader;
     uint64_t bytes_out;
     ps_time first_byte; /* 0 = not yet */
     const char *error;  /* static text for the log */
@@ -156,10 +174,18 @@ void ps_transfer_pump(struct ps_transfer *transfer);
  * allowed. False: it is not. */
 bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, bool stale);
 
+/* The endpoint does not have what was asked for: asks the next one, as long as there is one. True: the
+ * present call is not of interest any more. */
+bool ps_transfer_elsewhere(struct ps_transfer *transfer);
+
 /* Takes the request off its endpoint. */
 void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome);
 
 /* --- transfer_answer.c */
+
+/* Ends looking at the answer's body. */
+void ps_transfer_end_scan(struct ps_transfer *transfer);
+
 extern const struct ps_call_ops ps_transfer_call_ops;
 
 /* The client took what was written: read on. */

@@ -100,12 +100,80 @@ static bool is_overload(int status)
     return status == 502 || status == 503 || status == 504;
 }
 
+/* What the server said of its jobs, for the calls that follow. */
+static void learn(struct ps_transfer *transfer)
+{
+    if (transfer->job == NULL || transfer->endpoint < 0) {
+        return;
+    }
+    if (transfer->status == 101) {
+        ps_job_begin(transfer->job, 101);
+    }
+    struct ps_backend *backend = transfer->backend;
+    ps_job_learn(transfer->job, transfer->request, backend, backend->endpoints[transfer->endpoint],
+                 transfer->weight, ps_loop_now(transfer->lane->loop));
+}
+
+void ps_transfer_end_scan(struct ps_transfer *transfer)
+{
+    switch ((enum ps_transfer_form)transfer->form) {
+    case PS_FORM_BYTES:
+        break;
+    case PS_FORM_JSON:
+        ps_usage_reader_fini(&transfer->scan.reader);
+        break;
+    case PS_FORM_EVENTS:
+        ps_sse_fini(&transfer->scan.sse);
+        break;
+    case PS_FORM_LINES:
+        ps_ndjson_fini(&transfer->scan.lines);
+        break;
+    }
+    transfer->form = PS_FORM_BYTES;
+}
+
+/* How to look at the body: by its type, when the request was read. */
+static void begin_scan(struct ps_transfer *transfer, const struct ps_h1_head *head)
+{
+    if (!transfer->parsed) {
+        return;
+    }
+    const struct ps_h1_header *header = ps_h1_head_find(head, PS_H1_CONTENT_TYPE);
+    struct ps_str type = header == NULL ? PS_STR("") : header->value;
+    enum ps_dialect dialect = transfer->operation->dialect;
+    if (ps_str_istarts_with(type, PS_STR("text/event-stream"))) {
+        transfer->form = PS_FORM_EVENTS;
+        transfer->length = transfer->hide_usage ? PS_LENGTH_UNKNOWN : transfer->length;
+        ps_sse_init(&transfer->scan.sse, PS_TRANSFER_EVENT_LIMIT);
+    } else if (ps_str_istarts_with(type, PS_STR("application/x-ndjson"))) {
+        transfer->form = PS_FORM_LINES;
+        ps_ndjson_init(&transfer->scan.lines, PS_TRANSFER_LINE_LIMIT);
+    } else {
+        transfer->form = PS_FORM_JSON;
+        ps_usage_reader_init(&transfer->scan.reader, dialect, &transfer->usage);
+    }
+    ps_usage_read_head(&transfer->usage, dialect, head);
+}
+
+/* Asks another server when this one has not got what was asked for. */
+static bool go_elsewhere(struct ps_transfer *transfer)
+{
+    struct ps_call *call = transfer->call;
+    bool elsewhere = ps_job_is_elsewhere(transfer->job, transfer->status, transfer->length) &&
+                     ps_transfer_elsewhere(transfer);
+    if (elsewhere) {
+        ps_call_cancel(call);
+    }
+    return elsewhere;
+}
+
 static void on_head(void *ctx, const struct ps_h1_head *head)
 {
     struct ps_transfer *transfer = ctx;
     transfer->status = head->status;
     if (head->status == 101) {
         if (transfer->upgrade) {
+            learn(transfer);
             switch_protocols(transfer, head);
         } else {
             break_off(transfer, "101 without being asked", PS_OUTCOME_FAILED);
@@ -119,16 +187,14 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
             return;
         }
     }
-    const struct ps_h1_header *type = ps_h1_head_find(head, PS_H1_CONTENT_TYPE);
     transfer->length = head->has_content_length ? head->content_length : PS_LENGTH_UNKNOWN;
-    transfer->is_sse = transfer->parsed && type != NULL &&
-                       ps_str_istarts_with(type->value, PS_STR("text/event-stream"));
-    if (transfer->is_sse) {
-        transfer->length = transfer->hide_usage ? PS_LENGTH_UNKNOWN : transfer->length;
-        ps_sse_init(&transfer->sse, PS_TRANSFER_EVENT_LIMIT);
-    } else if (transfer->parsed) {
-        ps_usage_reader_init(&transfer->reader, &transfer->usage);
+    if (transfer->job != NULL) {
+        if (go_elsewhere(transfer)) {
+            return;
+        }
+        ps_job_begin(transfer->job, head->status);
     }
+    begin_scan(transfer, head);
     struct ps_str id = ps_str_from(transfer->request_id);
     if (ps_forward_response(&transfer->headers, head, id, transfer->cors) != PS_OK) {
         break_off(transfer, "out of memory", PS_OUTCOME_NONE);
@@ -185,10 +251,11 @@ static int put_events(struct ps_transfer *transfer, struct ps_str data)
     struct ps_sse_event event;
     int err = PS_OK;
     enum ps_sse_result result;
-    while (err == PS_OK && (result = ps_sse_next(&transfer->sse, &input, &event)) != PS_SSE_MORE) {
+    while (err == PS_OK && (result = ps_sse_next(&transfer->scan.sse, &input, &event)) != PS_SSE_MORE) {
         bool hidden = false;
         if (result == PS_SSE_EVENT && event.has_data) {
-            struct ps_usage_event seen = ps_usage_read_event(&transfer->usage, event.data);
+            struct ps_usage_event seen = ps_usage_read_event(&transfer->usage, transfer->operation->dialect,
+                                                             event.data);
             hidden = seen.only_usage && transfer->hide_usage;
         }
         bool in_run = is_inside(event.raw, data) && event.raw.ptr == run.ptr + run.len;
@@ -209,6 +276,35 @@ static int put_events(struct ps_transfer *transfer, struct ps_str data)
     return err == PS_OK ? put(transfer, run) : err;
 }
 
+/* Lines of JSON are passed on as they come. */
+static void read_lines(struct ps_transfer *transfer, struct ps_str data)
+{
+    struct ps_str line;
+    while (ps_ndjson_next(&transfer->scan.lines, &data, &line)) {
+        (void)ps_usage_read_event(&transfer->usage, transfer->operation->dialect, line);
+    }
+}
+
+static int put_body(struct ps_transfer *transfer, struct ps_str data)
+{
+    switch ((enum ps_transfer_form)transfer->form) {
+    case PS_FORM_EVENTS:
+        return put_events(transfer, data);
+    case PS_FORM_JSON:
+        ps_usage_reader_feed(&transfer->scan.reader, data);
+        break;
+    case PS_FORM_LINES:
+        read_lines(transfer, data);
+        break;
+    case PS_FORM_BYTES:
+        break;
+    }
+    if (transfer->job != NULL) {
+        ps_job_read(transfer->job, data);
+    }
+    return put(transfer, data);
+}
+
 static void on_body(void *ctx, struct ps_str data)
 {
     struct ps_transfer *transfer = ctx;
@@ -218,14 +314,7 @@ static void on_body(void *ctx, struct ps_str data)
         err = start_answer(transfer);
     }
     ps_exchange_cork(transfer->exchange);
-    if (err == PS_OK && transfer->is_sse) {
-        err = put_events(transfer, data);
-    } else if (err == PS_OK) {
-        if (transfer->parsed) {
-            ps_usage_reader_feed(&transfer->reader, data);
-        }
-        err = put(transfer, data);
-    }
+    err = err != PS_OK ? err : put_body(transfer, data);
     if (err != PS_OK) {
         break_off(transfer, ps_err_text(err), PS_OUTCOME_NONE);
     }
@@ -253,14 +342,18 @@ static void on_end(void *ctx, struct ps_str trailers)
     if (!transfer->started) {
         err = start_answer(transfer);
     }
-    if (err == PS_OK && transfer->is_sse) {
-        struct ps_str rest = ps_sse_rest(&transfer->sse);
+    if (err == PS_OK && transfer->form == PS_FORM_EVENTS) {
+        struct ps_str rest = ps_sse_rest(&transfer->scan.sse);
         err = rest.len > 0 ? put_now(transfer, rest) : PS_OK;
+    } else if (transfer->form == PS_FORM_LINES) {
+        struct ps_str rest = ps_ndjson_rest(&transfer->scan.lines);
+        (void)ps_usage_read_event(&transfer->usage, transfer->operation->dialect, rest);
     }
     if (err != PS_OK) {
         break_off(transfer, ps_err_text(err), PS_OUTCOME_NONE);
         return;
     }
+    learn(transfer);
     struct ps_str last = trailers.len > 0 && wants_trailers(transfer) ? trailers : PS_STR("");
     enum ps_outcome outcome = is_overload(transfer->status) ? PS_OUTCOME_FAILED : PS_OUTCOME_OK;
     ps_exchange_handle(exchange, NULL, NULL);

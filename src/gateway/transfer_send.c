@@ -83,8 +83,20 @@ void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome)
 {
     if (transfer->endpoint >= 0) {
         ps_time now = ps_loop_now(transfer->lane->loop);
-        ps_backend_done(transfer->backend, transfer->endpoint, transfer->estimate, outcome, now);
+        ps_backend_done(transfer->backend, transfer->endpoint, transfer->weight, outcome, now);
         transfer->endpoint = -1;
+    }
+}
+
+/* The model's other name, or the id of a client that has none. */
+static void change_path(const struct ps_transfer *transfer, struct ps_forward *forward)
+{
+    if (transfer->edits != NULL && transfer->edits->path.insert.len > 0) {
+        forward->path_at = (size_t)transfer->edits->path.offset;
+        forward->path_cut = (size_t)transfer->edits->path.remove;
+        forward->path_insert = transfer->edits->path.insert;
+    } else if (transfer->job != NULL) {
+        forward->path_insert = ps_job_insert(transfer->job, &forward->path_at);
     }
 }
 
@@ -110,11 +122,12 @@ static int write_head(struct ps_transfer *transfer, const struct ps_endpoint *en
         .peer_trusted = ps_gateway_trusts(transfer->gateway, ps_exchange_peer(exchange)),
         .client_tls = ps_exchange_is_tls(exchange),
         .upgrade = transfer->upgrade,
-        .identity = transfer->route->kind == PS_ROUTE_OPENAI,
+        .identity = transfer->parsed || transfer->job != NULL || transfer->route->kind == PS_ROUTE_OPENAI,
         .has_length = kept || (transfer->streaming && head->has_content_length),
         .length = kept ? sent_length(transfer) : head->content_length,
         .chunked = transfer->streaming && head->chunked,
     };
+    change_path(transfer, &forward);
     return ps_forward_request(out, &forward);
 }
 
@@ -161,12 +174,16 @@ static void no_endpoint(struct ps_transfer *transfer)
 static struct ps_client_pool *choose(struct ps_transfer *transfer)
 {
     for (;;) {
+        ps_time now = ps_loop_now(transfer->lane->loop);
         struct ps_pick pick = {
-            .tokens = transfer->estimate,
+            .tokens = transfer->weight,
             .prefix_hash = transfer->request == NULL ? 0 : transfer->request->prefix_hash,
             .tried = transfer->tried,
         };
-        int index = ps_backend_pick(transfer->backend, &pick, ps_loop_now(transfer->lane->loop));
+        if (transfer->job != NULL) {
+            ps_job_place(transfer->job, transfer->request, transfer->backend, now, &pick);
+        }
+        int index = ps_backend_pick(transfer->backend, &pick, now);
         if (index < 0) {
             return NULL;
         }
@@ -223,6 +240,16 @@ static bool retry_fresh(struct ps_transfer *transfer)
     return true;
 }
 
+/* Forgets the answer that was begun, and sends to the endpoint that is booked. */
+static void send_again(struct ps_transfer *transfer, struct ps_client_pool *pool)
+{
+    transfer->status = 0;
+    transfer->call = NULL;
+    ps_buf_clear(&transfer->headers);
+    ps_transfer_end_scan(transfer);
+    send_to(transfer, pool);
+}
+
 bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, bool stale)
 {
     struct ps_backend *backend = transfer->backend;
@@ -230,7 +257,7 @@ bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, b
     bool fully_sent = phase == PS_CALL_HEAD || phase == PS_CALL_BODY;
     struct ps_str method = ps_exchange_head(transfer->exchange)->method;
     if (transfer->started || transfer->retry_spoilt ||
-        (fully_sent && !ps_route_is_idempotent(transfer->route, method))) {
+        (fully_sent && !ps_route_is_idempotent(transfer->route, transfer->operation, method))) {
         return false;
     }
     if (stale && !transfer->fresh && phase != PS_CALL_BODY) {
@@ -249,11 +276,24 @@ bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, b
         return false;
     }
     ps_traffic_retry(transfer->gateway->metrics, transfer->lane->shard, backend->index);
-    transfer->status = 0;
-    transfer->call = NULL;
-    ps_buf_clear(&transfer->headers);
-    ps_sse_fini(&transfer->sse);
-    ps_usage_reader_fini(&transfer->reader);
-    send_to(transfer, pool);
+    send_again(transfer, pool);
+    return true;
+}
+
+bool ps_transfer_elsewhere(struct ps_transfer *transfer)
+{
+    ps_time now = ps_loop_now(transfer->lane->loop);
+    int before = transfer->endpoint;
+    if (transfer->started || transfer->retry_spoilt) {
+        return false;
+    }
+    transfer->endpoint = -1;
+    struct ps_client_pool *pool = choose(transfer);
+    if (pool == NULL) {
+        transfer->endpoint = before;
+        return false;
+    }
+    (void)ps_backend_done(transfer->backend, before, transfer->weight, PS_OUTCOME_OK, now);
+    send_again(transfer, pool);
     return true;
 }

@@ -1,8 +1,9 @@
 #include "gateway/usage.h"
 
-#include "base/check.h"
-
 #include <string.h>
+
+#include "base/check.h"
+#include "http/h1_head.h"
 
 /* ---------------------------------------------------------------- the usage object */
 
@@ -94,6 +95,7 @@ static void merge(struct ps_usage *usage, const struct object *object)
             values[FIELD_INPUT] + values[FIELD_CACHE_READ] + values[FIELD_CACHE_CREATION];
     }
     usage->has_prompt = usage->has_prompt || has[FIELD_PROMPT] || has[FIELD_INPUT];
+    usage->has_fresh = usage->has_fresh && !has[FIELD_PROMPT] && !has[FIELD_INPUT];
     if (has[FIELD_COMPLETION]) {
         usage->completion_tokens = values[FIELD_COMPLETION];
         usage->has_completion = true;
@@ -221,11 +223,117 @@ static bool read_object(struct ps_usage *usage, struct ps_str text)
            object.has[FIELD_TOTAL];
 }
 
+/* ---------------------------------------------------------------- figures outside of "usage" */
+
+enum box { BOX_TOP, BOX_OTHER, BOX_TIMINGS, BOX_DETAILS, BOX_META };
+
+enum figure { FIGURE_NONE, FIGURE_PROMPT, FIGURE_COMPLETION, FIGURE_CACHED, FIGURE_FRESH };
+
+/* clang-format off */
+static const struct {
+    enum ps_dialect dialect;
+    enum box box;
+    struct ps_str name;
+} boxes[] = {
+    {PS_DIALECT_OPENAI, BOX_TIMINGS, PS_STR_INIT("timings")}, /* llama.cpp */
+    {PS_DIALECT_LLAMACPP, BOX_TIMINGS, PS_STR_INIT("timings")},
+    {PS_DIALECT_GENERATE, BOX_DETAILS, PS_STR_INIT("details")},
+    {PS_DIALECT_GENERATE, BOX_META, PS_STR_INIT("meta_info")},
+};
+
+static const struct {
+    enum box box;
+    enum ps_dialect dialect; /* NONE: whichever has the box */
+    enum figure figure;
+    struct ps_str name;
+} figures[] = {
+    {BOX_TOP, PS_DIALECT_OLLAMA, FIGURE_PROMPT, PS_STR_INIT("prompt_eval_count")},
+    {BOX_TOP, PS_DIALECT_OLLAMA, FIGURE_COMPLETION, PS_STR_INIT("eval_count")},
+    {BOX_TOP, PS_DIALECT_LLAMACPP, FIGURE_PROMPT, PS_STR_INIT("tokens_evaluated")},
+    {BOX_TOP, PS_DIALECT_LLAMACPP, FIGURE_COMPLETION, PS_STR_INIT("tokens_predicted")},
+    {BOX_TIMINGS, PS_DIALECT_NONE, FIGURE_CACHED, PS_STR_INIT("cache_n")},
+    {BOX_TIMINGS, PS_DIALECT_NONE, FIGURE_FRESH, PS_STR_INIT("prompt_n")},
+    {BOX_TIMINGS, PS_DIALECT_NONE, FIGURE_COMPLETION, PS_STR_INIT("predicted_n")},
+    {BOX_DETAILS, PS_DIALECT_NONE, FIGURE_PROMPT, PS_STR_INIT("input_length")},
+    {BOX_DETAILS, PS_DIALECT_NONE, FIGURE_COMPLETION, PS_STR_INIT("generated_tokens")},
+    {BOX_META, PS_DIALECT_NONE, FIGURE_PROMPT, PS_STR_INIT("prompt_tokens")},
+    {BOX_META, PS_DIALECT_NONE, FIGURE_COMPLETION, PS_STR_INIT("completion_tokens")},
+    {BOX_META, PS_DIALECT_NONE, FIGURE_CACHED, PS_STR_INIT("cached_tokens")},
+};
+
+static const struct {
+    enum ps_dialect dialect;
+    enum figure figure;
+    struct ps_str name;
+} headers[] = {
+    {PS_DIALECT_GENERATE, FIGURE_PROMPT, PS_STR_INIT("x-prompt-tokens")},
+    {PS_DIALECT_GENERATE, FIGURE_COMPLETION, PS_STR_INIT("x-generated-tokens")},
+    {PS_DIALECT_TEI, FIGURE_PROMPT, PS_STR_INIT("x-compute-tokens")},
+};
+/* clang-format on */
+
+static void set(uint64_t *field, bool *has, uint64_t value, bool add)
+{
+    uint64_t sum = add && *has ? *field + value : value;
+    *field = sum < PS_USAGE_TOKENS_MAX ? sum : PS_USAGE_TOKENS_MAX;
+    *has = true;
+}
+
+/* `add`: one of several answers. llama.cpp counts what it read anew apart from what it had; that is
+ * the prompt unless it says the whole as well. */
+static void apply(struct ps_usage *usage, enum figure figure, uint64_t value, bool add)
+{
+    switch (figure) {
+    case FIGURE_NONE:
+        return;
+    case FIGURE_PROMPT:
+        set(&usage->prompt_tokens, &usage->has_prompt, value, add);
+        usage->has_fresh = false;
+        break;
+    case FIGURE_COMPLETION:
+        set(&usage->completion_tokens, &usage->has_completion, value, add);
+        break;
+    case FIGURE_CACHED:
+        set(&usage->cached_tokens, &usage->has_cached, value, add);
+        break;
+    case FIGURE_FRESH:
+        usage->has_fresh = usage->has_fresh || !usage->has_prompt;
+        usage->fresh_tokens = value;
+        break;
+    }
+    if (usage->has_fresh) {
+        usage->prompt_tokens = usage->fresh_tokens + usage->cached_tokens;
+        usage->has_prompt = true;
+    }
+    if (!usage->has_total) {
+        usage->total_tokens = usage->prompt_tokens + usage->completion_tokens;
+    }
+}
+
+void ps_usage_read_head(struct ps_usage *usage, enum ps_dialect dialect, const struct ps_h1_head *head)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(headers); i++) {
+        const struct ps_h1_header *header =
+            headers[i].dialect == dialect ? ps_h1_head_find_name(head, headers[i].name) : NULL;
+        uint64_t value = 0;
+        if (header == NULL) {
+            continue;
+        }
+        if (ps_str_to_u64(header->value, &value) == PS_OK && value <= PS_USAGE_TOKENS_MAX) {
+            apply(usage, headers[i].figure, value, false);
+        } else {
+            usage->malformed = true;
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- the scanner */
 
-void ps_usage_reader_init(struct ps_usage_reader *reader, struct ps_usage *usage)
+void ps_usage_reader_init(struct ps_usage_reader *reader, enum ps_dialect dialect,
+                          struct ps_usage *usage)
 {
-    *reader = (struct ps_usage_reader){.usage = usage, .object = ps_buf_make(PS_USAGE_OBJECT_MAX)};
+    *reader = (struct ps_usage_reader){
+        .usage = usage, .dialect = (uint8_t)dialect, .object = ps_buf_make(PS_USAGE_OBJECT_MAX)};
 }
 
 void ps_usage_reader_fini(struct ps_usage_reader *reader)
@@ -251,6 +359,69 @@ static void capture(struct ps_usage_reader *reader, struct ps_str bytes)
     }
 }
 
+static enum box box_of(const struct ps_usage_reader *reader)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(boxes); i++) {
+        if (boxes[i].dialect == reader->dialect && key_is(reader, boxes[i].name)) {
+            return boxes[i].box;
+        }
+    }
+    return BOX_OTHER;
+}
+
+static enum figure figure_of(const struct ps_usage_reader *reader)
+{
+    enum box box = reader->depth == 1 ? BOX_TOP : (enum box)reader->box;
+    for (size_t i = 0; i < PS_ARRAY_LEN(figures); i++) {
+        bool ours = figures[i].dialect == PS_DIALECT_NONE || figures[i].dialect == reader->dialect;
+        if (figures[i].box == box && ours && key_is(reader, figures[i].name)) {
+            return figures[i].figure;
+        }
+    }
+    return FIGURE_NONE;
+}
+
+enum { DIGITS_MAX = 17, NO_NUMBER = UINT8_MAX };
+
+static void on_figure_ends(struct ps_usage_reader *reader)
+{
+    bool good = reader->digits > 0 && reader->digits <= DIGITS_MAX && reader->number <= PS_USAGE_TOKENS_MAX;
+    if (good) {
+        apply(reader->usage, (enum figure)reader->figure, reader->number, reader->base > 0);
+        reader->found = true;
+    } else {
+        reader->usage->malformed = true;
+    }
+    reader->figure = FIGURE_NONE;
+}
+
+/* Reads on inside a number; returns the bytes used, without the one that ends it. */
+static size_t take_digits(struct ps_usage_reader *reader, const char *at, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (at[i] >= '0' && at[i] <= '9' && reader->digits <= DIGITS_MAX) {
+            reader->number = reader->number * 10 + (uint64_t)(at[i] - '0');
+            reader->digits++;
+        } else if (is_space(at[i]) || memchr(",}]", at[i], 3) != NULL) {
+            on_figure_ends(reader);
+            return i;
+        } else {
+            reader->digits = NO_NUMBER;
+        }
+    }
+    return len;
+}
+
+/* The value of a member begins, and it is no string and no container. */
+static void on_scalar(struct ps_usage_reader *reader, char c)
+{
+    bool null = c == 'n';
+    reader->value_next = false;
+    reader->figure = null ? FIGURE_NONE : (uint8_t)figure_of(reader);
+    reader->number = c >= '0' && c <= '9' ? (uint64_t)(c - '0') : 0;
+    reader->digits = c >= '0' && c <= '9' ? 1 : NO_NUMBER;
+}
+
 static void on_value_opens(struct ps_usage_reader *reader, char c)
 {
     if (c == '{' && key_is(reader, PS_STR("usage"))) {
@@ -259,16 +430,18 @@ static void on_value_opens(struct ps_usage_reader *reader, char c)
         ps_buf_clear(&reader->object);
     } else if (c == '[' && reader->depth == 1 && key_is(reader, PS_STR("choices"))) {
         reader->choices_open = true;
-    } else if (c == '{' && reader->depth == 1 &&
-               (key_is(reader, PS_STR("response")) || key_is(reader, PS_STR("message")))) {
-        reader->below = true;
+    } else if (c == '{' && reader->depth == 1) {
+        reader->box = (uint8_t)box_of(reader);
+        reader->below = reader->box != BOX_OTHER || key_is(reader, PS_STR("response")) ||
+                        key_is(reader, PS_STR("message"));
     }
 }
 
 static void on_opens(struct ps_usage_reader *reader, char c)
 {
     if (reader->depth == 0 && c == '[') {
-        reader->given_up = true;
+        reader->given_up = reader->dialect != PS_DIALECT_GENERATE || reader->base > 0;
+        reader->base = 1;
         return;
     }
     if (reader->value_next) {
@@ -292,7 +465,7 @@ static void on_captured(struct ps_usage_reader *reader)
 static void on_closes(struct ps_usage_reader *reader)
 {
     if (reader->depth == 0) {
-        reader->given_up = true;
+        reader->given_up = true; /* also at the end of an array of answers */
         return;
     }
     reader->depth--;
@@ -310,6 +483,9 @@ static void on_structure(struct ps_usage_reader *reader, char c)
     reader->choices_open = false;
     switch (c) {
     case '"':
+        if (reader->value_next && figure_of(reader) != FIGURE_NONE) {
+            reader->usage->malformed = true;
+        }
         reader->in_string = true;
         reader->in_name = reader->name_next;
         reader->name_next = false;
@@ -334,7 +510,9 @@ static void on_structure(struct ps_usage_reader *reader, char c)
         reader->value_next = false;
         break;
     default:
-        reader->value_next = false;
+        if (reader->value_next) {
+            on_scalar(reader, c);
+        }
         break;
     }
 }
@@ -397,6 +575,12 @@ static size_t step(struct ps_usage_reader *reader, const char *at, size_t len)
     if (reader->in_string) {
         return skim_string(reader, at, len);
     }
+    if (reader->figure != FIGURE_NONE) {
+        size_t used = take_digits(reader, at, len);
+        if (used > 0) {
+            return used;
+        }
+    }
     if (reader->depth > 2 || (reader->depth == 2 && !reader->below && !reader->choices_open)) {
         size_t n = skim_plain(at, len);
         if (n > 0) {
@@ -455,15 +639,35 @@ static bool may_have_usage(struct ps_str data)
     return false;
 }
 
-struct ps_usage_event ps_usage_read_event(struct ps_usage *usage, struct ps_str data)
+/* Is it worth while to read the event? Most have a word and nothing else. */
+static bool may_tell(enum ps_dialect dialect, struct ps_str data)
+{
+    switch (dialect) {
+    case PS_DIALECT_OLLAMA:
+        return ps_str_contains(data, PS_STR("eval_count\""));
+    case PS_DIALECT_LLAMACPP:
+        return ps_str_contains(data, PS_STR("\"tokens_")) || ps_str_contains(data, PS_STR("\"timings\""));
+    case PS_DIALECT_GENERATE:
+        return ps_str_contains(data, PS_STR("\"meta_info\"")) || ps_str_contains(data, PS_STR("\"details\""));
+    case PS_DIALECT_OPENAI:
+        /* llama.cpp puts its timings last. */
+        return may_have_usage(data) ||
+               (ps_str_ends_with(data, PS_STR("}}")) && ps_str_contains(data, PS_STR("\"timings\"")));
+    default:
+        return may_have_usage(data);
+    }
+}
+
+struct ps_usage_event ps_usage_read_event(struct ps_usage *usage, enum ps_dialect dialect,
+                                          struct ps_str data)
 {
     struct ps_usage_event event = {.done = ps_str_eq(ps_str_trim(data), PS_STR("[DONE]"))};
     if (event.done) {
         return event;
     }
-    if (may_have_usage(data)) {
+    if (may_tell(dialect, data)) {
         struct ps_usage_reader reader;
-        ps_usage_reader_init(&reader, usage);
+        ps_usage_reader_init(&reader, dialect, usage);
         ps_usage_reader_feed(&reader, data);
         event.has_usage = reader.found;
         event.only_usage = reader.found && reader.choices_empty;

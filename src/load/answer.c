@@ -53,7 +53,8 @@ bool ps_answer_has_text(struct ps_str json)
 {
     static const struct ps_str names[] = {
         PS_STR_INIT("\"content\""),   PS_STR_INIT("\"text\""),      PS_STR_INIT("\"reasoning_content\""),
-        PS_STR_INIT("\"reasoning\""), PS_STR_INIT("\"arguments\""),
+        PS_STR_INIT("\"reasoning\""), PS_STR_INIT("\"arguments\""),     PS_STR_INIT("\"response\""),
+        PS_STR_INIT("\"thinking\""),
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
         if (has_string(json, names[i])) {
@@ -68,6 +69,17 @@ bool ps_answer_is_done(struct ps_str data)
     return ps_str_eq(ps_str_trim(data), PS_STR("[DONE]"));
 }
 
+bool ps_answer_says_done(struct ps_str json)
+{
+    struct ps_str value;
+    while (next_value(&json, PS_STR("\"done\""), &value)) {
+        if (ps_str_starts_with(value, PS_STR("true"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool get_count(const json_t *usage, const char *name, uint64_t *count)
 {
     const json_t *value = json_object_get(usage, name);
@@ -78,25 +90,35 @@ static bool get_count(const json_t *usage, const char *name, uint64_t *count)
     return true;
 }
 
+/* Where the counts stand and what they are called. */
+static const struct {
+    struct ps_str clue; /* a name that is there when they are */
+    const char *object; /* NULL = at the top */
+    const char *prompt;
+    const char *completion;
+} counts[] = {
+    {PS_STR_INIT("\"usage\""), "usage", "prompt_tokens", "completion_tokens"},
+    {PS_STR_INIT("\"eval_count\""), NULL, "prompt_eval_count", "eval_count"},
+};
+
 bool ps_answer_usage(struct ps_str json, uint64_t *prompt, uint64_t *completion)
 {
     struct ps_str rest = json;
     struct ps_str value;
-    if (!next_value(&rest, PS_STR("\"usage\""), &value) || value.len == 0 || value.ptr[0] != '{') {
+    size_t i = 0;
+    while (i < PS_ARRAY_LEN(counts) && !next_value(&rest, counts[i].clue, &value)) {
+        rest = json;
+        i++;
+    }
+    if (i == PS_ARRAY_LEN(counts) || value.len == 0 || value.ptr[0] == 'n') {
         return false;
     }
     json_t *object = json_loadb(json.ptr, json.len, 0, NULL);
-    const json_t *usage = json_object_get(object, "usage");
-    uint64_t asked = 0;
-    uint64_t made = 0;
-    bool found = get_count(usage, "prompt_tokens", &asked);
-    if (found) {
-        (void)get_count(usage, "completion_tokens", &made);
-        *prompt = asked;
-        *completion = made;
-    }
+    const json_t *usage = counts[i].object == NULL ? object : json_object_get(object, counts[i].object);
+    bool has_prompt = get_count(usage, counts[i].prompt, prompt);
+    bool has_completion = get_count(usage, counts[i].completion, completion);
     json_decref(object);
-    return found;
+    return has_prompt || has_completion;
 }
 
 bool ps_answer_is_error(struct ps_str json, char *message, size_t size)

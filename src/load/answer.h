@@ -1,4 +1,6 @@
-/* answer - what a load tester has to know about the events of an OpenAI stream, and no more.
+/* answer - what a load tester has to know about the pieces of a stream, and no more.
+ *
+ * A piece is an event of OpenAI's API or a line of Ollama's.
  *
  * Ten thousand streams send a great many events, and their text does not matter here; so an event is
  * searched for the members that carry text, and parsed only when it holds the usage or an error. A
@@ -17,14 +19,18 @@
 
 #include "base/str.h"
 
-/* Does the event carry generated text: a member content, text, reasoning_content or reasoning with a
- * string that is not empty, or tool call arguments? */
+/* Does it carry generated text: a member content, text, response, reasoning_content, reasoning or
+ * thinking with a string that is not empty, or tool call arguments? */
 bool ps_answer_has_text(struct ps_str json);
 
 /* Is it the sentence that ends a stream ("[DONE]")? */
 bool ps_answer_is_done(struct ps_str data);
 
-/* Reads usage.prompt_tokens and usage.completion_tokens. False when there are none (usage null). */
+/* Does it say `"done": true`, as the last line of Ollama's streams? */
+bool ps_answer_says_done(struct ps_str json);
+
+/* Reads usage.prompt_tokens and usage.completion_tokens, or prompt_eval_count and eval_count (the former
+ * is absent when the prompt was cached: *prompt stays). False when there are none (usage null). */
 bool ps_answer_usage(struct ps_str json, uint64_t *prompt, uint64_t *completion);
 
 /* Is it {"error":...}? Then the message (or the start of the text) is copied into message. */

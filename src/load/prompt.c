@@ -50,40 +50,103 @@ int ps_prompt_text(const struct ps_plan_entry *entry, struct ps_buf *out)
     return PS_OK;
 }
 
-static int write_chat(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
-                      struct ps_buf *out)
+/* ------------------------------------------------------------------------------------- bodies */
+
+typedef int body_fn(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts, struct ps_buf *out);
+
+static int write_model(const struct ps_prompt_opts *opts, struct ps_buf *out)
 {
-    int err = ps_buf_append_str(out, PS_STR("\",\"messages\":[{\"role\":\"user\",\"content\":\""));
-    if (err == PS_OK) {
-        err = ps_prompt_text(entry, out);
-    }
-    if (err == PS_OK) {
-        err = ps_buf_printf(out,
-                            "\"}],\"max_tokens\":%u,\"stream\":true,"
-                            "\"stream_options\":{\"include_usage\":true}%s}",
-                            entry->max_tokens, opts->ignore_eos ? ",\"ignore_eos\":true" : "");
-    }
-    return err;
+    int err = ps_buf_append_str(out, PS_STR("{\"model\":\""));
+    return err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(opts->model));
 }
 
-static int write_embedding(const struct ps_plan_entry *entry, struct ps_buf *out)
+static int write_message(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
+                         struct ps_buf *out)
 {
-    int err = ps_buf_append_str(out, PS_STR("\",\"input\":\""));
-    if (err == PS_OK) {
-        err = ps_prompt_text(entry, out);
-    }
-    return err == PS_OK ? ps_buf_append_str(out, PS_STR("\"}")) : err;
+    int err = write_model(opts, out);
+    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\",\"messages\":[{\"role\":\"user\",\"content\":\""));
+    return err != PS_OK ? err : ps_prompt_text(entry, out);
+}
+
+static int write_openai_chat(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
+                             struct ps_buf *out)
+{
+    int err = write_message(entry, opts, out);
+    return err != PS_OK ? err
+                        : ps_buf_printf(out,
+                                        "\"}],\"max_tokens\":%u,\"stream\":true,"
+                                        "\"stream_options\":{\"include_usage\":true}%s}",
+                                        entry->max_tokens,
+                                        opts->ignore_eos ? ",\"ignore_eos\":true" : "");
+}
+
+/* Ollama streams unless it is told not to. */
+static int write_ollama_chat(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
+                             struct ps_buf *out)
+{
+    int err = write_message(entry, opts, out);
+    return err != PS_OK ? err
+                        : ps_buf_printf(out, "\"}],\"options\":{\"num_predict\":%u}}", entry->max_tokens);
+}
+
+/* OpenAI's and Ollama's are the same. */
+static int write_embedding(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
+                           struct ps_buf *out)
+{
+    int err = write_model(opts, out);
+    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\",\"input\":\""));
+    err = err != PS_OK ? err : ps_prompt_text(entry, out);
+    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\"}"));
+}
+
+static uint32_t steps_of(const struct ps_plan_entry *entry)
+{
+    uint32_t steps = 1 + entry->max_tokens / PS_PROMPT_STEP_TOKENS;
+    return steps < PS_PROMPT_STEPS_MAX ? steps : PS_PROMPT_STEPS_MAX;
+}
+
+/* The smallest graph from a checkpoint to a saved picture. Nodes are named by numbers, an input is a
+ * value or [node, output]. */
+static int write_graph(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
+                       struct ps_buf *out)
+{
+    struct ps_plan_entry text = *entry;
+    text.prompt_tokens = entry->prompt_tokens < PS_PROMPT_PICTURE_TOKENS ? entry->prompt_tokens
+                                                                         : PS_PROMPT_PICTURE_TOKENS;
+    int err = ps_buf_printf(out,
+                            "{\"client_id\":\"replay-%u\",\"prompt\":{\"1\":{\"class_type\":"
+                            "\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"",
+                            (unsigned)(entry->number % PS_PROMPT_CLIENTS));
+    err = err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(opts->model));
+    err = err != PS_OK ? err
+                       : ps_buf_append_str(out, PS_STR("\"}},\"2\":{\"class_type\":\"CLIPTextEncode\","
+                                                       "\"inputs\":{\"clip\":[\"1\",1],\"text\":\""));
+    err = err != PS_OK ? err : ps_prompt_text(&text, out);
+    return err != PS_OK
+               ? err
+               : ps_buf_printf(
+                     out,
+                     "\"}},\"3\":{\"class_type\":\"CLIPTextEncode\",\"inputs\":{\"clip\":[\"1\",1],"
+                     "\"text\":\"\"}},\"4\":{\"class_type\":\"EmptyLatentImage\",\"inputs\":{"
+                     "\"width\":512,\"height\":512,\"batch_size\":1}},"
+                     "\"5\":{\"class_type\":\"KSampler\",\"inputs\":{\"seed\":%llu,\"steps\":%u,\"cfg\":7,"
+                     "\"sampler_name\":\"euler\",\"scheduler\":\"normal\",\"denoise\":1,"
+                     "\"model\":[\"1\",0],\"positive\":[\"2\",0],\"negative\":[\"3\",0],"
+                     "\"latent_image\":[\"4\",0]}},"
+                     "\"6\":{\"class_type\":\"VAEDecode\",\"inputs\":{\"samples\":[\"5\",0],"
+                     "\"vae\":[\"1\",2]}},\"7\":{\"class_type\":\"SaveImage\",\"inputs\":{"
+                     "\"images\":[\"6\",0],\"filename_prefix\":\"replay\"}}}}",
+                     (unsigned long long)(entry->text_seed >> 12), steps_of(entry));
 }
 
 int ps_prompt_body(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
                    struct ps_buf *out)
 {
-    int err = ps_buf_append_str(out, PS_STR("{\"model\":\""));
-    if (err == PS_OK) {
-        err = ps_buf_append_json(out, ps_str_from(opts->model));
-    }
-    if (err != PS_OK) {
-        return err;
-    }
-    return entry->kind == PS_PLAN_CHAT ? write_chat(entry, opts, out) : write_embedding(entry, out);
+    static body_fn *const chats[PS_PROTOCOL_COUNT] = {
+        [PS_PROTOCOL_OPENAI] = write_openai_chat,
+        [PS_PROTOCOL_OLLAMA] = write_ollama_chat,
+        [PS_PROTOCOL_COMFYUI] = write_graph,
+    };
+    body_fn *write = entry->kind == PS_PLAN_CHAT ? chats[opts->protocol] : write_embedding;
+    return write(entry, opts, out);
 }

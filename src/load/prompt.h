@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "load/plan.h"
+#include "load/protocol.h"
 
 #define PS_PROMPT_TOKEN_BYTES 4u
 
@@ -28,10 +29,20 @@ PS_MUST_CHECK int ps_prompt_text(const struct ps_plan_entry *entry, struct ps_bu
 struct ps_prompt_opts {
     const char *model;
     bool ignore_eos; /* adds vLLM's "ignore_eos": the answer is as long as recorded, not shorter */
+    enum ps_protocol protocol;
 };
 
-/* Appends the body of a request: an OpenAI chat completion, streamed, with usage at the end; or an OpenAI
- * embedding. PS_OK, PS_ELIMIT or PS_ENOMEM. */
+/* Pictures (comfyui): 512 x 512, one step for each PS_PROMPT_STEP_TOKENS tokens of the recorded answer,
+ * 1 to PS_PROMPT_STEPS_MAX; the prompt is cut to what a text encoder reads. A trace of chats says when
+ * and how much, not which pictures: this is assumed. */
+#define PS_PROMPT_STEP_TOKENS    32u
+#define PS_PROMPT_STEPS_MAX      20u
+#define PS_PROMPT_PICTURE_TOKENS 75u
+/* Clients of a ComfyUI server have ids: requests take turns among so many. */
+#define PS_PROMPT_CLIENTS 32u
+
+/* Appends the body of a request: a chat, streamed, with its counts at the end; an embedding; or a
+ * graph that makes a picture. PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_prompt_body(const struct ps_plan_entry *entry,
                                  const struct ps_prompt_opts *opts, struct ps_buf *out);
 

@@ -90,6 +90,7 @@ static const struct ps_session_ops session_ops = {.on_text = on_text, .on_done =
 static void send_one(struct ps_replay *replay, ps_time intended)
 {
     struct ps_session_request request = {
+        .protocol = replay->opts.prompt.protocol,
         .kind = replay->entry.kind,
         .prompt_tokens = replay->entry.prompt_tokens,
         .body = ps_buf_str(&replay->body),
@@ -120,6 +121,11 @@ static bool prepare(struct ps_replay *replay)
     if (err == PS_ENOTFOUND || (err == PS_OK && !ps_pacer_offer(&replay->pacer, replay->entry.at))) {
         set_drained(replay);
         return false;
+    }
+    if (err == PS_OK && ps_protocol_call(replay->opts.prompt.protocol, replay->entry.kind) == NULL) {
+        snprintf(replay->error.text, sizeof replay->error.text, "%s has no embeddings",
+                 ps_protocol_name(replay->opts.prompt.protocol));
+        err = PS_EINVAL;
     }
     if (err == PS_OK) {
         ps_buf_clear(&replay->body);

@@ -6,32 +6,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "http/client.h"
-#include "http/sse.h"
-#include "io/loop.h"
+#include "base/check.h"
 #include "load/answer.h"
+#include "load/session_private.h"
 #include "load/target.h"
 
-#define EVENT_MAX (256u * 1024u) /* bytes of an event that can be looked at */
-#define DETAIL_MAX 240u
-#define HEAD_MAX (64u * 1024u)
-
-struct ps_session {
-    struct ps_list link;
-    struct ps_timer deadline;
-    struct ps_loop *loop;
-    struct ps_call *call;
-    const struct ps_session_ops *ops;
-    void *ctx;
-    struct ps_sse sse;
-    struct ps_session_result result;
-    bool streaming; /* the answer is an event stream */
-    bool done;      /* [DONE] came */
-    bool explained; /* detail is the message of an error's body, not its beginning */
-    size_t detail_len;
-    char detail[DETAIL_MAX];
-};
+#define EVENT_MAX (256u * 1024u) /* bytes of an event or line that can be looked at */
 
 const char *ps_failure_text(enum ps_failure failure)
 {
@@ -52,12 +34,13 @@ static void destroy(struct ps_session *session)
 {
     ps_timer_clear(session->loop, &session->deadline);
     ps_list_remove(&session->link);
+    ps_session_job_free(session->job);
     ps_sse_fini(&session->sse);
+    ps_buf_fini(&session->line);
     free(session);
 }
 
-/* Tells the result and ends the session. */
-static void finish(struct ps_session *session, enum ps_failure failure)
+void ps_session_finish(struct ps_session *session, enum ps_failure failure)
 {
     struct ps_session_result *result = &session->result;
     result->end = clock_now(session);
@@ -69,43 +52,58 @@ static void finish(struct ps_session *session, enum ps_failure failure)
     destroy(session);
 }
 
-static void set_detail(struct ps_session *session, const char *text)
+void ps_session_explain(struct ps_session *session, const char *text)
 {
     int len = snprintf(session->detail, sizeof session->detail, "%s", text);
-    session->detail_len = (size_t)len < DETAIL_MAX ? (size_t)len : DETAIL_MAX - 1;
+    session->detail_len = (size_t)len < PS_SESSION_DETAIL_MAX ? (size_t)len : PS_SESSION_DETAIL_MAX - 1;
 }
 
 /* ------------------------------------------------------------------------------- the answer */
 
+void ps_session_note_status(struct ps_session *session, int status)
+{
+    session->result.status = status;
+    if (status < 200 || status > 299) {
+        session->result.failure = PS_FAILURE_STATUS;
+    }
+}
+
+static struct ps_str type_of(enum ps_framing framing)
+{
+    return framing == PS_FRAMING_EVENTS  ? PS_STR("text/event-stream")
+           : framing == PS_FRAMING_LINES ? PS_STR("application/x-ndjson")
+                                         : PS_STR("");
+}
+
 static void on_head(void *ctx, const struct ps_h1_head *head)
 {
     struct ps_session *session = ctx;
+    struct ps_str wanted = type_of(session->protocol->framing);
     const struct ps_h1_header *type = ps_h1_head_find(head, PS_H1_CONTENT_TYPE);
-    session->result.status = head->status;
-    session->streaming =
-        type != NULL && ps_str_istarts_with(type->value, PS_STR("text/event-stream"));
-    if (head->status < 200 || head->status > 299) {
-        session->result.failure = PS_FAILURE_STATUS;
-        session->streaming = false;
-    } else if (session->result.kind == PS_PLAN_CHAT && !session->streaming) {
+    ps_session_note_status(session, head->status);
+    if (session->result.failure != PS_FAILURE_NONE || wanted.len == 0) {
+        return;
+    }
+    session->streaming = type != NULL && ps_str_istarts_with(type->value, wanted);
+    if (!session->streaming) {
         session->result.failure = PS_FAILURE_BAD_ANSWER;
-        set_detail(session, "asked for a stream, got another content type");
+        ps_session_explain(session, "asked for a stream, got another content type");
     }
 }
 
 /* What an error's body says goes into the report: its message where all of it is here at once, as it
  * usually is; otherwise its beginning. */
-static void keep_detail(struct ps_session *session, struct ps_str data)
+void ps_session_keep_detail(struct ps_session *session, struct ps_str data)
 {
-    char message[DETAIL_MAX];
+    char message[PS_SESSION_DETAIL_MAX];
     if (session->detail_len == 0 && ps_answer_is_error(data, message, sizeof message)) {
-        set_detail(session, message);
+        ps_session_explain(session, message);
         session->explained = true;
     }
     if (session->explained) {
         return;
     }
-    for (size_t i = 0; i < data.len && session->detail_len < DETAIL_MAX - 1; i++) {
+    for (size_t i = 0; i < data.len && session->detail_len < PS_SESSION_DETAIL_MAX - 1; i++) {
         unsigned char byte = (unsigned char)data.ptr[i];
         session->detail[session->detail_len++] = byte < 0x20 || byte == 0x7f ? ' ' : (char)byte;
     }
@@ -125,12 +123,14 @@ static void on_text(struct ps_session *session)
 static void look_at(struct ps_session *session, struct ps_str data)
 {
     struct ps_session_result *result = &session->result;
-    char message[DETAIL_MAX];
+    char message[PS_SESSION_DETAIL_MAX];
     if (ps_answer_is_done(data)) {
         session->done = true;
-    } else if (ps_answer_is_error(data, message, sizeof message)) {
+        return;
+    }
+    if (ps_answer_is_error(data, message, sizeof message)) {
         result->failure = PS_FAILURE_STREAM_ERROR;
-        set_detail(session, message);
+        ps_session_explain(session, message);
     } else {
         if (ps_answer_has_text(data)) {
             on_text(session);
@@ -138,27 +138,45 @@ static void look_at(struct ps_session *session, struct ps_str data)
         if (ps_answer_usage(data, &result->prompt_tokens, &result->output_tokens)) {
             result->counted = true;
         }
+        session->done = session->done || ps_answer_says_done(data);
+    }
+}
+
+static void look_at_events(struct ps_session *session, struct ps_str data)
+{
+    struct ps_sse_event event;
+    enum ps_sse_result got;
+    while ((got = ps_sse_next(&session->sse, &data, &event)) != PS_SSE_MORE) {
+        if (got == PS_SSE_EVENT && event.has_data) {
+            look_at(session, event.data);
+        }
+    }
+}
+
+/* A line that is longer than the bound can't be looked at; the rest of the answer goes on. */
+static void look_at_lines(struct ps_session *session, struct ps_str data)
+{
+    while (data.len > 0) {
+        size_t len = ps_str_find(data, '\n');
+        bool whole = len < data.len;
+        PS_IGNORE(ps_buf_append_str(&session->line, ps_str_first(data, len)));
+        data = ps_str_skip(data, whole ? len + 1 : len);
+        if (whole) {
+            look_at(session, ps_buf_str(&session->line));
+            ps_buf_clear(&session->line);
+        }
     }
 }
 
 static void on_body(void *ctx, struct ps_str data)
 {
     struct ps_session *session = ctx;
-    struct ps_sse_event event;
     if (session->result.failure == PS_FAILURE_STATUS) {
-        keep_detail(session, data);
-    }
-    if (!session->streaming) {
-        return;
-    }
-    for (;;) {
-        enum ps_sse_result got = ps_sse_next(&session->sse, &data, &event);
-        if (got == PS_SSE_MORE) {
-            return;
-        }
-        if (got == PS_SSE_EVENT && event.has_data) {
-            look_at(session, event.data);
-        }
+        ps_session_keep_detail(session, data);
+    } else if (session->streaming && session->protocol->framing == PS_FRAMING_LINES) {
+        look_at_lines(session, data);
+    } else if (session->streaming) {
+        look_at_events(session, data);
     }
 }
 
@@ -167,7 +185,7 @@ static void on_end(void *ctx, struct ps_str trailers)
     struct ps_session *session = ctx;
     (void)trailers;
     session->call = NULL;
-    finish(session, session->streaming && !session->done ? PS_FAILURE_STREAM_CUT : PS_FAILURE_NONE);
+    ps_session_finish(session, session->streaming && !session->done ? PS_FAILURE_STREAM_CUT : PS_FAILURE_NONE);
 }
 
 static enum ps_failure failure_of(const struct ps_call_error *error)
@@ -191,17 +209,21 @@ static enum ps_failure failure_of(const struct ps_call_error *error)
     }
 }
 
-static void on_error(void *ctx, const struct ps_call_error *error)
+void ps_session_fail_call(struct ps_session *session, const struct ps_call_error *error)
 {
-    struct ps_session *session = ctx;
-    char text[DETAIL_MAX];
+    char text[PS_SESSION_DETAIL_MAX];
     const char *detail = error->detail == NULL || error->detail[0] == '\0' ? ps_err_text(error->err)
                                                                            : error->detail;
     session->call = NULL;
     snprintf(text, sizeof text, "%s (%s)", detail, ps_call_phase_text(error->phase));
-    set_detail(session, text);
+    ps_session_explain(session, text);
     session->result.failure = PS_FAILURE_NONE; /* what ended it counts, not what it began with */
-    finish(session, failure_of(error));
+    ps_session_finish(session, failure_of(error));
+}
+
+static void on_error(void *ctx, const struct ps_call_error *error)
+{
+    ps_session_fail_call(ctx, error);
 }
 
 static void on_deadline(struct ps_timer *timer, ps_time now)
@@ -210,9 +232,9 @@ static void on_deadline(struct ps_timer *timer, ps_time now)
     (void)now;
     ps_call_cancel(session->call);
     session->call = NULL;
-    set_detail(session, session->result.status == 0 ? "no answer in time" : "not whole in time");
+    ps_session_explain(session, session->result.status == 0 ? "no answer in time" : "not whole in time");
     session->result.failure = PS_FAILURE_NONE;
-    finish(session, PS_FAILURE_TIMEOUT);
+    ps_session_finish(session, PS_FAILURE_TIMEOUT);
 }
 
 static const struct ps_call_ops call_ops = {
@@ -224,25 +246,29 @@ static const struct ps_call_ops call_ops = {
 
 /* -------------------------------------------------------------------------------------- life */
 
-static int send_request(struct ps_session *session, struct ps_target *target,
-                        const struct ps_session_request *request)
+int ps_session_send(struct ps_session *session, struct ps_str path, struct ps_str accept,
+                    struct ps_str body, const struct ps_call_ops *ops)
 {
-    bool chat = request->kind == PS_PLAN_CHAT;
-    struct ps_buf head = ps_buf_make(HEAD_MAX);
-    int err = ps_target_head(target,
-                             chat ? PS_STR("/v1/chat/completions") : PS_STR("/v1/embeddings"),
-                             chat ? PS_STR("text/event-stream") : PS_STR("application/json"),
-                             request->body.len, &head);
+    struct ps_buf head = ps_buf_make(PS_SESSION_HEAD_MAX);
+    int err = ps_target_head(session->target, path, accept, body.len, &head);
     if (err == PS_OK) {
-        err = ps_timer_set(session->loop, &session->deadline,
-                           session->result.sent + request->timeout);
-    }
-    if (err == PS_OK) {
-        struct ps_call_request call = {.head = ps_buf_str(&head), .body = request->body};
-        err = ps_call_start(&session->call, ps_target_pool(target), &call, &call_ops, session);
+        struct ps_call_request call = {.head = ps_buf_str(&head), .body = body};
+        err = ps_call_start(&session->call, ps_target_pool(session->target), &call, ops, session);
     }
     ps_buf_fini(&head);
     return err;
+}
+
+static int begin(struct ps_session *session, const struct ps_session_request *request)
+{
+    const struct ps_protocol_call *protocol = session->protocol;
+    int err = ps_timer_set(session->loop, &session->deadline, session->result.sent + request->timeout);
+    if (err != PS_OK) {
+        return err;
+    }
+    return protocol->framing == PS_FRAMING_JOB
+               ? ps_session_job_start(session, request->body)
+               : ps_session_send(session, protocol->path, protocol->accept, request->body, &call_ops);
 }
 
 int ps_session_start(struct ps_list *list, struct ps_loop *loop, struct ps_target *target,
@@ -254,16 +280,22 @@ int ps_session_start(struct ps_list *list, struct ps_loop *loop, struct ps_targe
         return PS_ENOMEM;
     }
     session->loop = loop;
+    session->target = target;
     session->ops = ops;
     session->ctx = ctx;
+    session->protocol = ps_protocol_call(request->protocol, request->kind);
+    PS_CHECK(session->protocol != NULL);
     session->deadline.on_time = on_deadline;
     session->result.kind = request->kind;
     session->result.intended = request->intended;
-    session->result.prompt_tokens = request->prompt_tokens;
+    /* A job's prompt is no tokens. */
+    bool job = session->protocol->framing == PS_FRAMING_JOB;
+    session->result.prompt_tokens = job ? 0 : request->prompt_tokens;
     session->result.sent = clock_now(session);
+    session->line = ps_buf_make(EVENT_MAX);
     ps_sse_init(&session->sse, EVENT_MAX);
     ps_list_push(list, &session->link);
-    int err = send_request(session, target, request);
+    int err = begin(session, request);
     if (err != PS_OK) {
         destroy(session);
     }

@@ -7,7 +7,8 @@
  *
  * A session holds no body: what was to be sent is given to the connection, what comes back is looked
  * at as it passes. It never retries and never follows a redirect. An answer counts as a success only
- * when it is whole: a stream must end in [DONE], an error inside a stream is an error.
+ * when it is whole: a stream must end as its protocol says, an error inside a stream is an error. What
+ * is handed in as a job ends when its picture is there.
  *
  * Thread: the loop's.
  *
@@ -24,6 +25,7 @@
 #include "base/list.h"
 #include "base/str.h"
 #include "load/plan.h"
+#include "load/protocol.h"
 
 struct ps_loop;
 struct ps_session;
@@ -79,7 +81,8 @@ struct ps_session_ops {
 
 /* What to send: borrowed until ps_session_start() returns. */
 struct ps_session_request {
-    enum ps_plan_kind kind;
+    enum ps_protocol protocol;
+    enum ps_plan_kind kind; /* one that the protocol has */
     uint32_t prompt_tokens;
     struct ps_str body;
     ps_time intended;

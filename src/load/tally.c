@@ -184,12 +184,13 @@ static int print_counts(const struct ps_tally *tally, const struct ps_pacer *pac
         err = ps_buf_printf(out, "\nunfinished %llu still in flight when it was stopped",
                             (unsigned long long)tally->unfinished);
     }
-    if (err == PS_OK) {
-        err = ps_buf_printf(out, "\ntokens     %llu in, %llu out (%.1f out/s)\n",
+    if (err == PS_OK && tally->prompt_tokens + tally->output_tokens > 0) {
+        err = ps_buf_printf(out, "\ntokens     %llu in, %llu out (%.1f out/s)",
                             (unsigned long long)tally->prompt_tokens,
                             (unsigned long long)tally->output_tokens,
                             per_second(tally->output_tokens, seconds));
     }
+    err = err == PS_OK ? ps_buf_append_str(out, PS_STR("\n")) : err;
     if (err == PS_OK && title->cut > 0) {
         err = ps_buf_printf(out, "prompts    %llu were cut to --max-prompt-tokens\n",
                             (unsigned long long)title->cut);

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int parse(struct ps_request_parser **out, struct ps_str body, size_t step)
 {
-    int err = ps_request_parser_new(out, PS_REQUEST_CHAT, NULL);
+    int err = ps_request_parser_new(out, ps_dialect_find(PS_STR("/v1/chat/completions")), NULL);
     PS_CHECK(err == PS_OK);
     while (err == PS_OK && body.len > 0) {
         struct ps_str piece = ps_str_first(body, step);

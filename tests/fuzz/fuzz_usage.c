@@ -20,7 +20,7 @@ static struct ps_usage read_body(struct ps_str body, size_t step)
 {
     struct ps_usage usage = {0};
     struct ps_usage_reader reader;
-    ps_usage_reader_init(&reader, &usage);
+    ps_usage_reader_init(&reader, PS_DIALECT_OPENAI, &usage);
     while (body.len > 0) {
         struct ps_str piece = ps_str_first(body, step);
         char *copy = malloc(piece.len);
@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     PS_CHECK(whole.prompt_tokens <= 3 * PS_USAGE_TOKENS_MAX);
     PS_CHECK(whole.completion_tokens <= PS_USAGE_TOKENS_MAX);
     struct ps_usage event = {0};
-    struct ps_usage_event kind = ps_usage_read_event(&event, body);
+    struct ps_usage_event kind = ps_usage_read_event(&event, PS_DIALECT_OPENAI, body);
     PS_CHECK(!kind.only_usage || kind.has_usage);
     PS_CHECK(!kind.has_usage || same(&event, &whole));
     ps_usage_estimate(&event, UINT64_MAX, UINT64_MAX, 0.0);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "daemon/access_log.h"
+#include "daemon/engines.h"
 #include "daemon/process.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"
@@ -12,6 +13,7 @@
 int main(void)
 {
     static const struct ps_metric_family *const tables[] = {ps_traffic_metric_families,
+                                                            ps_engines_metric_families,
                                                             ps_process_metric_families,
                                                             ps_access_log_metric_families,
                                                             ps_metric_metrics, NULL};

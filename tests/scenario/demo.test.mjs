@@ -69,6 +69,33 @@ test('traffic flows through the gateway to both servers, in plain lines', async 
   await gone(pids);
 });
 
+for (const [engine, lane] of [['ollama', 'chat'], ['comfyui', 'pictures']]) {
+  test(`with ${engine} the same traffic is played in its own API`, async (t) => {
+    const demo = await startDemo(t, '--engine', engine);
+    const answered = new RegExp(`^${lane} .* ok [1-9]\\d* `, 'm');
+    await until('requests are answered', () => {
+      assert.ok(demo.running(), `it ended: ${demo.stdout}${demo.stderr}`);
+      return answered.test(demo.stdout) && /^GPU 1 \(sim\) .* given [1-9]/m.test(demo.stdout)
+        && /^GPU 2 \(sim\) .* given [1-9]/m.test(demo.stdout);
+    }, 2 * READY, 100);
+    assert.match(demo.stdout, engine === 'comfyui' ? /^GPU 1 \(sim\) {2}memory/m : /^GPU 1 \(sim\) {2}KV cache/m);
+    demo.signal('SIGTERM');
+    const { code } = await demo.ended;
+    demo.assertClean();
+    assert.equal(code, 0, demo.stderr);
+    assert.match(demo.stdout, /[1-9]\d* succeeded, 0 failed/);
+    if (engine === 'comfyui') {
+      assert.doesNotMatch(demo.stdout, /^embeddings/m);
+    }
+  });
+}
+
+test('an engine that it can not play is told', async (t) => {
+  const result = await runPenstock(t, ['demo', '--engine', 'triton'], { ms: READY });
+  assert.equal(result.code, 2);
+  assert.match(result.stderr, /--engine/);
+});
+
 test('it ends by itself after --duration', async (t) => {
   const demo = await startDemo(t, '--duration', '2s');
   const { code } = await demo.ended;

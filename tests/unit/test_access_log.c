@@ -192,8 +192,17 @@ static void the_longest_texts_are_cut_and_fit(void **state)
                                .bytes_out = INT64_MAX,
                                .attempts = 4000000000u,
                                .has_usage = true};
-    record.usage = (struct ps_usage){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, true,      true,
-                                     true,      true,      true,      true,      UINT64_MAX};
+    record.usage = (struct ps_usage){.prompt_tokens = INT64_MAX,
+                                     .completion_tokens = INT64_MAX,
+                                     .total_tokens = INT64_MAX,
+                                     .cached_tokens = INT64_MAX,
+                                     .has_prompt = true,
+                                     .has_completion = true,
+                                     .has_total = true,
+                                     .has_cached = true,
+                                     .estimated = true,
+                                     .malformed = true,
+                                     .events = UINT64_MAX};
     json_t *json = line_of(&record);
     assert_int_equal(json_string_length(json_object_get(json, "path")), 2048);
     assert_non_null(json_object_get(json, "error"));

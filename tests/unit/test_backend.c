@@ -50,7 +50,7 @@ static struct ps_backend *make(size_t count)
 
 static int pick(struct ps_backend *backend, uint64_t tokens, uint64_t prefix, uint64_t tried)
 {
-    struct ps_pick ask = {tokens, prefix, tried};
+    struct ps_pick ask = {.tokens = tokens, .prefix_hash = prefix, .tried = tried};
     return ps_backend_pick(backend, &ask, NOW);
 }
 
@@ -310,7 +310,7 @@ static void *hammer(void *arg)
     struct ps_rng rng = ps_rng_make((uintptr_t)&rng);
     for (int i = 0; i < 5000; i++) {
         ps_time now = NOW + i * PS_MILLISECOND;
-        struct ps_pick ask = {ps_rng_below(&rng, 100), ps_rng_next(&rng), 0};
+        struct ps_pick ask = {.tokens = ps_rng_below(&rng, 100), .prefix_hash = ps_rng_next(&rng)};
         int index = ps_backend_pick(backend, &ask, now);
         ps_backend_count_request(backend);
         if (index >= 0) {

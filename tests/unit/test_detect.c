@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/option.h"
+#include "daemon/inquiry.h"
 #include "http/server.h"
 #include "io/loop.h"
 
@@ -33,6 +34,7 @@ struct fixture {
     struct ps_backend *backend;
     struct page pages[PAGES_MAX];
     bool hang_all;
+    bool simulated;
     char asked[512];
     struct ps_detect *detect;
     struct ps_detected found;
@@ -71,7 +73,8 @@ static void on_request(void *ctx, struct ps_exchange *exchange)
             return;
         }
         struct ps_str body = {page->body, page->len > 0 ? page->len : strlen(page->body)};
-        ps_exchange_respond(exchange, page->status == 0 ? 200 : page->status, PS_STR(""),
+        struct ps_str mark = fix->simulated ? PS_STR("X-Simulated: true\r\n") : PS_STR("");
+        ps_exchange_respond(exchange, page->status == 0 ? 200 : page->status, mark,
                             PS_STR("application/json"), body);
         return;
     }
@@ -178,13 +181,6 @@ static void every_engine_is_known_by_its_answers(void **state)
          {{"/base/v1/models",
            "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]}", 0, 0},
           {"/base/version", "{\"version\":\"0.11.0\"}", 0, 0}}},
-        {PS_ENGINE_SIM,
-         "0.1.0+simulated",
-         {{"/base/v1/models",
-           "{\"object\":\"list\",\"simulated\":true,\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]"
-           "}",
-           0, 0},
-          {"/base/version", "{\"version\":\"0.1.0+simulated\",\"simulated\":true}", 0, 0}}},
         {PS_ENGINE_SGLANG,
          "0.5.3",
          {{"/base/v1/models",
@@ -238,8 +234,8 @@ static void every_engine_is_known_by_its_answers(void **state)
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         memcpy(fix->pages, cases[i].pages, sizeof cases[i].pages);
         const struct ps_detected *found = detect(fix);
-        assert_int_equal(found->engine, cases[i].engine);
-        assert_string_equal(found->version, cases[i].version);
+        assert_int_equal(found->identity.engine, cases[i].engine);
+        assert_string_equal(found->identity.version, cases[i].version);
         assert_int_equal(found->err, PS_OK);
     }
     assert_true(fix->saw_key);
@@ -253,9 +249,60 @@ static void a_proven_engine_is_asked_only_for_its_version(void **state)
                       "{\"data\":[{\"id\":\"a\",\"owned_by\":\"sglang\"},{\"id\":\"b\"}]}", 0, 0};
     const struct ps_detected *found = detect(fix);
     assert_string_equal(fix->asked, "/base/v1/models /base/get_server_info ");
-    assert_int_equal(found->engine, PS_ENGINE_SGLANG);
+    assert_int_equal(found->identity.engine, PS_ENGINE_SGLANG);
     assert_int_equal(found->model_count, 2);
     assert_string_equal(found->models[1], "b");
+}
+
+static void a_simulated_engine_is_what_it_plays_and_says_so(void **state)
+{
+    struct fixture *fix = *state;
+    fix->pages[0] = (struct page){"/base/api/version", "{\"version\":\"0.12.3\"}", 0, 0};
+    assert_false(detect(fix)->identity.simulated);
+    fix->simulated = true;
+    const struct ps_detected *found = detect(fix);
+    assert_int_equal(found->identity.engine, PS_ENGINE_OLLAMA);
+    assert_true(found->identity.simulated);
+    char text[PS_IDENTITY_TEXT];
+    assert_string_equal(ps_identity_text(&found->identity, text), "ollama 0.12.3 (simulated)");
+}
+
+/* What an answer says of an engine that was found before. */
+static enum ps_detect_again again(const struct ps_identity *known, int status, const char *body)
+{
+    struct ps_inquiry_answer answer = {.status = status, .body = ps_str_from(body)};
+    return ps_detect_check(known, &answer);
+}
+
+static void one_question_tells_whether_it_is_still_the_same(void **state)
+{
+    struct fixture *fix = *state;
+    fix->pages[0] = (struct page){
+        "/base/v1/models", "{\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]}", 0, 0};
+    fix->pages[1] = (struct page){"/base/version", "{\"version\":\"0.11.0\"}", 0, 0};
+    struct ps_identity known = detect(fix)->identity;
+    assert_true(ps_str_eq(ps_detect_path(&known), PS_STR("/version")));
+    assert_int_equal(again(&known, 200, "{\"version\":\"0.11.0\"}"), PS_DETECT_SAME);
+    assert_int_equal(again(&known, 200, "{\"version\":\"0.11.1\"}"), PS_DETECT_OTHER);
+    assert_int_equal(again(&known, 200, "<html>hello</html>"), PS_DETECT_OTHER);
+    assert_int_equal(again(&known, 404, "no such page"), PS_DETECT_OTHER);
+    assert_int_equal(again(&known, 503, "loading"), PS_DETECT_SILENT);
+    assert_int_equal(again(&known, 429, "busy"), PS_DETECT_SILENT);
+    struct ps_inquiry_answer late = {.err = PS_ETIMEOUT};
+    assert_int_equal(ps_detect_check(&known, &late), PS_DETECT_SILENT);
+    struct ps_inquiry_answer simulated = {
+        .status = 200, .simulated = true, .body = PS_STR("{\"version\":\"0.11.0\"}")};
+    assert_int_equal(ps_detect_check(&known, &simulated), PS_DETECT_OTHER);
+
+    /* Without a version the proof itself is asked for again. */
+    fix->pages[1].path = NULL;
+    known = detect(fix)->identity;
+    assert_true(ps_str_eq(ps_detect_path(&known), PS_STR("/v1/models")));
+    assert_int_equal(again(&known, 200, fix->pages[0].body), PS_DETECT_SAME);
+    assert_int_equal(again(&known, 200, "{\"data\":[{\"id\":\"m\",\"owned_by\":\"sglang\"}]}"),
+                     PS_DETECT_OTHER);
+    struct ps_identity unknown = {.engine = PS_ENGINE_AUTO};
+    assert_int_equal(ps_detect_path(&unknown).len, 0);
 }
 
 static void hostile_answers_prove_nothing(void **state)
@@ -281,7 +328,7 @@ static void hostile_answers_prove_nothing(void **state)
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(pages); i++) {
         fix->pages[0] = pages[i];
-        assert_int_equal(detect(fix)->engine, PS_ENGINE_AUTO);
+        assert_int_equal(detect(fix)->identity.engine, PS_ENGINE_AUTO);
         assert_int_equal(fix->found.model_count, 0);
     }
     size_t used = (size_t)snprintf(models, sizeof models, "{\"data\":[");
@@ -294,8 +341,8 @@ static void hostile_answers_prove_nothing(void **state)
     fix->pages[0] = (struct page){"/base/v1/models", models, 0, 0};
     fix->pages[1] = (struct page){"/base/version", "{\"version\":\"1\\u001b[2J\"}", 0, 0};
     const struct ps_detected *found = detect(fix);
-    assert_int_equal(found->engine, PS_ENGINE_VLLM);
-    assert_string_equal(found->version, "");
+    assert_int_equal(found->identity.engine, PS_ENGINE_VLLM);
+    assert_string_equal(found->identity.version, "");
     assert_int_equal(found->model_count, PS_DETECT_MODELS_MAX);
     assert_string_equal(found->models[31], "m62");
 }
@@ -305,12 +352,12 @@ static void a_page_that_hangs_costs_a_second(void **state)
     struct fixture *fix = *state;
     fix->pages[0] = (struct page){"/base/v1/models", NULL, 0, 0};
     fix->pages[1] = (struct page){"/base/v2", "{\"name\":\"triton\",\"version\":\"2\"}", 0, 0};
-    assert_int_equal(detect(fix)->engine, PS_ENGINE_TRITON);
+    assert_int_equal(detect(fix)->identity.engine, PS_ENGINE_TRITON);
     fix->hang_all = true;
     fix->pages[1].path = NULL;
     ps_time before = ps_clock_now(&fix->clock);
     const struct ps_detected *found = detect(fix);
-    assert_int_equal(found->engine, PS_ENGINE_AUTO);
+    assert_int_equal(found->identity.engine, PS_ENGINE_AUTO);
     assert_int_equal(found->err, PS_ETIMEOUT);
     assert_true(ps_clock_now(&fix->clock) - before < 10 * PS_SECOND);
 }
@@ -323,7 +370,7 @@ static void nobody_there_is_told_at_once(void **state)
     assert_int_equal(ps_endpoint_set_addresses(fix->backend->endpoints[0], &closed, 1), PS_OK);
     const struct ps_detected *found = detect(fix);
     assert_int_equal(found->err, PS_EREFUSED);
-    assert_int_equal(found->engine, PS_ENGINE_AUTO);
+    assert_int_equal(found->identity.engine, PS_ENGINE_AUTO);
     assert_int_equal(ps_endpoint_set_addresses(fix->backend->endpoints[0], NULL, 0), PS_OK);
     assert_int_equal(ps_detect_start(&fix->detect, fix->loop, NULL, fix->backend,
                                      fix->backend->endpoints[0], on_result, fix),
@@ -349,6 +396,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(every_engine_is_known_by_its_answers),
         CASE(a_proven_engine_is_asked_only_for_its_version),
+        CASE(a_simulated_engine_is_what_it_plays_and_says_so),
+        CASE(one_question_tells_whether_it_is_still_the_same),
         CASE(hostile_answers_prove_nothing),
         CASE(a_page_that_hangs_costs_a_second),
         CASE(nobody_there_is_told_at_once),

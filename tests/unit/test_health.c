@@ -20,6 +20,7 @@
 #define STEP          (PS_MILLISECOND / 5) /* a turn of the loop */
 #define PATIENCE      (20 * PS_SECOND)     /* real time */
 #define ENDPOINTS_MAX 3
+#define ASKS_VERSION  1 /* the question /version, see detect.c */
 
 /* A label of 70 bytes: no name server is asked. */
 #define NO_NAME \
@@ -37,12 +38,15 @@ struct fixture {
     int status; /* 0 = never */
     unsigned requests;
     unsigned hanging;
+    const char *version; /* what /version says; NULL = it hangs */
+    unsigned questions;  /* for it */
     char path[64];
     char key[64];
 
     /* what was observed */
     unsigned changes;
     unsigned reached;
+    struct ps_identity identity; /* what is said to be found */
     unsigned resolutions;
     bool healthy;
     int resolve_err;
@@ -72,6 +76,18 @@ static void on_request(void *ctx, struct ps_exchange *exchange)
 {
     struct fixture *fix = ctx;
     fix->requests++;
+    bool question = ps_str_eq(ps_exchange_path(exchange), PS_STR("/version"));
+    fix->questions += question ? 1 : 0;
+    if (question && fix->version != NULL) {
+        ps_exchange_respond(exchange, 200, PS_STR(""), PS_STR("application/json"),
+                            ps_str_from(fix->version));
+        return;
+    }
+    if (question) {
+        fix->hanging++;
+        ps_exchange_handle(exchange, &silent, fix);
+        return;
+    }
     snprintf(fix->path, sizeof fix->path, "%.*s", PS_STR_ARG(ps_exchange_path(exchange)));
     struct ps_str key = ps_exchange_header(exchange, PS_STR("authorization"));
     snprintf(fix->key, sizeof fix->key, "%.*s", (int)key.len, key.ptr == NULL ? "" : key.ptr);
@@ -115,8 +131,8 @@ static void on_reachable(void *ctx, struct ps_backend *backend, struct ps_endpoi
 {
     struct fixture *fix = ctx;
     (void)backend;
-    (void)endpoint;
     fix->reached++;
+    endpoint->identity = fix->identity;
 }
 
 /* --- running ---------------------------------------------------------------------------------- */
@@ -272,6 +288,7 @@ static int setup(void **state)
         .on_change = on_change, .on_resolve = on_resolve, .on_reachable = on_reachable, .ctx = fix};
     assert_int_equal(ps_health_new(&fix->health, fix->loop, &observer), PS_OK);
     fix->status = 200;
+    fix->identity = (struct ps_identity){.engine = PS_ENGINE_VLLM, .asked = UINT8_MAX};
     *state = fix;
     return 0;
 }
@@ -399,13 +416,39 @@ static void an_unknown_engine_is_checked_by_a_connection(void **state)
     struct fixture *fix = *state;
     struct plan plan = plan_of(fix->url);
     plan.engine = PS_ENGINE_AUTO;
+    fix->identity = (struct ps_identity){.engine = PS_ENGINE_AUTO};
     struct ps_endpoint *endpoint = watch(fix, &plan);
     run_until(fix, is_reached, 1);
     assert_int_equal(fix->requests, 0);
-    atomic_store(&fix->gateway->backends[0]->engine, PS_ENGINE_OLLAMA);
+    ps_time first = ps_clock_now(&fix->clock);
+    run_until(fix, is_reached, 4); /* the 1st, 2nd, 4th and 8th check */
+    ps_span passed = ps_clock_now(&fix->clock) - first;
+    assert_true(passed > 12 * PS_SECOND && passed < 17 * PS_SECOND);
+    endpoint->identity = (struct ps_identity){.engine = PS_ENGINE_OLLAMA, .asked = UINT8_MAX};
     run_until(fix, has_requests, 1);
     assert_string_equal(fix->path, "/api/version");
     assert_int_equal(ps_endpoint_state_of(endpoint), PS_ENDPOINT_HEALTHY);
+}
+
+static void another_engine_is_noticed_though_it_never_looked_down(void **state)
+{
+    struct fixture *fix = *state;
+    struct plan plan = plan_of(fix->url);
+    fix->version = "{\"version\":\"0.11.0\"}";
+    fix->identity = (struct ps_identity){
+        .engine = PS_ENGINE_VLLM, .asked = ASKS_VERSION, .version = "0.11.0"};
+    watch(fix, &plan);
+    run_until(fix, has_requests, 6);
+    assert_int_equal(fix->reached, 1);
+    assert_true(fix->questions >= 2);
+    fix->version = "{\"version\":\"0.12.0\"}";
+    ps_time before = ps_clock_now(&fix->clock);
+    run_until(fix, is_reached, 2);
+    assert_true(ps_clock_now(&fix->clock) - before < 3 * PS_SECOND);
+    fix->version = NULL; /* hangs: says nothing, and health does not mind */
+    run_for(fix, 20 * PS_SECOND);
+    assert_int_equal(fix->reached, 2);
+    assert_int_equal(fix->changes, 0);
 }
 
 static void path_and_key_of_the_configuration_are_used(void **state)
@@ -504,6 +547,7 @@ int main(void)
         CASE(a_server_that_hangs_fails_by_the_deadline_and_holds_up_no_other),
         CASE(names_are_resolved_and_a_name_that_is_not_is_told_once),
         CASE(an_unknown_engine_is_checked_by_a_connection),
+        CASE(another_engine_is_noticed_though_it_never_looked_down),
         CASE(path_and_key_of_the_configuration_are_used),
         CASE(without_an_interval_nothing_is_asked_and_old_verdicts_go),
         CASE(what_stays_keeps_its_state_and_what_goes_is_left_alone),

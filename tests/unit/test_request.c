@@ -13,11 +13,22 @@
 #include "base/check.h"
 #include "gateway/request.h"
 
+static const struct ps_operation *operation_of(enum ps_request_kind kind)
+{
+    for (size_t n = 0; ps_dialect_row(n) != NULL; n++) {
+        const struct ps_operation *row = ps_dialect_row(n);
+        if (row->dialect == PS_DIALECT_OPENAI && row->kind == kind && ps_str_starts_with(row->path, PS_STR("/v1/"))) {
+            return row;
+        }
+    }
+    return ps_dialect_openai(PS_STR("/"));
+}
+
 /* Parses a body in pieces of `step` bytes; each piece in a block of its own size. */
 static int parse(struct ps_request_parser **out, enum ps_request_kind kind, struct ps_str body,
                  size_t step)
 {
-    assert_int_equal(ps_request_parser_new(out, kind, NULL), PS_OK);
+    assert_int_equal(ps_request_parser_new(out, operation_of(kind), NULL), PS_OK);
     int err = PS_OK;
     while (err == PS_OK && body.len > 0) {
         struct ps_str piece = ps_str_first(body, step);
@@ -303,7 +314,7 @@ static void a_cut_string_counts_against_the_budget(void **state)
     (void)state;
     struct ps_budget budget = {.limit = 64 * 1024};
     struct ps_request_parser *parser = NULL;
-    assert_int_equal(ps_request_parser_new(&parser, PS_REQUEST_CHAT, &budget), PS_OK);
+    assert_int_equal(ps_request_parser_new(&parser, operation_of(PS_REQUEST_CHAT), &budget), PS_OK);
     assert_int_equal(ps_request_parser_feed(parser, PS_STR("{\"prompt\":\"")), PS_OK);
     char piece[4096];
     memset(piece, 'x', sizeof piece);
@@ -345,9 +356,9 @@ static void a_large_prompt_may_come_in_small_pieces(void **state)
 static void kinds_are_known_by_the_end_of_the_path(void **state)
 {
     (void)state;
-    assert_int_equal(ps_request_kind_of(PS_STR("/v1/chat/completions")), PS_REQUEST_CHAT);
-    assert_int_equal(ps_request_kind_of(PS_STR("/openai/v1/completions")), PS_REQUEST_COMPLETIONS);
-    assert_int_equal(ps_request_kind_of(PS_STR("/v1/models")), PS_REQUEST_OTHER);
+    assert_int_equal(ps_dialect_openai(PS_STR("/v1/chat/completions"))->kind, PS_REQUEST_CHAT);
+    assert_int_equal(ps_dialect_openai(PS_STR("/openai/v1/completions"))->kind, PS_REQUEST_COMPLETIONS);
+    assert_int_equal(ps_dialect_openai(PS_STR("/v1/models"))->kind, PS_REQUEST_OTHER);
     assert_string_equal(ps_request_kind_text(PS_REQUEST_EMBEDDINGS), "embeddings");
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "gateway/backend.h"
+#include "gateway/dialect.h"
 #include "gateway/route.h"
 
 static char gpu[] = "gpu";
@@ -61,6 +62,8 @@ static const char *winner(const struct ps_route_table *table, const char *method
         return "404";
     case PS_ROUTE_METHOD:
         return "405";
+    case PS_ROUTE_ADMIN:
+        return "403";
     case PS_ROUTE_REFUSED:
         assert_non_null(match.reason);
         return "400";
@@ -160,13 +163,86 @@ static void upstreams_without_routes_get_the_usual_ones(void **state)
         ps_route_match(table, PS_STR("POST"), PS_STR(""), PS_STR("/v1/chat/completions"), &match),
         PS_ROUTE_FOUND);
     assert_int_equal(match.route->kind, PS_ROUTE_OPENAI);
-    assert_true(ps_route_is_idempotent(match.route, PS_STR("POST")));
+    assert_true(ps_route_is_idempotent(match.route, match.operation, PS_STR("POST")));
     assert_int_equal(match.route->priority, PS_PRIORITY_NORMAL);
     assert_string_equal(winner(table, "GET", "", "/v1/models"), "/*");
     assert_int_equal(ps_route_match(table, PS_STR("POST"), PS_STR(""), PS_STR("/prompt"), &match),
                      PS_ROUTE_FOUND);
-    assert_false(ps_route_is_idempotent(match.route, PS_STR("POST")));
-    assert_true(ps_route_is_idempotent(match.route, PS_STR("GET")));
+    assert_false(ps_route_is_idempotent(match.route, match.operation, PS_STR("POST")));
+    assert_true(ps_route_is_idempotent(match.route, match.operation, PS_STR("GET")));
+    ps_route_table_free(table);
+}
+
+static void administration_needs_a_route_that_names_it(void **state)
+{
+    (void)state;
+    char pull[] = "/api/pull";
+    char api[] = "/api/*";
+    struct ps_route_opts routes[] = {{.path = p_all},
+                                     {.path = api, .kind = PS_ROUTE_INFERENCE, .engine_admin = PS_YES},
+                                     {.path = p_prefix, .kind = PS_ROUTE_OPENAI}};
+    struct ps_route_table *table = NULL;
+    assert_int_equal(make(&table, NULL, 0, NULL, 0), PS_OK);
+    static const char *const refused[] = {
+        "/api/pull", "/api/pull/", "/api/blobs/sha256:1", "/sleep", "/free", "/api/free", "/flush_cache",
+        "/v2/repository/models/m/load", "/sdapi/v1/options", "/slots/3", "/manager/reboot/now", "/models/unload",
+        "/v1/load_lora_adapter", "/api/manager/queue/install"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(refused); i++) {
+        assert_string_equal(winner(table, "POST", "", refused[i]), "403");
+    }
+    assert_string_equal(winner(table, "DELETE", "", "/api/delete"), "403");
+    assert_string_equal(winner(table, "GET", "", "/flush_cache"), "403");
+    assert_string_equal(winner(table, "GET", "", "/slots"), "403");
+    assert_string_equal(winner(table, "GET", "", "/sdapi/v1/options"), "/sdapi/*");
+    assert_string_equal(winner(table, "POST", "", "/v2/repository/index"), "/v2/*");
+    assert_string_equal(winner(table, "POST", "", "/api/p%75ll"), "400");
+    assert_string_equal(winner(table, "POST", "", "//api/pull"), "400");
+    ps_route_table_free(table);
+    assert_int_equal(make(&table, routes, 3, NULL, 0), PS_OK);
+    assert_string_equal(winner(table, "POST", "", "/sleep"), "403");
+    assert_string_equal(winner(table, "POST", "", "/v1/load_lora_adapter"), "403");
+    assert_string_equal(winner(table, "POST", "", "/api/pull"), "/api/*");
+    struct ps_route_match match;
+    (void)ps_route_match(table, PS_STR("POST"), PS_STR(""), PS_STR("/api/pull"), &match);
+    assert_false(ps_route_is_idempotent(match.route, match.operation, PS_STR("POST")));
+    ps_route_table_free(table);
+    struct ps_route_opts named[] = {{.path = p_all}, {.path = pull, .idempotent = PS_YES}};
+    assert_int_equal(make(&table, named, 2, NULL, 0), PS_OK);
+    assert_string_equal(winner(table, "POST", "", "/api/pull"), "/api/pull");
+    (void)ps_route_match(table, PS_STR("POST"), PS_STR(""), PS_STR("/api/pull"), &match);
+    assert_false(ps_route_is_idempotent(match.route, match.operation, PS_STR("POST")));
+    ps_route_table_free(table);
+}
+
+static void the_call_says_how_it_is_treated(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        enum ps_dialect dialect;
+        enum ps_request_kind kind;
+        bool again;
+    } cases[] = {
+        {"/api/chat", PS_DIALECT_OLLAMA, PS_REQUEST_CHAT, true},
+        {"/v2/models/a%20b/versions/3/infer", PS_DIALECT_KSERVE, PS_REQUEST_INFER, true},
+        {"/generate", PS_DIALECT_GENERATE, PS_REQUEST_COMPLETIONS, true},
+        {"/embed", PS_DIALECT_TEI, PS_REQUEST_EMBEDDINGS, true},
+        {"/completion", PS_DIALECT_LLAMACPP, PS_REQUEST_COMPLETIONS, true},
+        {"/sdapi/v1/txt2img", PS_DIALECT_A1111, PS_REQUEST_IMAGES, true},
+        {"/prompt", PS_DIALECT_COMFYUI, PS_REQUEST_JOB, false},
+        {"/api/prompt", PS_DIALECT_COMFYUI, PS_REQUEST_JOB, false},
+    };
+    struct ps_route_table *table = NULL;
+    assert_int_equal(make(&table, NULL, 0, NULL, 0), PS_OK);
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        struct ps_route_match match;
+        assert_int_equal(ps_route_match(table, PS_STR("POST"), PS_STR(""), ps_str_from(cases[i].path), &match),
+                         PS_ROUTE_FOUND);
+        assert_non_null(match.operation);
+        assert_int_equal(match.operation->dialect, cases[i].dialect);
+        assert_int_equal(match.operation->kind, cases[i].kind);
+        assert_int_equal(ps_route_is_idempotent(match.route, match.operation, PS_STR("POST")), cases[i].again);
+    }
     ps_route_table_free(table);
 }
 
@@ -241,6 +317,8 @@ int main(void)
         cmocka_unit_test_setup(paths_with_two_readings_are_refused, reset),
         cmocka_unit_test_setup(an_encoded_path_is_refused_only_where_it_matters, reset),
         cmocka_unit_test_setup(upstreams_without_routes_get_the_usual_ones, reset),
+        cmocka_unit_test_setup(administration_needs_a_route_that_names_it, reset),
+        cmocka_unit_test_setup(the_call_says_how_it_is_treated, reset),
         cmocka_unit_test_setup(mistakes_are_named, reset),
         cmocka_unit_test_setup(a_model_leads_to_its_upstream, reset),
         cmocka_unit_test_setup(an_upstream_without_a_list_takes_every_model, reset),

@@ -25,6 +25,18 @@
     "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n"
 #define DONE "data: [DONE]\n\n"
 
+#define LINES_HEAD "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n"
+#define LINE(word) "{\"message\":{\"content\":\"" word "\"},\"done\":false}\n"
+#define LAST_LINE                                                                                  \
+    "{\"message\":{\"content\":\"\"},\"done\":true,\"prompt_eval_count\":7,\"eval_count\":2}\n"
+#define PAGE(text) "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" text
+
+/* A server that answers by what is asked: one exchange a connection. */
+struct page {
+    const char *request; /* how it begins; NULL = the end of the list */
+    const char *answer;
+};
+
 /* What the server sends: the first part at once, the second one 30 ms later; then it closes. */
 struct story {
     const char *first;
@@ -39,6 +51,9 @@ struct world {
     struct ps_timer timer;
     struct ps_list sessions;
     struct story story;
+    const struct page *pages; /* instead of the story */
+    unsigned asked;           /* of them */
+    enum ps_protocol protocol;
     ps_span timeout;
     enum ps_plan_kind kind;
     unsigned texts;
@@ -68,10 +83,29 @@ static void on_second(struct ps_timer *timer, ps_time now)
     }
 }
 
+/* A page that stands twice in the list is answered in that order, the last one for ever. */
+static void send_page(struct ps_str data)
+{
+    const struct page *found = NULL;
+    unsigned matches = 0;
+    for (const struct page *page = world.pages; page->request != NULL; page++) {
+        if (ps_str_starts_with(data, ps_str_from(page->request)) && matches++ <= world.asked) {
+            found = page;
+        }
+    }
+    world.asked += matches > 1;
+    assert_non_null(found);
+    send_text(found->answer);
+    ps_stream_free(world.stream);
+    world.stream = NULL;
+}
+
 static size_t on_data(void *ctx, struct ps_str data)
 {
     (void)ctx;
-    if (ps_str_contains(data, PS_STR("\r\n\r\n")) && world.story.first != NULL) {
+    if (world.pages != NULL) {
+        send_page(data);
+    } else if (ps_str_contains(data, PS_STR("\r\n\r\n")) && world.story.first != NULL) {
         send_text(world.story.first);
         world.timer.on_time = on_second;
         assert_int_equal(ps_timer_set(world.loop, &world.timer,
@@ -121,6 +155,7 @@ static void on_target(void *ctx, int err, const char *why)
     (void)why;
     assert_int_equal(err, PS_OK);
     struct ps_session_request request = {
+        .protocol = world.protocol,
         .kind = world.kind,
         .prompt_tokens = 9,
         .body = PS_STR("{}"),
@@ -240,6 +275,104 @@ static void an_embedding_needs_no_stream(void **state)
     assert_int_equal(world.result.texts, 0);
 }
 
+static void lines_are_measured_like_events(void **state)
+{
+    (void)state;
+    world.protocol = PS_PROTOCOL_OLLAMA;
+    play((struct story){LINES_HEAD LINE("a") "{\"message\":{\"con", "tent\":\"b\"},\"done\":false}\n" LAST_LINE});
+    assert_failure(PS_FAILURE_NONE);
+    assert_int_equal(world.result.texts, 2);
+    assert_true(world.result.counted);
+    assert_int_equal(world.result.prompt_tokens, 7);
+    assert_int_equal(world.result.output_tokens, 2);
+}
+
+static void lines_without_the_last_are_a_failure(void **state)
+{
+    (void)state;
+    world.protocol = PS_PROTOCOL_OLLAMA;
+    play((struct story){LINES_HEAD LINE("a"), LINE("b")});
+    assert_failure(PS_FAILURE_STREAM_CUT);
+}
+
+static void an_error_line_is_a_failure(void **state)
+{
+    (void)state;
+    world.protocol = PS_PROTOCOL_OLLAMA;
+    play((struct story){LINES_HEAD LINE("a"), "{\"error\":\"out of room\"}\n" LAST_LINE});
+    assert_failure(PS_FAILURE_STREAM_ERROR);
+    assert_string_equal(world.detail, "out of room");
+}
+
+#define ID_PAGE {"POST /prompt ", PAGE("{\"prompt_id\":\"ab-1\",\"number\":3,\"node_errors\":{}}")}
+#define HISTORY(outputs)                                                                           \
+    PAGE("{\"ab-1\":{\"status\":{\"status_str\":\"success\",\"completed\":true},\"outputs\":" outputs "}}")
+
+static void play_job(const struct page *pages)
+{
+    world.protocol = PS_PROTOCOL_COMFYUI;
+    world.pages = pages;
+    play((struct story){NULL, NULL});
+}
+
+static void a_job_ends_with_its_picture(void **state)
+{
+    (void)state;
+    static const struct page pages[] = {
+        ID_PAGE,
+        {"GET /history/ab-1 ", PAGE("{}")},
+        {"GET /history/ab-1 ",
+         HISTORY("{\"7\":{\"images\":[{\"filename\":\"a b_1.png\",\"subfolder\":\"x/y\",\"type\":\"output\"}]}}")},
+        {"GET /view?filename=a%20b_1.png&subfolder=x%2Fy&type=output ", PAGE("PNG")},
+        {NULL, NULL},
+    };
+    play_job(pages);
+    assert_failure(PS_FAILURE_NONE);
+    assert_int_equal(world.result.status, 200);
+    assert_true(world.result.end - world.result.sent >= 500 * PS_MILLISECOND); /* asked twice */
+}
+
+static void a_job_that_failed_is_a_failure(void **state)
+{
+    (void)state;
+    static const struct page pages[] = {
+        ID_PAGE,
+        {"GET /history/ab-1 ", PAGE("{\"ab-1\":{\"status\":{\"status_str\":\"error\"},\"outputs\":{}}}")},
+        {NULL, NULL},
+    };
+    play_job(pages);
+    assert_failure(PS_FAILURE_STREAM_ERROR);
+    assert_string_equal(world.detail, "the job failed");
+}
+
+static void a_job_that_is_refused_is_a_failure_with_the_servers_words(void **state)
+{
+    (void)state;
+    static const struct page pages[] = {
+        {"POST /prompt ", "HTTP/1.1 400 Bad\r\nconnection: close\r\n\r\n{\"error\":{\"message\":\"no node\"}}"},
+        {NULL, NULL},
+    };
+    play_job(pages);
+    assert_failure(PS_FAILURE_STATUS);
+    assert_int_equal(world.result.status, 400);
+    assert_string_equal(world.detail, "no node");
+}
+
+static void answers_to_a_job_that_make_no_sense_are_failures(void **state)
+{
+    static const struct page strange_id[] = {{"POST /prompt ", PAGE("{\"prompt_id\":\"../x\"}")}, {NULL, NULL}};
+    static const struct page no_json[] = {ID_PAGE, {"GET /history/", PAGE("<html>")}, {NULL, NULL}};
+    static const struct page nothing[] = {ID_PAGE, {"GET /history/", HISTORY("{}")}, {NULL, NULL}};
+    static const struct page *const all[] = {strange_id, no_json, nothing};
+    for (size_t i = 0; i < PS_ARRAY_LEN(all); i++) {
+        play_job(all[i]);
+        assert_failure(PS_FAILURE_BAD_ANSWER);
+        assert_int_equal(end(state), 0);
+        (void)begin(state);
+    }
+    play_job(no_json); /* for the end of the case */
+}
+
 static void a_connection_that_breaks_is_a_failure(void **state)
 {
     (void)state;
@@ -303,6 +436,13 @@ int main(void)
         CASE(a_status_is_a_failure_with_the_servers_words),
         CASE(an_answer_that_is_no_stream_is_a_failure),
         CASE(an_embedding_needs_no_stream),
+        CASE(lines_are_measured_like_events),
+        CASE(lines_without_the_last_are_a_failure),
+        CASE(an_error_line_is_a_failure),
+        CASE(a_job_ends_with_its_picture),
+        CASE(a_job_that_failed_is_a_failure),
+        CASE(a_job_that_is_refused_is_a_failure_with_the_servers_words),
+        CASE(answers_to_a_job_that_make_no_sense_are_failures),
         CASE(a_connection_that_breaks_is_a_failure),
         CASE(rubbish_is_not_understood),
         CASE(silence_ends_with_the_timeout),

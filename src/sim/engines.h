@@ -1,0 +1,23 @@
+/* engines - the list of personalities.
+ *
+ * Thread: constants only.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_SIM_ENGINES_H
+#define PS_SIM_ENGINES_H
+
+#include "base/str.h"
+#include "sim/personality.h"
+
+extern const struct ps_sim_personality ps_sim_vllm;
+extern const struct ps_sim_personality ps_sim_ollama;
+extern const struct ps_sim_personality ps_sim_comfyui;
+
+/* "vllm, sglang, ..." for messages. */
+#define PS_SIM_ENGINE_NAMES "vllm, ollama, comfyui"
+
+/* The personality of this name, or NULL. */
+const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name);
+
+#endif
