@@ -71,6 +71,7 @@ static void report_syntax(struct reader *reader)
     } else {
         NOTE(reader, at, "%s", problem);
     }
+    ps_config_report_fix(reader->report, "correct the YAML at that place, or just before it");
     reader->err = PS_EPARSE;
 }
 

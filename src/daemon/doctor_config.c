@@ -54,9 +54,7 @@ static void say_finding(struct ps_doctor *doctor, const struct ps_config_finding
         ps_doctor_fix(&doctor->report,
                       "write what is expected; `penstock config --reference` describes %s", field);
     } else {
-        ps_doctor_fix(&doctor->report,
-                      placed ? "correct the YAML at that place"
-                             : "name a file that exists, and that this user may read");
+        ps_doctor_fix(&doctor->report, "name a regular file that this user may read");
     }
 }
 

@@ -140,7 +140,7 @@ static void judge_held(struct ps_doctor *doctor, const struct ps_doctor_port *po
     }
     bool penstock = strcmp(port->holder.name, "penstock") == 0;
     ps_doctor_say(report, PS_DOCTOR_ERROR, port->text, "is taken by %s%s", who,
-                  penstock ? ", which does not answer GET /healthz" : "");
+                  penstock ? ", but not by a gateway that answers GET /healthz" : "");
     if (port->holder.pid > 0) {
         ps_doctor_fix(report, "end it (kill %d), or choose another address in %s",
                       (int)port->holder.pid, port->field);

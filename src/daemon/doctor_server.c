@@ -223,8 +223,10 @@ static void judge_late(struct ps_doctor *doctor, const struct ps_doctor_probe *p
         ps_doctor_fix(
             report, "see whether the name servers of /etc/resolv.conf answer, or write an address");
     } else if (probe->stage == PS_DOCTOR_CONNECT) {
-        ps_doctor_fix(report,
-                      "see whether a firewall drops the packets, and whether the machine is up");
+        ps_doctor_fix(report, "see whether a firewall drops the packets and the machine is up%s",
+                      ps_str_starts_with(ps_str_from(probe->url), PS_STR("https://"))
+                          ? ", and whether the server speaks TLS there"
+                          : "");
     } else {
         ps_doctor_fix(
             report,
