@@ -40,9 +40,10 @@ static void say_finding(struct ps_doctor *doctor, const struct ps_config_finding
 {
     char subject[SUBJECT_SIZE];
     char field[SUBJECT_SIZE];
-    bool placed = found->line > 0;
     char place[32] = "";
-    snprintf(place, sizeof place, placed ? ":%u:%u" : "", found->line, found->column);
+    if (found->line > 0) {
+        snprintf(place, sizeof place, ":%u:%u", found->line, found->column);
+    }
     snprintf(subject, sizeof subject, "%s%s%s%s", doctor->path, place,
              *found->field == '\0' ? "" : " ", found->field);
     plain_field(found->field, field, sizeof field);

@@ -5,7 +5,8 @@
 //
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import dgram from 'node:dgram';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -472,6 +473,39 @@ test('what holds our port may be hostile too, and Penstock that hangs is not cal
   after(t, () => gate.signal('SIGCONT'));
   const hung = await examine(t, await config('', `127.0.0.1:${port}`), { args: ['--timeout', '1s'] });
   assert.match(hung.find('ports', 'error').text, /^is taken by penstock \(process \d+\), but not by a gateway that answers GET \/healthz/);
+});
+
+test('a name server that never answers holds nothing up, neither the others nor the end', async (t) => {
+  const dir = tempDir(t);
+  fs.writeFileSync(path.join(dir, 'resolv.conf'), 'nameserver 127.0.0.53\noptions timeout:30 attempts:3\n');
+  const server = dgram.createSocket('udp4');
+  const bound = await new Promise((resolve) => {
+    server.once('error', () => resolve(false));
+    server.bind(53, '127.0.0.53', () => resolve(true));
+  });
+  after(t, () => server.close());
+  const inside = (script) => ['unshare', '--mount', 'sh', '-c',
+    `mount --bind ${dir}/resolv.conf /etc/resolv.conf && ${script}`];
+  const [word, ...rest] = inside('true');
+  if (!bound || spawnSync(word, rest).status !== 0) {
+    t.skip('this user may not replace the name server');
+    return;
+  }
+  const sound = await startUpstream(t, inference());
+  const begun = now();
+  const [first, ...more] = inside(`exec ${program} doctor --json --timeout 1s --upstream ${sound.url} \
+    --upstream http://some.where.example:80 --upstream http://else.where.example:80`);
+  const child = spawn(first, more, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let out = '';
+  child.stdout.on('data', (piece) => { out += piece; });
+  const code = await within(20000 * slowness, 'doctor', new Promise((resolve) => { child.once('close', resolve); }));
+  assert.equal(code, 3);
+  assert.ok((now() - begun) / 1000 < 1 + 5 * slowness);
+  const { findings } = JSON.parse(out);
+  const found = findings.filter(({ check, severity }) => check === 'upstreams' && severity === 'error');
+  assert.deepEqual(found.map(({ text }) => text), Array(2).fill('its name was not resolved within 1 s'));
+  assert.match(found[0].fix, /resolv\.conf/);
+  assert.ok(findings.some(({ subject, text }) => subject === sound.url && /^engine vllm/.test(text)));
 });
 
 test('Ctrl-C ends it', async (t) => {
