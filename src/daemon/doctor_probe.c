@@ -206,6 +206,7 @@ static void keep_answer(struct ps_doctor_probe *probe, const struct ps_inquiry_a
 {
     probe->status = answer->status;
     probe->cut = answer->cut;
+    probe->simulated = answer->simulated;
     probe->wall = ps_clock_wall(&ps_clock_real);
     if (answer->date.len < sizeof probe->date && answer->date.len > 0) {
         memcpy(probe->date, answer->date.ptr, answer->date.len);

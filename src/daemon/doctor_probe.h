@@ -24,7 +24,8 @@
 #include "daemon/detect.h"
 #include "gateway/backend.h"
 
-#define PS_DOCTOR_EXTRAS 4
+#define PS_DOCTOR_EXTRAS  4
+#define PS_DOCTOR_VERSION 64 /* with the terminator */
 
 /* An endpoint of an engine that is not on everywhere. */
 struct ps_doctor_extra {
@@ -58,11 +59,12 @@ struct ps_doctor_probe {
     size_t failed;              /* of them, before one answered */
     int status;                 /* of the first GET */
     struct ps_buf body;
-    bool cut; /* the body is longer */
+    bool cut;       /* the body is longer */
+    bool simulated; /* X-Simulated: true */
     char date[48];
     ps_time wall; /* when the answer came, since 1970 */
     enum ps_engine engine;
-    char version[PS_DETECT_VERSION];
+    char version[PS_DOCTOR_VERSION];
     int health_status; /* 0 = not asked, or no answer */
     const struct ps_doctor_extra *extras[PS_DOCTOR_EXTRAS];
     int extra_status[PS_DOCTOR_EXTRAS]; /* likewise */

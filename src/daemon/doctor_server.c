@@ -388,6 +388,7 @@ static void judge_reached(struct ps_doctor *doctor, const struct ps_doctor_probe
     struct ps_doctor_report *report = &doctor->report;
     struct ps_doctor_models models;
     ps_doctor_read_models(ps_buf_str(&probe->body), &models);
+    models.is_simulated = models.is_simulated || probe->simulated;
     if (probe->failed > 0) {
         ps_doctor_say(report, PS_DOCTOR_INFO, probe->url,
                       "%zu of the %zu addresses of its name can't be reached", probe->failed,

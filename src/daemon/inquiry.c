@@ -18,6 +18,7 @@ struct ps_inquiry {
     struct ps_timer timer;
     struct ps_buf body;
     int status;
+    bool simulated;
     bool cut;
     char date[DATE_LIMIT];
     size_t date_len;
@@ -48,6 +49,7 @@ static void finish(struct ps_inquiry *inquiry, int err, enum ps_call_phase phase
                                        .phase = phase,
                                        .detail = detail,
                                        .status = err == PS_OK ? done.status : 0,
+                                       .simulated = done.simulated,
                                        .body = ps_buf_str(&done.body),
                                        .cut = done.cut,
                                        .date = {done.date, done.date_len}};
@@ -131,6 +133,8 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
         return;
     }
     inquiry->status = head->status;
+    const struct ps_h1_header *mark = ps_h1_head_find_name(head, PS_STR("x-simulated"));
+    inquiry->simulated = mark != NULL && ps_str_ieq(mark->value, PS_STR("true"));
     const struct ps_h1_header *date = ps_h1_head_find_name(head, PS_STR("date"));
     if (date != NULL && date->value.len > 0 && date->value.len <= sizeof inquiry->date) {
         memcpy(inquiry->date, date->value.ptr, date->value.len);

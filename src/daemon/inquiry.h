@@ -39,6 +39,7 @@ struct ps_inquiry_answer {
     enum ps_call_phase phase; /* of the error */
     const char *detail;       /* of the error; or NULL */
     int status;               /* 200 for a connection */
+    bool simulated;           /* the answer has X-Simulated: true */
     struct ps_str body;       /* up to the bound */
     bool cut;                 /* there was more */
     struct ps_str date;       /* the head's Date; empty: none, or one that can't be a date */
