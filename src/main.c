@@ -13,6 +13,7 @@
 #include "cli/replay.h"
 #include "cli/sim.h"
 #include "daemon/config_command.h"
+#include "daemon/doctor.h"
 #include "daemon/serve.h"
 #include "version.h"
 
@@ -31,6 +32,7 @@ static const struct command commands[] = {
     {"sim", ps_sim_command, "a simulated GPU inference server"},
     {"replay", ps_replay_command, "sends a recorded trace to a server, and measures"},
     {"config", ps_config_command, "checks a configuration, prints it, or prints its manual"},
+    {"doctor", ps_doctor_command, "finds out what is wrong with an installation, and says what to do"},
     {"version", version_command, "which build this is"},
     {"help", help_command, "this list; 'help COMMAND' lists the options of one"},
 };

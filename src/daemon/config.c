@@ -203,32 +203,157 @@ static const char *environment(void *ctx, const char *name)
     return getenv(name);
 }
 
+/* Reads a whole file, and says so in the report when that fails. PS_OK, PS_EINVAL or PS_ENOMEM. */
+static int read_text(const char *path, bool regular, struct ps_buf *text, bool *is_public,
+                     struct ps_config_report *report)
+{
+    int err = ps_config_read_file(path, PS_CONFIG_LARGEST, regular, text, is_public);
+    if (err == PS_OK || err == PS_ENOMEM) {
+        return err;
+    }
+    ps_config_report_add(report, false, 0, 0, "", "cannot be read: %s",
+                         err == PS_ELIMIT   ? "larger than 1MiB"
+                         : err == PS_EINVAL ? "not a file"
+                                            : ps_err_text(err));
+    return PS_EINVAL;
+}
+
+/* The folder of a file; free() it. */
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL || slash == path ? 1 : (size_t)(slash - path);
+    return slash == NULL ? strdup(".") : ps_str_dup((struct ps_str){path, len});
+}
+
+static void forget(struct ps_buf *text)
+{
+    if (text->data != NULL) {
+        explicit_bzero(text->data, text->cap);
+    }
+    ps_buf_fini(text);
+}
+
 int ps_config_load(struct ps_config **out, const char *path, struct ps_config_report *report)
 {
     struct ps_buf text = ps_buf_make(0);
-    int err = ps_config_read_file(path, PS_CONFIG_LARGEST, false, &text, NULL);
-    if (err == PS_ENOMEM) {
+    int err = read_text(path, false, &text, NULL, report);
+    if (err != PS_OK) {
         return err;
     }
-    if (err != PS_OK) {
-        ps_config_report_add(report, false, 0, 0, "", "cannot be read: %s",
-                             err == PS_ELIMIT   ? "larger than 1MiB"
-                             : err == PS_EINVAL ? "not a file"
-                                                : ps_err_text(err));
-        return PS_EINVAL;
-    }
-    const char *slash = strrchr(path, '/');
-    size_t len = slash == NULL || slash == path ? 1 : (size_t)(slash - path);
-    char *folder = slash == NULL ? strdup(".") : ps_str_dup((struct ps_str){path, len});
+    char *folder = folder_of(path);
     err = folder == NULL ? PS_ENOMEM : PS_OK;
     if (err == PS_OK) {
         struct ps_config_source source = {.folder = folder, .lookup = environment};
         err = parse(out, ps_buf_str(&text), &source, true, report);
     }
     free(folder);
-    explicit_bzero(text.data, text.cap);
-    ps_buf_fini(&text);
+    forget(&text);
     return err;
+}
+
+/* --- for the doctor ----------------------------------------------------------------------------
+ */
+
+static int examine(struct ps_config *config, struct ps_str text, const char *folder,
+                   struct ps_config_report *report)
+{
+    struct ps_config_source source = {.folder = folder, .lookup = environment};
+    struct ps_config_places places = {0};
+    int err = ps_config_yaml_read(ps_config_options, config, text, &source, &places, report);
+    if (err == PS_OK || err == PS_EINVAL) {
+        int sense = ps_config_check(config, &places, report);
+        err = sense == PS_ENOMEM ? sense : err;
+    }
+    ps_config_places_fini(&places);
+    ps_config_report_sort(report);
+    if (err != PS_ENOMEM && resolve_access_log(config, &source) != PS_OK) {
+        return PS_ENOMEM;
+    }
+    return err == PS_OK && report->errors > 0 ? PS_EINVAL : err;
+}
+
+int ps_config_examine(struct ps_config **out, const char *path, bool *is_public,
+                      struct ps_config_report *report)
+{
+    struct ps_buf text = ps_buf_make(0);
+    struct ps_config *config = NULL;
+    int err = read_text(path, true, &text, is_public, report);
+    if (err != PS_OK) {
+        return err == PS_ENOMEM ? err : PS_EPARSE;
+    }
+    char *folder = folder_of(path);
+    err = folder == NULL ? PS_ENOMEM : ps_config_default(&config);
+    err = err == PS_OK ? examine(config, ps_buf_str(&text), folder, report) : err;
+    free(folder);
+    forget(&text);
+    if (err == PS_EPARSE || err == PS_ENOMEM) {
+        ps_config_free(config);
+        return err;
+    }
+    *out = config;
+    return err;
+}
+
+#define NOT_OURS "not read" /* what no_files puts in the place of a file's content */
+
+static const char *no_environment(void *ctx, const char *name)
+{
+    (void)ctx;
+    (void)name;
+    return NOT_OURS;
+}
+
+static void note_secret(void *ctx, const char *secret)
+{
+    bool *found = ctx;
+    *found = *found || strstr(secret, NOT_OURS) == NULL;
+}
+
+bool ps_config_holds_secrets(const char *path)
+{
+    struct ps_config_source source = {.lookup = no_environment, .no_files = true};
+    struct ps_config_places places = {0};
+    struct ps_config_report report = {0};
+    struct ps_config *config = NULL;
+    struct ps_buf text = ps_buf_make(0);
+    bool found = false;
+    if (read_text(path, true, &text, NULL, &report) == PS_OK &&
+        ps_config_default(&config) == PS_OK) {
+        PS_IGNORE(ps_config_yaml_read(ps_config_options, config, ps_buf_str(&text), &source,
+                                      &places, &report));
+        ps_config_each_secret(config, note_secret, &found);
+    }
+    ps_config_free(config);
+    ps_config_places_fini(&places);
+    ps_config_report_fini(&report);
+    forget(&text);
+    return found;
+}
+
+static void each_secret(const struct ps_option *table, const void *opts,
+                        void (*on_secret)(void *ctx, const char *secret), void *ctx)
+{
+    for (const struct ps_option *row = table; row->type != PS_OPTION_END; row++) {
+        const void *field = (const char *)opts + row->offset;
+        if (row->type == PS_OPTION_SECRET && *(char *const *)field != NULL) {
+            on_secret(ctx, *(char *const *)field);
+        } else if (row->type == PS_OPTION_SECTION) {
+            each_secret(row->table, field, on_secret, ctx);
+        } else if (row->type == PS_OPTION_LIST) {
+            const struct ps_option_list *list = field;
+            for (size_t i = 0; i < list->count; i++) {
+                each_secret(row->table, (const char *)list->items + i * row->item_size, on_secret,
+                            ctx);
+            }
+        }
+    }
+}
+
+void ps_config_each_secret(const struct ps_config *config,
+                           void (*on_secret)(void *ctx, const char *secret), void *ctx)
+{
+    each_secret(ps_config_options, config, on_secret, ctx);
 }
 
 int ps_config_validate(const struct ps_config *config, struct ps_config_report *report)

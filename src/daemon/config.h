@@ -93,6 +93,22 @@ PS_MUST_CHECK int ps_config_parse(struct ps_config **out, struct ps_str text,
                                   const struct ps_config_source *source,
                                   struct ps_config_report *report);
 
+/* Reads and checks a file as ps_config_load() does, and gives what could be understood even when
+ * there are mistakes: values with a mistake hold their default, or are left out. Certificates are
+ * not looked at; the file must be a regular one. *is_public (or NULL) tells whether every user may
+ * read it. PS_OK or PS_EINVAL (the report has errors): *out is there; PS_EPARSE: it is not, the
+ * file can't be read; PS_ENOMEM. */
+PS_MUST_CHECK int ps_config_examine(struct ps_config **out, const char *path, bool *is_public,
+                                    struct ps_config_report *report);
+
+/* Does the file hold a secret itself, not in a file of its own nor in a variable? False for what
+ * can't be read. */
+bool ps_config_holds_secrets(const char *path);
+
+/* Calls on_secret with every secret of the configuration that is set. */
+void ps_config_each_secret(const struct ps_config *config,
+                           void (*on_secret)(void *ctx, const char *secret), void *ctx);
+
 /* Checks what was put together otherwise (by a command line). PS_OK, PS_EINVAL or PS_ENOMEM. */
 PS_MUST_CHECK int ps_config_validate(const struct ps_config *config,
                                      struct ps_config_report *report);

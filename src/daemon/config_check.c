@@ -335,12 +335,19 @@ static void check_access(struct check *check)
               "beyond loopback the reserved paths (such as /metrics) need a token: set "
               "admin.tokens%s",
               split ? "" : ", or put them elsewhere with admin.listen");
+        ps_config_report_fix(
+            check->report,
+            split ? "admin: {tokens: [{name: ops, role: admin, token_file: ops.token}]}"
+                  : "admin: {tokens: [{name: ops, role: admin, token_file: ops.token}]}, "
+                    "or admin: {listen: 127.0.0.1:9000}");
     }
     if (!ps_config_is_loopback(&config->listen) && config->tenants.count == 0 &&
         !config->tenants_open && readable && !is_wrong(check, "tenants")) {
         look_at(check, "listen");
         ERROR(check,
               "beyond loopback the gateway needs tenants, or `tenants: open` to serve anybody");
+        ps_config_report_fix(check->report, "tenants: [{name: first, key_file: first.key}], or "
+                                            "listen: 127.0.0.1:5000");
     }
 }
 
@@ -393,6 +400,7 @@ static void report_missing(struct check *check, const struct names *names, const
         rows[0].name = names->items[i].text;
         if (ps_option_nearest(rows, ps_str_from(text)) != NULL) {
             ERROR(check, "there is no upstream '%.64s'; did you mean '%.64s'?", text, rows[0].name);
+            ps_config_report_fix(check->report, "write '%.64s'", rows[0].name);
             return;
         }
     }

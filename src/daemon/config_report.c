@@ -12,6 +12,7 @@ void ps_config_report_fini(struct ps_config_report *report)
     for (size_t i = 0; i < report->count; i++) {
         free(report->items[i].field);
         free(report->items[i].text);
+        free(report->items[i].fix);
     }
     free(report->items);
     *report = (struct ps_config_report){0};
@@ -34,16 +35,35 @@ void ps_config_report_add(struct ps_config_report *report, bool warning, unsigne
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     *(warning ? &report->warnings : &report->errors) += 1;
+    report->kept = false;
     if (!has_room(report)) {
         return;
     }
-    struct ps_config_finding found = {line, column, warning, strdup(field), strdup(text)};
-    if (found.field == NULL || found.text == NULL) {
+    struct ps_config_finding found = {line,          column,       warning,
+                                      strdup(field), strdup(text), strdup("")};
+    if (found.field == NULL || found.text == NULL || found.fix == NULL) {
         free(found.field);
         free(found.text);
+        free(found.fix);
         return;
     }
     report->items[report->count++] = found;
+    report->kept = true;
+}
+
+void ps_config_report_fix(struct ps_config_report *report, const char *format, ...)
+{
+    char text[LONGEST_TEXT];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    char *copy = report->kept ? strdup(text) : NULL;
+    if (copy != NULL) {
+        struct ps_config_finding *last = &report->items[report->count - 1];
+        free(last->fix);
+        last->fix = copy;
+    }
 }
 
 static bool precedes(const struct ps_config_finding *a, const struct ps_config_finding *b)

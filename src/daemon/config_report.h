@@ -28,6 +28,7 @@ struct ps_config_finding {
     bool warning;
     char *field; /* "upstreams[0].listen"; "" = none */
     char *text;
+    char *fix; /* what to do about it; "" = the text says it already */
 };
 
 /* A zero-initialised report is empty and ready. */
@@ -36,6 +37,7 @@ struct ps_config_report {
     size_t count;
     size_t errors; /* all of them, also those that found no room */
     size_t warnings;
+    bool kept; /* the last finding found room */
 };
 
 void ps_config_report_fini(struct ps_config_report *report);
@@ -44,6 +46,10 @@ void ps_config_report_fini(struct ps_config_report *report);
 void ps_config_report_add(struct ps_config_report *report, bool warning, unsigned line,
                           unsigned column, const char *field, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
+
+/* Says what to do about the last finding; `penstock doctor` shows it. */
+void ps_config_report_fix(struct ps_config_report *report, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Sorts by line and column; findings of one place keep their order. */
 void ps_config_report_sort(struct ps_config_report *report);

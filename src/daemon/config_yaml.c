@@ -71,6 +71,7 @@ static void report_syntax(struct reader *reader)
     } else {
         NOTE(reader, at, "%s", problem);
     }
+    ps_config_report_fix(reader->report, "correct the YAML at that place, or just before it");
     reader->err = PS_EPARSE;
 }
 
@@ -211,6 +212,11 @@ static void set_outcome(struct reader *reader, int err, struct mark at, const ch
 {
     if (err == PS_EINVAL) {
         NOTE(reader, at, "%s", reason);
+        if (ps_str_starts_with(ps_str_from(reason), PS_STR("the environment variable "))) {
+            ps_config_report_fix(reader->report,
+                                 "set it where Penstock is started (export, or Environment= of the "
+                                 "unit), or name a file with a `*_file` key");
+        }
     } else if (err != PS_OK) {
         reader->err = err;
     }
@@ -420,10 +426,15 @@ static void read_secret_at(struct reader *reader, const struct ps_option *row, v
              err == PS_ELIMIT   ? "larger than 16KiB"
              : err == PS_EINVAL ? "not a regular file"
                                 : ps_err_text(err));
+        ps_config_report_fix(reader->report,
+                             err == PS_EDENIED ? "give the file to the user that runs Penstock: %s"
+                                               : "write the secret into %s, or correct the path",
+                             file);
         return;
     }
     if (is_public) {
         WARN(reader, here(reader), "%s may be read by every user of this machine", file);
+        ps_config_report_fix(reader->report, "chmod o-rwx %s", file);
     }
     err = ps_option_set(row, opts, without_line_end(ps_buf_str(&text)), reason, sizeof reason);
     if (err == PS_EINVAL) {
@@ -499,6 +510,7 @@ static void report_unknown(struct reader *reader, const struct ps_option *table,
     size_t outside = enter(reader, key);
     if (near != NULL) {
         NOTE(reader, at, "unknown key '%s'%s; did you mean '%s'?", key, where, near);
+        ps_config_report_fix(reader->report, "write '%s'", near);
     } else {
         NOTE(reader, at, "unknown key '%s'%s", key, where);
     }
@@ -520,6 +532,7 @@ static bool is_first(struct reader *reader, bool *seen, bool rival, struct mark 
 {
     if (*seen) {
         NOTE(reader, at, "given twice");
+        ps_config_report_fix(reader->report, "leave one of the two out");
     } else if (rival) {
         NOTE(reader, at, "give either %s or %s_file", row, row);
     }

@@ -9,7 +9,7 @@
 #include "io/loop.h"
 #include "io/stream.h"
 
-enum { HEAD_LIMIT = 16 * 1024 };
+enum { HEAD_LIMIT = 16 * 1024, DATE_LIMIT = 48 };
 
 struct ps_inquiry {
     struct ps_loop *loop;
@@ -20,6 +20,8 @@ struct ps_inquiry {
     int status;
     bool simulated;
     bool cut;
+    char date[DATE_LIMIT];
+    size_t date_len;
     ps_inquiry_fn *on_answer;
     void *ctx;
 };
@@ -49,7 +51,8 @@ static void finish(struct ps_inquiry *inquiry, int err, enum ps_call_phase phase
                                        .status = err == PS_OK ? done.status : 0,
                                        .simulated = done.simulated,
                                        .body = ps_buf_str(&done.body),
-                                       .cut = done.cut};
+                                       .cut = done.cut,
+                                       .date = {done.date, done.date_len}};
     done.on_answer(done.ctx, &answer);
     ps_buf_fini(&done.body);
 }
@@ -132,6 +135,11 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
     inquiry->status = head->status;
     const struct ps_h1_header *mark = ps_h1_head_find_name(head, PS_STR("x-simulated"));
     inquiry->simulated = mark != NULL && ps_str_ieq(mark->value, PS_STR("true"));
+    const struct ps_h1_header *date = ps_h1_head_find_name(head, PS_STR("date"));
+    if (date != NULL && date->value.len > 0 && date->value.len <= sizeof inquiry->date) {
+        memcpy(inquiry->date, date->value.ptr, date->value.len);
+        inquiry->date_len = date->value.len;
+    }
 }
 
 static void on_body(void *ctx, struct ps_str data)
@@ -232,9 +240,11 @@ static size_t on_data(void *ctx, struct ps_str data)
     return data.len;
 }
 
+/* What OpenSSL says is static: it outlives the stream. */
 static void on_close(void *ctx, int err)
 {
-    finish(ctx, err, PS_CALL_CONNECT, NULL);
+    const struct ps_inquiry *inquiry = ctx;
+    finish(ctx, err, PS_CALL_CONNECT, err == PS_ETLS ? ps_stream_tls_error(inquiry->stream) : NULL);
 }
 
 static const struct ps_stream_ops stream_ops = {

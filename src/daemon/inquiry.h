@@ -42,6 +42,7 @@ struct ps_inquiry_answer {
     bool simulated;           /* the answer has X-Simulated: true */
     struct ps_str body;       /* up to the bound */
     bool cut;                 /* there was more */
+    struct ps_str date;       /* the head's Date; empty: none, or one that can't be a date */
 };
 
 /* `answer` is valid during the call, and the inquiry is gone. */
