@@ -179,8 +179,8 @@ static void on_detected(void *ctx, struct ps_backend *backend, struct ps_endpoin
     (void)backend;
     (void)endpoint;
     run->detect = NULL;
-    probe->engine = found->engine;
-    snprintf(probe->version, sizeof probe->version, "%s", found->version);
+    probe->engine = found->identity.engine;
+    snprintf(probe->version, sizeof probe->version, "%s", found->identity.version);
     probe->stage = PS_DOCTOR_ENGINE;
     choose_extras(probe, probe->engine);
     if (probe->extra_count == 0) {
