@@ -664,10 +664,11 @@ static bool plan_body(struct ps_transfer *transfer)
         return false;
     }
     transfer->upgrade = may_tunnel(head);
+    enum ps_request_kind kind = ps_request_kind_of(ps_exchange_path(transfer->exchange));
+    /* Some servers read JSON whatever its type is called: under another name it must not pass uncounted. */
     transfer->parsed = transfer->route->kind == PS_ROUTE_OPENAI && head->method_id == PS_H1_METHOD_POST &&
-                       is_json(header(transfer, PS_H1_CONTENT_TYPE));
+                       (kind != PS_REQUEST_OTHER || is_json(header(transfer, PS_H1_CONTENT_TYPE)));
     if (transfer->parsed) {
-        enum ps_request_kind kind = ps_request_kind_of(ps_exchange_path(transfer->exchange));
         if (ps_request_parser_new(&transfer->parser, kind, transfer->body.budget) != PS_OK) {
             fail_body(transfer, PS_ENOMEM);
             return false;
