@@ -1,6 +1,10 @@
 #include "gateway/forward.h"
 
+#include <string.h>
+
 #include "http/h1_write.h"
+
+enum { LOOKALIKE_MAX = 64 }; /* longer than every name that is known */
 
 /* Never taken from the client: replaced, or a secret, or decided here. */
 #define NEVER_UP                                                                                   \
@@ -19,22 +23,44 @@
 #define CORS_ANSWERS                                                                               \
     (PS_H1_BIT(PS_H1_ACCESS_CONTROL_ALLOW_ORIGIN) | PS_H1_BIT(PS_H1_ACCESS_CONTROL_EXPOSE_HEADERS))
 
-static bool is_ours(const struct ps_h1_header *header)
+static bool has_our_prefix(struct ps_str name)
 {
-    return header->id == PS_H1_FIELD_OTHER && ps_str_istarts_with(header->name, PS_STR("x-penstock-"));
+    return ps_str_istarts_with(name, PS_STR("x-penstock-"));
 }
 
-static bool has_ours(const struct ps_h1_head *head)
+/* Servers that know headers as variables (CGI, WSGI) take X_Forwarded_For for X-Forwarded-For: what may not
+ * pass under its name may not under that one either. */
+static bool is_lookalike(struct ps_str name, uint64_t skip)
+{
+    char plain[LOOKALIKE_MAX];
+    if (name.len > sizeof plain || memchr(name.ptr, '_', name.len) == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        plain[i] = name.ptr[i] == '_' ? '-' : name.ptr[i];
+    }
+    struct ps_str meant = {plain, name.len};
+    enum ps_h1_field id = ps_h1_field_find(meant);
+    bool skipped = id != PS_H1_FIELD_OTHER && ((skip | PS_H1_HOP_BY_HOP) & PS_H1_BIT(id)) != 0;
+    return skipped || has_our_prefix(meant);
+}
+
+static bool is_ours(const struct ps_h1_header *header, uint64_t skip)
+{
+    return header->id == PS_H1_FIELD_OTHER && (has_our_prefix(header->name) || is_lookalike(header->name, skip));
+}
+
+static bool has_ours(const struct ps_h1_head *head, uint64_t skip)
 {
     for (size_t i = 0; i < head->header_count; i++) {
-        if (is_ours(&head->headers[i])) {
+        if (is_ours(&head->headers[i], skip)) {
             return true;
         }
     }
     return false;
 }
 
-/* The slow way, for a client that sent x-penstock-*: line by line. */
+/* The slow way, for a client that sent x-penstock-* or a lookalike: line by line. */
 static int copy_without_ours(struct ps_buf *out, const struct ps_h1_head *head, uint64_t skip)
 {
     int err = PS_OK;
@@ -42,7 +68,7 @@ static int copy_without_ours(struct ps_buf *out, const struct ps_h1_head *head, 
         const struct ps_h1_header *header = &head->headers[i];
         bool dropped = ((skip | PS_H1_HOP_BY_HOP) & PS_H1_BIT(header->id)) != 0 &&
                        header->id != PS_H1_FIELD_OTHER;
-        if (dropped || is_ours(header) ||
+        if (dropped || is_ours(header, skip) ||
             (head->connection_names && ps_h1_head_connection_has(head, header->name))) {
             continue;
         }
@@ -186,7 +212,7 @@ int ps_forward_request(struct ps_buf *out, const struct ps_forward *forward)
     int err = ps_buf_reserve(out, head->raw.len + 512);
     err = err != PS_OK ? err : write_target(out, forward);
     if (err == PS_OK) {
-        err = has_ours(head)
+        err = has_ours(head, skip)
                   ? copy_without_ours(out, head, skip)
                   : ps_h1_copy_end_to_end(out, head, skip, forward->upgrade ? PS_H1_COPY_UPGRADE : 0);
     }

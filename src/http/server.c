@@ -574,9 +574,20 @@ void ps_server_set_tls(struct ps_server *server, struct ps_tls *tls)
     }
 }
 
+/* Room for more headers than before; without memory the old bound stays. */
+static void grow_scratch(struct ps_h1_scratch *scratch, uint32_t max_headers)
+{
+    struct ps_h1_scratch larger;
+    if (max_headers > scratch->header_room && ps_h1_scratch_init(&larger, max_headers) == PS_OK) {
+        ps_h1_scratch_fini(scratch);
+        *scratch = larger;
+    }
+}
+
 void ps_server_set_opts(struct ps_server *server, const struct ps_server_opts *opts)
 {
-    server->opts = *opts; /* more headers than there is room for are still too many */
+    server->opts = *opts;
+    grow_scratch(&server->scratch, opts->limits.max_headers);
 }
 
 void ps_server_drain(struct ps_server *server, void (*on_idle)(void *ctx), void *ctx)

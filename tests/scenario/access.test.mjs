@@ -521,6 +521,22 @@ test('an address has no more connections than max_connections_per_address, on al
   await sleep(20);
 });
 
+test('what may not pass does not pass with underscores either', async (t) => {
+  const up = await startUpstream(t, echo());
+  const gate = await startPenstock(t, { config: upstreams(up) });
+  const never = ['X_Forwarded_For', 'X-Real_IP', 'x_penstock_tenant', 'X-Penstock_Cost', 'Transfer_Encoding', 'x_api_key',
+    'Content_Length', 'API_KEY', 'Proxy_Authorization'];
+  const line = await connect(t, gate.port);
+  const lines = [...never, 'X_Own', 'Accept_Language_X'].map((name) => `${name}: 7\r\n`).join('');
+  line.send(`GET /x HTTP/1.1\r\nHost: localhost\r\n${lines}\r\n`);
+  assert.equal((await line.response()).status, 200);
+  const seen = Object.keys(up.requests.at(-1).headers);
+  for (const name of never) {
+    assert.ok(!seen.includes(name.toLowerCase()), name);
+  }
+  assert.ok(seen.includes('x_own') && seen.includes('accept_language_x'));
+});
+
 test('TRACE never reaches an upstream, which would show its own key', async (t) => {
   const up = await startUpstream(t, echo());
   const gate = await startPenstock(t, { config: upstreams(up) });

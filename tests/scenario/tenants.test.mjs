@@ -54,8 +54,9 @@ async function exactly(t, pass, { tenant, upstream, body, code }) {
   const up = await startUpstream(t, hold.script);
   const gate = await startPenstock(t, { config: config(up, { tenant, upstream }) });
   const { answers, all } = burst(gate.port, 100, body);
-  await until(`${100 - pass} refusals`, () => answers.length >= 100 - pass);
-  await sleep(50);
+  await until(`${100 - pass} refusals`, () => answers.length >= 100 - pass, 15000);
+  await until(`${pass} upstream`, () => up.requests.length >= pass, 15000);
+  await sleep(50); /* for one too many */
   assert.deepEqual(tally(answers.map(({ status }) => status)), { 429: 100 - pass });
   assert.equal(up.requests.length, pass);
   for (const { json, headers: seen } of answers) {
@@ -109,6 +110,18 @@ test('a budget that is spent stays spent', async (t) => {
   const refused = await chat(gate.port, { headers });
   assert.equal(refused.json.error.type, 'insufficient_quota');
   assert.ok(Number(refused.headers['retry-after']) >= 1);
+});
+
+test('a prompt under another content type is counted all the same', async (t) => {
+  const up = await startUpstream(t, inference());
+  const gate = await startPenstock(t, { config: config(up, { tenant: ', tokens_per_minute: 100' }) });
+  const ask = (type, body = chatBody({ max_tokens: 90 })) => call(gate.port, {
+    method: 'POST', path: '/v1/chat/completions', headers: { ...headers, 'content-type': type }, body: JSON.stringify(body) });
+  assert.equal((await ask('text/plain', chatBody({ max_tokens: 1000 }))).status, 429);
+  assert.equal((await ask('application/octet-stream', chatBody({ max_tokens: 1000 }))).status, 429);
+  assert.equal((await ask('text/plain', 'no object')).status, 400);
+  assert.equal(up.requests.length, 0);
+  assert.equal((await ask('text/plain')).status, 200);
 });
 
 test('limits of one tenant are not felt by another', async (t) => {

@@ -697,6 +697,26 @@ static void malformed_requests_are_refused_and_closed(void **state)
     }
 }
 
+static void more_headers_may_be_allowed_later(void **state)
+{
+    struct bench *bench = *state;
+    char head[2048] = "GET / HTTP/1.1\r\nHost: h\r\n";
+    for (int i = 0; i < 120; i++) {
+        strcat(head, "X-A: 1\r\n");
+    }
+    strcat(head, "\r\n");
+    bench->act_at = 'r';
+    bench->act = respond;
+    dial(bench);
+    raw_write(&bench->client, head);
+    await(bench, "431 ");
+    bench->opts.limits.max_headers = 200;
+    set_opts(bench);
+    dial(bench);
+    raw_write(&bench->client, head);
+    await(bench, "200 OK");
+}
+
 static void a_body_that_grows_too_long_is_cut_off(void **state)
 {
     struct bench *bench = *state;
@@ -1026,6 +1046,7 @@ int main(void)
         CASE(a_drained_answer_may_end_inside_on_drain),
         CASE(a_client_that_leaves_aborts_the_exchange),
         CASE(malformed_requests_are_refused_and_closed),
+        CASE(more_headers_may_be_allowed_later),
         CASE(a_body_that_grows_too_long_is_cut_off),
         CASE(a_refusal_under_a_cork_is_sent),
         CASE(more_connections_than_allowed_are_closed),
