@@ -567,7 +567,7 @@ static const struct ps_sim_route routes[] = {
 
 const struct ps_sim_personality ps_sim_ollama = {
     .name = "ollama",
-    .routes = {routes, PS_ARRAY_LEN(routes)},
+    .routes = {.rows = routes, .count = PS_ARRAY_LEN(routes)},
     .defaults = defaults,
     .own_slots = true,
     .starts_empty = true,
