@@ -4,25 +4,42 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/args.h"
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/args.h"
 #include "io/address.h"
 #include "io/loop.h"
+#include "sim/engines.h"
 #include "sim/options.h"
 #include "sim/sim.h"
 
-#define MOST_ROWS    40
+#define MOST_ROWS    64
 #define LONGEST_NAME 40
 
 struct opts {
     struct ps_sim_opts sim;
+    const char *engine;
     const char *listen;
+    const char *metrics_listen;
+    const char *version;
+    const char *lie;
+    const char *model_control;
     struct ps_arg_list models;
     bool no_prefix_caching;
+    bool no_dev_mode;
+    bool sleep_mode;
+    bool metrics;
+    bool router;
+};
+
+/* Where to listen; the second is for metrics alone, and only where it is asked for. */
+struct places {
+    struct ps_address at[2];
+    size_t count;
 };
 
 /* The table that ps_args_parse() wants, made from the one in sim/options. */
@@ -33,9 +50,11 @@ struct table {
 };
 
 static const char notes[] =
-    "Nothing that it reports was measured on a GPU: every answer says simulated.\n"
-    "Routes: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models,\n"
-    "/v1/images/generations, /health, /version, /metrics, /reset_prefix_cache, /sim/state.\n";
+    "Engines: " PS_SIM_ENGINE_NAMES ".\n"
+    "Nothing that it reports was measured on a GPU: every answer says simulated. The defaults\n"
+    "above are those of the engine that was named. docs/sim.md lists each engine's routes;\n"
+    "GET /sim/state tells the truth about any of them. TensorRT-LLM's memory calls need\n"
+    "TRTLLM_RUNTIME_CONTROL_API_KEY in the environment, as the real ones do.\n";
 
 static enum ps_arg_type arg_type(enum ps_option_type type)
 {
@@ -64,14 +83,28 @@ static const char *add_name(struct table *table, const char *name)
     return text;
 }
 
-static void add_row(struct table *table, const struct ps_option *option)
+/* What the engine has as its default, or the table's. */
+static const char *fallback_of(const struct ps_option *option,
+                               const struct ps_sim_personality *personality)
+{
+    const struct ps_sim_default *row = personality->defaults;
+    for (; row != NULL && row->option != NULL; row++) {
+        if (strcmp(row->option, option->name) == 0) {
+            return row->text;
+        }
+    }
+    return option->fallback;
+}
+
+static void add_row(struct table *table, const struct ps_option *option,
+                    const struct ps_sim_personality *personality)
 {
     PS_CHECK(table->count + 1 < MOST_ROWS && arg_type(option->type) != PS_ARG_END);
     table->rows[table->count] = (struct ps_arg){
         .name = add_name(table, option->name),
         .type = arg_type(option->type),
         .offset = offsetof(struct opts, sim) + option->offset,
-        .fallback = option->fallback,
+        .fallback = fallback_of(option, personality),
         .help = option->help,
         .min = option->min,
         .max = option->max,
@@ -79,23 +112,63 @@ static void add_row(struct table *table, const struct ps_option *option)
     table->count++;
 }
 
-static void make_table(struct table *table)
+static void make_table(struct table *table, const struct ps_sim_personality *personality)
 {
     static const struct ps_arg own[] = {
+        {"--engine", PS_ARG_TEXT, offsetof(struct opts, engine), "NAME", "vllm",
+         "which server it imitates", 0, 0, false},
+        {"--engine-version", PS_ARG_TEXT, offsetof(struct opts, version), "TEXT", NULL,
+         "the version that it reports; its own unless given", 0, 0, false},
         {"--listen", PS_ARG_TEXT, offsetof(struct opts, listen), "ADDR:PORT", "127.0.0.1:8000",
          "where to serve; port 0 picks a free one", 0, 0, false},
+        {"--metrics-listen", PS_ARG_TEXT, offsetof(struct opts, metrics_listen), "ADDR:PORT", NULL,
+         "a second address for the same routes, as Triton has one for its metrics", 0, 0, false},
         {"--model", PS_ARG_LIST, offsetof(struct opts, models), "NAME", NULL,
          "name of a model that is served, \"sim\" unless given; may be repeated", 0, 0, false},
         {"--no-prefix-caching", PS_ARG_FLAG, offsetof(struct opts, no_prefix_caching), NULL, NULL,
          "compute every prompt from its beginning", 0, 0, false},
+        {"--no-dev-mode", PS_ARG_FLAG, offsetof(struct opts, no_dev_mode), NULL, NULL,
+         "vLLM without VLLM_SERVER_DEV_MODE: no memory and cache calls", 0, 0, false},
+        {"--enable-sleep-mode", PS_ARG_FLAG, offsetof(struct opts, sleep_mode), NULL, NULL,
+         "memory can be released: vLLM's sleep mode, SGLang's memory saver, TensorRT-LLM's sleep "
+         "mode",
+         0, 0, false},
+        {"--enable-metrics", PS_ARG_FLAG, offsetof(struct opts, metrics), NULL, NULL,
+         "SGLang and llama.cpp: publish metrics (the others always do)", 0, 0, false},
+        {"--model-control-mode", PS_ARG_TEXT, offsetof(struct opts, model_control), "MODE", "none",
+         "Triton: explicit lets clients load and unload models", 0, 0, false},
+        {"--router", PS_ARG_FLAG, offsetof(struct opts, router), NULL, NULL,
+         "llama.cpp: router mode, models are loaded on demand and unloaded by call", 0, 0, false},
+        {"--lie", PS_ARG_TEXT, offsetof(struct opts, lie), "WHICH", "none",
+         "about released memory: keep, half, late (see --lie-delay) or busy", 0, 0, false},
     };
     memset(table, 0, sizeof *table);
     for (size_t i = 0; i < PS_ARRAY_LEN(own); i++) {
         table->rows[table->count++] = own[i];
     }
     for (const struct ps_option *option = ps_sim_options; option->name != NULL; option++) {
-        add_row(table, option);
+        add_row(table, option, personality);
     }
+}
+
+/* The engine decides on the defaults of the other options, so it is looked for before they are
+ * read. What is wrong with it is said later. */
+static const struct ps_sim_personality *find_engine(int argc, char **argv)
+{
+    static const char name[] = "--engine";
+    const char *text = "vllm";
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strncmp(argv[i], name, sizeof name - 1) != 0) {
+            continue;
+        }
+        const char *rest = argv[i] + sizeof name - 1;
+        if (*rest == '=') {
+            text = rest + 1;
+        } else if (*rest == '\0' && i + 1 < argc) {
+            text = argv[++i];
+        }
+    }
+    return ps_sim_engines_find(ps_str_from(text));
 }
 
 /* Thousands of streams need as many descriptors. */
@@ -124,34 +197,42 @@ static int say_why_not(int err)
 {
     switch (err) {
     case PS_ELIMIT:
-        fputs("penstock sim: the model does not fit: weights, activations and context leave no room\n"
-              "for cache blocks within --gpu-memory-utilization of --memory, or there would be more\n"
-              "than 2^24 blocks\n", stderr);
+        fputs(
+            "penstock sim: the model does not fit: weights, activations and context leave no room\n"
+            "for cache blocks within --gpu-memory-utilization of --memory, or there would be more\n"
+            "than 2^24 blocks; or models that are all loaded at start are more than the device "
+            "holds\n",
+            stderr);
         return 1;
     case PS_EINVAL:
         fputs("penstock sim: --max-model-len is more than the cache holds, or a --model name has\n"
-              "characters other than letters, digits and . _ - / :\n", stderr);
+              "characters other than letters, digits and . _ - / :, or there are more than 32 "
+              "models\n",
+              stderr);
         return 1;
     default:
         return fail("can't create the server", err);
     }
 }
 
-static int serve(struct ps_loop *loop, struct ps_sim *sim, const char *where, const struct ps_address *at)
+static int serve(struct ps_loop *loop, struct ps_sim *sim, const struct places *places)
 {
-    int err = ps_sim_listen(sim, at);
-    if (err != PS_OK) {
-        return fail(where, err);
+    for (size_t i = 0; i < places->count; i++) {
+        char text[PS_ADDRESS_TEXT];
+        int err = ps_sim_listen(sim, &places->at[i]);
+        if (err != PS_OK) {
+            return fail(ps_address_text(&places->at[i], text), err);
+        }
+        printf(i == 0 ? "penstock sim: listening on %s (simulated)\n"
+                      : "penstock sim: metrics on %s (simulated)\n",
+               ps_address_text(ps_sim_address(sim, i), text));
     }
-    char text[PS_ADDRESS_TEXT];
-    printf("penstock sim: listening on %s (simulated)\n",
-           ps_address_text(ps_sim_address(sim), text));
     (void)fflush(stdout);
     ps_loop_run(loop);
     return 0;
 }
 
-static int run(const struct opts *opts, const struct ps_address *at)
+static int run(const struct opts *opts, const struct places *places)
 {
     struct ps_loop *loop = NULL;
     struct ps_sim *sim = NULL;
@@ -168,40 +249,100 @@ static int run(const struct opts *opts, const struct ps_address *at)
         status = say_why_not(err);
         goto out;
     }
-    status = serve(loop, sim, opts->listen, at);
+    status = serve(loop, sim, places);
 out:
     ps_sim_free(sim);
     ps_loop_free(loop);
     return status;
 }
 
+/* --- what was asked for ----------------------------------------------------------------------- */
+
+static int read_place(const struct ps_command *command, const char *option, const char *text,
+                      struct places *places)
+{
+    if (text == NULL) {
+        return 0;
+    }
+    if (ps_address_parse(ps_str_from(text), &places->at[places->count]) != PS_OK) {
+        return ps_args_usage_error(command, "%s %s: expected an address such as 127.0.0.1:8000",
+                                   option, text);
+    }
+    places->count++;
+    return 0;
+}
+
+static int read_lie(const struct ps_command *command, struct opts *opts)
+{
+    for (size_t i = 0; ps_sim_lie_names[i] != NULL; i++) {
+        if (strcmp(opts->lie, ps_sim_lie_names[i]) == 0) {
+            opts->sim.lie = (enum ps_sim_lie)i;
+            return 0;
+        }
+    }
+    return ps_args_usage_error(command, "--lie %s: expected none, keep, late, half or busy",
+                               opts->lie);
+}
+
+static int read_control(const struct ps_command *command, struct opts *opts)
+{
+    opts->sim.explicit_control = strcmp(opts->model_control, "explicit") == 0;
+    if (!opts->sim.explicit_control && strcmp(opts->model_control, "none") != 0) {
+        return ps_args_usage_error(command, "--model-control-mode %s: expected none or explicit",
+                                   opts->model_control);
+    }
+    return 0;
+}
+
+static void read_switches(struct opts *opts)
+{
+    if (opts->models.count > 0) {
+        opts->sim.models = opts->models.items;
+        opts->sim.model_count = opts->models.count;
+    }
+    if (opts->version != NULL) {
+        opts->sim.version = opts->version;
+    }
+    opts->sim.prefix_caching = !opts->no_prefix_caching;
+    opts->sim.dev_mode = !opts->no_dev_mode;
+    opts->sim.sleep_mode = opts->sleep_mode;
+    opts->sim.metrics = opts->metrics;
+    opts->sim.router = opts->router;
+    opts->sim.control_key = getenv("TRTLLM_RUNTIME_CONTROL_API_KEY");
+}
+
 int ps_sim_command(int argc, char **argv)
 {
-    static struct table
-        table; /* rows and their names; large, and only ever filled in the same way */
+    /* rows and their names; large, and only ever filled in the same way */
+    static struct table table;
     struct opts opts = {0};
+    struct places places = {.count = 0};
     struct ps_command command = {
         .name = "sim",
-        .summary = "A simulated GPU inference server that speaks like vLLM.",
+        .summary = "A simulated GPU inference server that speaks like one of ten engines.",
         .args = table.rows,
         .notes = notes,
     };
+    const struct ps_sim_personality *personality = find_engine(argc, argv);
     ps_sim_opts_init(&opts.sim);
-    make_table(&table);
+    make_table(&table, personality == NULL ? &ps_sim_vllm : personality);
     int err = ps_args_parse(&command, argc, argv, &opts);
     if (err != PS_OK) {
         return err == PS_ECANCELED ? 0 : 2;
     }
-    struct ps_address at;
-    if (ps_address_parse(ps_str_from(opts.listen), &at) != PS_OK) {
-        return ps_args_usage_error(&command, "--listen %s: expected an address such as 127.0.0.1:8000", opts.listen);
+    if (personality == NULL) {
+        return ps_args_usage_error(&command, "--engine %s: expected " PS_SIM_ENGINE_NAMES,
+                                   opts.engine);
     }
-    if (opts.models.count > 0) {
-        opts.sim.models = opts.models.items;
-        opts.sim.model_count = opts.models.count;
+    if (read_place(&command, "--listen", opts.listen, &places) != 0 ||
+        read_place(&command, "--metrics-listen", opts.metrics_listen, &places) != 0 ||
+        read_lie(&command, &opts) != 0 || read_control(&command, &opts) != 0) {
+        return 2;
     }
-    opts.sim.prefix_caching = !opts.no_prefix_caching;
+    bool router = opts.router && personality == &ps_sim_llamacpp;
+    opts.sim.personality = router ? &ps_sim_llamacpp_router : personality;
+    read_switches(&opts);
     raise_descriptors();
     (void)signal(SIGPIPE, SIG_IGN);
-    return run(&opts, &at);
+    return run(&opts, &places);
 }

@@ -8,9 +8,10 @@
 /* A chain of appends: each happens only while all before it succeeded. */
 #define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
-static const char *quoted(const char *finish)
+static int put_finish(struct ps_buf *out, const char *finish)
 {
-    return finish == NULL ? "null" : finish[0] == 's' ? "\"stop\"" : "\"length\"";
+    return finish == NULL ? ps_buf_append_str(out, PS_STR("null"))
+                          : ps_buf_printf(out, "\"%s\"", finish);
 }
 
 static const char *object_name(const struct ps_sim_answer *answer, bool chunk)
@@ -54,8 +55,9 @@ int ps_sim_answer_chunk(struct ps_buf *out, const struct ps_sim_answer *answer, 
     err = THEN(err, put_head(out, answer, true));
     err = THEN(err, ps_buf_printf(out, "{\"index\":%zu,%s", index, before));
     err = THEN(err, ps_buf_append_str(out, text));
-    return THEN(err, ps_buf_printf(out, "%s,\"logprobs\":null,\"finish_reason\":%s}]}\n\n", after,
-                                   quoted(finish)));
+    err = THEN(err, ps_buf_printf(out, "%s,\"logprobs\":null,\"finish_reason\":", after));
+    err = THEN(err, put_finish(out, finish));
+    return THEN(err, ps_buf_append_str(out, PS_STR("}]}\n\n")));
 }
 
 int ps_sim_answer_usage_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
@@ -81,8 +83,10 @@ int ps_sim_answer_choice(struct ps_buf *out, const struct ps_sim_answer *answer,
         ps_buf_printf(out, "%s{\"index\":%zu,%s", index == 0 ? "" : ",", index,
                       chat ? "\"message\":{\"role\":\"assistant\",\"content\":\"" : "\"text\":\"");
     err = THEN(err, ps_buf_append_str(out, text));
-    return THEN(err, ps_buf_printf(out, "%s,\"logprobs\":null,\"finish_reason\":%s}",
-                                   chat ? "\",\"tool_calls\":[]}" : "\"", quoted(finish)));
+    err = THEN(err, ps_buf_printf(out, "%s,\"logprobs\":null,\"finish_reason\":",
+                                  chat ? "\",\"tool_calls\":[]}" : "\""));
+    err = THEN(err, put_finish(out, finish));
+    return THEN(err, ps_buf_append_str(out, PS_STR("}")));
 }
 
 int ps_sim_answer_end(struct ps_buf *out, const struct ps_sim_tokens *tokens)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "http/server.h"
-#include "sim/answer.h"
+#include "sim/json.h"
 #include "sim/words.h"
 
 /* Unsent bytes above which a stream waits for its reader. */
@@ -24,21 +24,26 @@ struct choice {
     uint64_t sent_tokens;
     uint64_t sent_bytes;
     bool done;
+    bool aborted;
     bool closed; /* its last event is written */
 };
 
 struct call {
+    struct ps_sim_party party;
     struct ps_sim_desk *desk;
+    const struct ps_sim_dialect *dialect;
     struct ps_exchange *exchange;
-    struct ps_list link;
-    enum ps_sim_kind kind;
-    struct ps_buf body;
     struct ps_sim_request request;
     struct ps_sim_answer answer;
+    json_t *given; /* a reference, or NULL */
     char id[PS_SIM_ID_TEXT];
     struct choice *choices;
     size_t submitted; /* choices that the engine has or had */
     size_t left;      /* choices not done */
+    size_t slot;
+    bool uses_slot;
+    ps_span delay; /* until the model is there */
+    ps_time began;
     struct ps_sim_image image;
 };
 
@@ -47,9 +52,14 @@ static struct choice *choice_of(struct ps_sim_seq *seq)
     return PS_CONTAINER_OF(seq, struct choice, seq);
 }
 
+static size_t index_of(const struct choice *choice)
+{
+    return (size_t)(choice - choice->call->choices);
+}
+
 static struct ps_sim_prompt *prompt_of(const struct choice *choice)
 {
-    return &choice->call->request.prompts[choice - choice->call->choices];
+    return &choice->call->request.prompts[index_of(choice)];
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -58,18 +68,20 @@ static void free_call(struct call *call)
 {
     for (size_t i = 0; i < call->submitted; i++) {
         struct choice *choice = &call->choices[i];
-        if (!choice->done) {
+        if (!choice->done || choice->aborted) {
             call->desk->metrics.aborted++;
         }
         ps_sim_engine_cancel(call->desk->engine, &choice->seq);
         ps_sim_seq_fini(&choice->seq);
     }
     ps_sim_engine_cancel_image(call->desk->engine, &call->image);
-    ps_budget_give(&call->desk->budget, call->body.len);
-    ps_buf_fini(&call->body);
+    if (call->uses_slot) {
+        ps_sim_desk_unuse(call->desk, call->slot);
+    }
     free(call->choices);
+    json_decref(call->given);
     ps_sim_request_fini(&call->request);
-    ps_list_remove(&call->link);
+    ps_list_remove(&call->party.link);
     free(call);
 }
 
@@ -86,26 +98,12 @@ static void on_abort(void *ctx)
     free_call(ctx);
 }
 
-void ps_sim_call_refuse(struct ps_sim_desk *desk, struct ps_exchange *exchange,
-                        const struct ps_sim_refusal *refusal)
-{
-    uint64_t *counter = refusal->status < 500 ? &desk->metrics.refused : &desk->metrics.failed;
-    ++*counter;
-    ps_buf_clear(&desk->scratch);
-    if (ps_sim_answer_error(&desk->scratch, refusal) != PS_OK) {
-        ps_exchange_reset(exchange);
-        return;
-    }
-    ps_exchange_respond(exchange, refusal->status, PS_STR(PS_SIM_HEADERS),
-                        PS_STR("application/json"), ps_buf_str(&desk->scratch));
-}
-
 static void refuse(struct call *call, const struct ps_sim_refusal *refusal)
 {
     struct ps_exchange *exchange = call->exchange;
     struct ps_sim_desk *desk = call->desk;
     free_call(call);
-    ps_sim_call_refuse(desk, exchange, refusal);
+    ps_sim_ask_refuse_exchange(desk, exchange, refusal);
 }
 
 static void refuse_with(struct call *call, int status, const char *type, const char *text)
@@ -130,6 +128,46 @@ static void respond(struct call *call)
                         ps_buf_str(&desk->scratch));
 }
 
+/* --- what a piece says ------------------------------------------------------------------------ */
+
+static struct ps_sim_timing timing_of(const struct call *call, const struct ps_sim_seq *seq)
+{
+    ps_time now = ps_sim_desk_now(call->desk);
+    struct ps_sim_timing timing = {.total = now - call->began, .load = call->delay};
+    ps_time first = seq->first_token != 0 ? seq->first_token : now;
+    if (seq->started != 0) {
+        timing.queue = seq->started - call->began - call->delay;
+        timing.prompt = first - seq->started;
+        timing.decode = now - first;
+    }
+    return timing;
+}
+
+static const char *finish_of(const struct choice *choice)
+{
+    return choice->aborted ? "abort" : prompt_of(choice)->stopped ? "stop" : "length";
+}
+
+/* Of the text that was just taken; the call's clock is read here. */
+static struct ps_sim_piece piece_of(struct choice *choice, bool begin, struct ps_str text,
+                                    bool last)
+{
+    struct call *call = choice->call;
+    call->answer.wall = ps_sim_desk_wall(call->desk);
+    return (struct ps_sim_piece){
+        .index = index_of(choice),
+        .begin = begin,
+        .text = text,
+        .finish = last ? finish_of(choice) : NULL,
+        .prompt = prompt_of(choice),
+        .tokens = {.prompt = choice->seq.prompt_tokens,
+                   .cached = choice->seq.hit,
+                   .completion = choice->sent_tokens},
+        .shown = choice->sent_bytes,
+        .timing = timing_of(call, &choice->seq),
+    };
+}
+
 /* --- answers that stream ---------------------------------------------------------------------- */
 
 /* The next tokens that the client may see, as text: at most `cap` bytes. */
@@ -149,24 +187,20 @@ static struct ps_str next_text(struct choice *choice, char *text, size_t cap)
     return (struct ps_str){text, len};
 }
 
-static const char *finish_of(const struct choice *choice)
-{
-    return prompt_of(choice)->stopped ? "stop" : "length";
-}
-
 /* Appends the events that are due for one choice: usually one, several after a pause. */
 static int append_events(struct choice *choice, struct ps_buf *out)
 {
     int err = PS_OK;
     char text[4096];
+    const struct ps_sim_dialect *dialect = choice->call->dialect;
+    size_t cap = dialect->each_token ? PS_SIM_TOKEN_BYTES : sizeof text;
     while (err == PS_OK && !choice->closed &&
            (choice->done || choice->sent_tokens < choice->seq.generated)) {
         bool begin = choice->sent_tokens == 0;
-        struct ps_str piece = next_text(choice, text, sizeof text);
+        struct ps_str words = next_text(choice, text, cap);
         choice->closed = choice->done && choice->sent_tokens == choice->seq.generated;
-        err = ps_sim_answer_chunk(out, &choice->call->answer,
-                                  (size_t)(choice - choice->call->choices), begin, piece,
-                                  choice->closed ? finish_of(choice) : NULL);
+        struct ps_sim_piece piece = piece_of(choice, begin, words, choice->closed);
+        err = dialect->chunk(out, &choice->call->answer, &piece);
     }
     return err;
 }
@@ -176,7 +210,7 @@ static struct ps_sim_tokens count_tokens(const struct call *call)
     struct ps_sim_tokens tokens = {0};
     for (size_t i = 0; i < call->request.count; i++) {
         const struct ps_sim_seq *seq = &call->choices[i].seq;
-        bool again = i > 0 && call->kind == PS_SIM_CHAT; /* n answers to the one prompt */
+        bool again = i > 0 && call->request.kind == PS_SIM_CHAT; /* n answers to the one prompt */
         tokens.prompt += again ? 0 : seq->prompt_tokens;
         tokens.cached += again ? 0 : seq->hit;
         tokens.completion += seq->generated;
@@ -186,12 +220,8 @@ static struct ps_sim_tokens count_tokens(const struct call *call)
 
 static int append_tail(struct call *call, struct ps_buf *out)
 {
-    int err = PS_OK;
-    if (call->request.include_usage) {
-        struct ps_sim_tokens tokens = count_tokens(call);
-        err = ps_sim_answer_usage_chunk(out, &call->answer, &tokens);
-    }
-    return err == PS_OK ? ps_buf_append_str(out, PS_STR("data: [DONE]\n\n")) : err;
+    struct ps_sim_tokens tokens = count_tokens(call);
+    return call->dialect->tail == NULL ? PS_OK : call->dialect->tail(out, &call->answer, &tokens);
 }
 
 /* Writes what is due for all choices, or only one, and the end after the last. The call may be
@@ -243,31 +273,37 @@ static int append_choice(struct choice *choice, struct ps_buf *out)
     if (text == NULL) {
         return PS_ENOMEM;
     }
-    int err =
-        ps_sim_answer_choice(out, &choice->call->answer, (size_t)(choice - choice->call->choices),
-                             next_text(choice, text, cap), finish_of(choice));
+    struct ps_str words = next_text(choice, text, cap);
+    struct ps_sim_piece piece = piece_of(choice, true, words, true);
+    int err = choice->call->dialect->choice(out, &choice->call->answer, &piece);
     free(text);
     return err;
 }
 
 static int append_choices(struct call *call, struct ps_buf *out)
 {
-    int err = ps_sim_answer_begin(out, &call->answer);
+    const struct ps_sim_dialect *dialect = call->dialect;
+    struct ps_sim_tokens tokens = count_tokens(call);
+    int err = dialect->begin == NULL ? PS_OK : dialect->begin(out, &call->answer);
     for (size_t i = 0; i < call->request.count && err == PS_OK; i++) {
         err = append_choice(&call->choices[i], out);
     }
+    return err != PS_OK || dialect->end == NULL ? err : dialect->end(out, &call->answer, &tokens);
+}
+
+static int append_vectors(struct call *call, struct ps_buf *out)
+{
     struct ps_sim_tokens tokens = count_tokens(call);
-    return err == PS_OK ? ps_sim_answer_end(out, &tokens) : err;
+    struct ps_sim_timing timing = timing_of(call, &call->choices[0].seq);
+    return call->dialect->vectors(out, &call->answer, &tokens, &timing);
 }
 
 static void answer_whole(struct call *call)
 {
     struct ps_buf *out = &call->desk->scratch;
     ps_buf_clear(out);
-    int err = call->kind == PS_SIM_EMBEDDING
-                  ? ps_sim_answer_embeddings(out, &call->answer, &call->request,
-                                             count_tokens(call).prompt)
-                  : append_choices(call, out);
+    bool reads = call->request.kind == PS_SIM_EMBEDDING;
+    int err = reads ? append_vectors(call, out) : append_choices(call, out);
     if (err != PS_OK) {
         refuse_for_memory(call);
     } else {
@@ -338,27 +374,43 @@ static void on_image(struct ps_sim_image *image, int err, ps_time now)
         return;
     }
     ps_buf_clear(out);
-    if (ps_sim_answer_images(out, &call->answer, &call->request) != PS_OK) {
+    if (call->dialect->pictures(out, &call->answer) != PS_OK) {
         refuse_for_memory(call);
     } else {
         respond(call);
     }
 }
 
-/* --- what the client says --------------------------------------------------------------------- */
-
-static void on_body(void *ctx, struct ps_str data)
+/* An operator ended it: what there is of the answer is the answer. */
+static void end_early(struct call *call)
 {
-    struct call *call = ctx;
-    if (ps_budget_take(&call->desk->budget, data.len) != PS_OK) {
-        refuse_for_memory(call);
-        return;
+    for (size_t i = 0; i < call->submitted; i++) {
+        struct choice *choice = &call->choices[i];
+        if (!choice->done) {
+            ps_sim_engine_cancel(call->desk->engine, &choice->seq);
+            choice->done = choice->aborted = true;
+        }
     }
-    if (ps_buf_append_str(&call->body, data) != PS_OK) {
-        ps_budget_give(&call->desk->budget, data.len);
-        refuse_for_memory(call);
+    if (call->request.kind == PS_SIM_IMAGE || call->request.kind == PS_SIM_EMBEDDING) {
+        refuse_with(call, 503, "ServiceUnavailableError", "The request was aborted.");
+    } else if (call->request.stream) {
+        flush(call, NULL);
+    } else {
+        answer_whole(call);
     }
 }
+
+static void give_up(struct ps_sim_party *party, bool ordered)
+{
+    struct call *call = PS_CONTAINER_OF(party, struct call, party);
+    if (ordered) {
+        end_early(call);
+    } else {
+        reset(call);
+    }
+}
+
+/* --- what the client says --------------------------------------------------------------------- */
 
 static bool is_id_byte(char c)
 {
@@ -380,36 +432,31 @@ static bool is_id(struct ps_str text)
 static void name_answer(struct call *call)
 {
     static const char *const prefixes[] = {
-        [PS_SIM_CHAT] = "chatcmpl",
-        [PS_SIM_COMPLETION] = "cmpl",
-        [PS_SIM_EMBEDDING] = "embd",
-        [PS_SIM_IMAGE] = "img",
+        [PS_SIM_CHAT] = "chatcmpl", [PS_SIM_COMPLETION] = "cmpl", [PS_SIM_EMBEDDING] = "embd",
+        [PS_SIM_IMAGE] = "img",     [PS_SIM_NATIVE] = "gen",
     };
+    const char *prefix = prefixes[call->request.kind];
     struct ps_str given = ps_exchange_header(call->exchange, PS_STR("x-request-id"));
     if (is_id(given)) {
-        (void)snprintf(call->id, sizeof call->id, "%s-%.*s", prefixes[call->kind],
-                       PS_STR_ARG(given));
+        (void)snprintf(call->id, sizeof call->id, "%s-%.*s", prefix, PS_STR_ARG(given));
     } else {
-        (void)snprintf(call->id, sizeof call->id, "%s-sim%" PRIx64 "-%" PRIu64,
-                       prefixes[call->kind], call->desk->opts->seed, call->desk->count);
+        (void)snprintf(call->id, sizeof call->id, "%s-sim%" PRIx64 "-%" PRIu64, prefix,
+                       call->desk->opts->seed, call->desk->count);
     }
+    ps_time wall = ps_sim_desk_wall(call->desk);
     call->answer = (struct ps_sim_answer){
-        .kind = call->kind,
+        .kind = call->request.kind,
         .id = call->id,
         .model = call->desk->opts->models[call->request.model],
-        .created = ps_clock_wall(ps_loop_clock(call->desk->loop)) / PS_SECOND,
+        .created = wall / PS_SECOND,
+        .wall = wall,
+        .request = &call->request,
+        .given = call->given,
     };
-}
-
-/* The engine is told in the next turn, so that what arrives together begins together. */
-static int wake_engine(struct ps_sim_desk *desk)
-{
-    return ps_timer_set(desk->loop, &desk->timer, ps_loop_now(desk->loop));
 }
 
 static void submit_choices(struct call *call)
 {
-    ps_time now = ps_loop_now(call->desk->loop);
     for (size_t i = 0; i < call->request.count; i++) {
         struct choice *choice = &call->choices[i];
         struct ps_sim_prompt *prompt = &call->request.prompts[i];
@@ -418,72 +465,129 @@ static void submit_choices(struct call *call)
         choice->seq.ops = &seq_ops;
         choice->seq.want = prompt->want;
         choice->seq.chain = prompt->chain;
+        choice->seq.delay = call->delay;
         prompt->chain = (struct ps_sim_chain){0};
-        ps_sim_engine_submit(call->desk->engine, &choice->seq, now);
+        ps_sim_engine_submit(call->desk->engine, &choice->seq, call->began);
         call->submitted++;
         call->left++;
     }
 }
 
+static int start_stream(struct call *call)
+{
+    char headers[200];
+    int len = snprintf(headers, sizeof headers,
+                       PS_SIM_HEADERS "Content-Type: %s\r\nCache-Control: no-cache\r\n",
+                       call->dialect->stream_type);
+    return ps_exchange_start(call->exchange, 200, PS_STR("OK"),
+                             (struct ps_str){headers, (size_t)len}, PS_LENGTH_UNKNOWN);
+}
+
+static void submit_image(struct call *call)
+{
+    const struct ps_sim_request *request = &call->request;
+    call->image.pixels = (uint64_t)request->width * request->height * request->pictures;
+    call->image.steps = request->steps;
+    call->image.ready = call->began + call->delay;
+    call->image.on_done = on_image;
+    ps_sim_engine_submit_image(call->desk->engine, &call->image);
+}
+
 static int submit(struct call *call)
 {
-    int err = wake_engine(call->desk);
+    int err = ps_sim_desk_wake(call->desk);
     if (err != PS_OK) {
         return err;
     }
-    if (call->kind == PS_SIM_IMAGE) {
-        call->image.pixels =
-            (uint64_t)call->request.width * call->request.height * call->request.pictures;
-        call->image.steps = call->request.steps;
-        call->image.on_done = on_image;
-        ps_sim_engine_submit_image(call->desk->engine, &call->image);
+    if (call->request.kind == PS_SIM_IMAGE) {
+        submit_image(call);
         return PS_OK;
     }
     call->choices = calloc(call->request.count, sizeof *call->choices);
     if (call->choices == NULL) {
         return PS_ENOMEM;
     }
-    if (call->request.stream) {
-        err = ps_exchange_start(call->exchange, 200, PS_STR("OK"),
-                                PS_STR(PS_SIM_HEADERS
-                                       "Content-Type: text/event-stream; charset=utf-8\r\n"
-                                       "Cache-Control: no-cache\r\n"),
-                                PS_LENGTH_UNKNOWN);
-    }
+    err = call->request.stream ? start_stream(call) : PS_OK;
     if (err == PS_OK) {
         submit_choices(call);
     }
     return err;
 }
 
-static bool parse_body(struct call *call)
+/* Is there a place for it, and the model? Otherwise it is answered. */
+static bool let_in(struct call *call)
 {
+    struct ps_sim_desk *desk = call->desk;
     struct ps_sim_refusal refusal;
-    int err = ps_sim_request_parse(call->kind, ps_buf_str(&call->body), call->desk->opts,
-                                   ps_sim_engine_max_model_len(call->desk->engine), &call->request,
-                                   &refusal);
-    if (err == PS_EINVAL) {
-        refuse(call, &refusal);
-    } else if (err != PS_OK) {
-        refuse_for_memory(call);
+    uint64_t most = desk->opts->max_queue;
+    if (most > 0 && ps_sim_engine_load(desk->engine) >= most) {
+        int status = desk->personality->full_status;
+        refuse_with(call, status == 0 ? 503 : status, "overloaded",
+                    "The server is busy: too many requests are pending.");
+        return false;
     }
-    return err == PS_OK;
+    call->slot = ps_sim_desk_slot(desk, call->request.model);
+    if (ps_sim_desk_use(desk, call->slot, &call->delay, &refusal) != PS_OK) {
+        refuse(call, &refusal);
+        return false;
+    }
+    call->uses_slot = true;
+    desk->metrics.requests++;
+    return true;
 }
 
-static void on_body_end(void *ctx)
+/* Some servers don't look at the model's name. */
+static int settle_model(const struct ps_sim_desk *desk, json_t *plain)
 {
-    struct call *call = ctx;
-    if (ps_rng_unit(&call->desk->faults) < call->desk->opts->fail_rate) {
-        refuse_with(call, 500, "InternalServerError",
-                    "An error on purpose (simulated, --fail-rate).");
-        return;
+    const char *name = ps_sim_json_text(plain, "model", "");
+    if (!desk->personality->any_model) {
+        return 0;
     }
-    if (!parse_body(call)) {
-        return;
+    for (size_t i = 0; i < desk->opts->model_count; i++) {
+        if (strcmp(name, desk->opts->models[i]) == 0) {
+            return 0;
+        }
     }
-    ps_budget_give(&call->desk->budget, call->body.len);
-    ps_buf_fini(&call->body);
+    return json_object_set_new(plain, "model", json_string(desk->opts->models[0]));
+}
+
+static int read_request(const struct ps_sim_ask *ask, enum ps_sim_kind kind, json_t *plain,
+                        struct ps_sim_request *request, struct ps_sim_refusal *refusal)
+{
+    if (plain == NULL || settle_model(ask->desk, plain) != 0) {
+        return PS_ENOMEM;
+    }
+    return ps_sim_request_read(kind, plain, ask->desk->opts,
+                               ps_sim_engine_max_model_len(ask->desk->engine), request, refusal);
+}
+
+static const struct ps_exchange_ops exchange_ops = {.on_drain = on_drain, .on_abort = on_abort};
+
+static struct call *new_call(const struct ps_sim_ask *ask, const struct ps_sim_dialect *dialect,
+                             const struct ps_sim_request *request, json_t *given)
+{
+    struct call *call = calloc(1, sizeof *call);
+    if (call == NULL) {
+        return NULL;
+    }
+    call->desk = ask->desk;
+    call->dialect = dialect;
+    call->exchange = ask->exchange;
+    call->request = *request;
+    call->given = json_incref(given);
+    call->began = ps_sim_desk_now(ask->desk);
+    call->party.give_up = give_up;
+    ps_list_push(&ask->desk->parties, &call->party.link);
+    ps_exchange_handle(ask->exchange, &exchange_ops, call);
+    return call;
+}
+
+static void begin_call(struct call *call)
+{
     name_answer(call);
+    if (!let_in(call)) {
+        return;
+    }
     if (submit(call) != PS_OK) {
         if (ps_exchange_is_started(call->exchange)) {
             reset(call);
@@ -493,37 +597,26 @@ static void on_body_end(void *ctx)
     }
 }
 
-static const struct ps_exchange_ops exchange_ops = {
-    .on_body = on_body, .on_body_end = on_body_end, .on_drain = on_drain, .on_abort = on_abort};
-
-void ps_sim_call_start(struct ps_sim_desk *desk, struct ps_exchange *exchange,
-                       enum ps_sim_kind kind)
+void ps_sim_call_start(const struct ps_sim_ask *ask, enum ps_sim_kind kind,
+                       const struct ps_sim_dialect *dialect, json_t *plain, json_t *given)
 {
-    struct call *call = calloc(1, sizeof *call);
-    if (call == NULL) {
-        struct ps_sim_refusal refusal = {.status = 503,
-                                         .type = "ServiceUnavailableError",
-                                         .text = "The simulation is out of memory."};
-        ps_sim_call_refuse(desk, exchange, &refusal);
+    struct ps_sim_request request = {0};
+    struct ps_sim_refusal refusal;
+    struct call *call = NULL;
+    int err = read_request(ask, kind, plain, &request, &refusal);
+    json_decref(plain);
+    if (err == PS_EINVAL) {
+        ps_sim_ask_refuse(ask, &refusal);
         return;
     }
-    call->desk = desk;
-    call->exchange = exchange;
-    call->kind = kind;
-    call->body = ps_buf_make(desk->opts->max_body);
-    desk->count++;
-    ps_list_push(&desk->calls, &call->link);
-    ps_exchange_handle(exchange, &exchange_ops, call);
-}
-
-void ps_sim_desk_tick(struct ps_sim_desk *desk, ps_time now)
-{
-    ps_time next = ps_sim_engine_tick(desk->engine, now);
-    if (next != PS_NEVER && ps_timer_set(desk->loop, &desk->timer, next) != PS_OK) {
-        /* Moving a timer can't fail, and this one has been in the heap. Without it all calls would
-         * hang, so they end. */
-        while (!ps_list_is_empty(&desk->calls)) {
-            reset(PS_LIST_FIRST(&desk->calls, struct call, link));
-        }
+    if (err == PS_OK) {
+        call = new_call(ask, dialect, &request, given);
     }
+    if (call == NULL) {
+        ps_sim_request_fini(&request);
+        ps_sim_ask_refuse_with(ask, 503, "ServiceUnavailableError",
+                               "The simulation itself is out of memory.");
+        return;
+    }
+    begin_call(call);
 }

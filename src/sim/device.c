@@ -1,31 +1,62 @@
 #include "sim/device.h"
 
+#include <stdbool.h>
+
 #include "base/check.h"
+
+/* What is left of the share behind the parts that are not cache. PS_OK or PS_ELIMIT. */
+static int take_fixed(const struct ps_sim_opts *opts, uint64_t *share)
+{
+    /* one by one: the sum of three large options could wrap */
+    const uint64_t fixed[] = {opts->context, opts->weights, opts->activations};
+    for (size_t i = 0; i < PS_ARRAY_LEN(fixed); i++) {
+        if (fixed[i] > *share) {
+            return PS_ELIMIT;
+        }
+        *share -= fixed[i];
+    }
+    return PS_OK;
+}
+
+/* A cache of a given size, or of what the share leaves. */
+static int size_cache(const struct ps_sim_opts *opts, uint64_t share, uint64_t *blocks)
+{
+    uint64_t block = opts->kv_bytes_per_token * PS_SIM_BLOCK_TOKENS;
+    if (opts->kv_tokens > 0) {
+        uint64_t count = (opts->kv_tokens + PS_SIM_BLOCK_TOKENS - 1) / PS_SIM_BLOCK_TOKENS;
+        if (block > 0 && count > share / block) {
+            return PS_ELIMIT;
+        }
+        *blocks = count;
+        return PS_OK;
+    }
+    if (block == 0 || share < block) {
+        return PS_ELIMIT;
+    }
+    *blocks = share / block;
+    return PS_OK;
+}
 
 int ps_sim_device_init(struct ps_sim_device *device, const struct ps_sim_opts *opts,
                        uint64_t *blocks)
 {
-    uint64_t share = (uint64_t)((double)opts->memory * opts->gpu_memory_utilization);
-    uint64_t block = opts->kv_bytes_per_token * PS_SIM_BLOCK_TOKENS;
-    /* one by one: the sum of three large options could wrap */
-    const uint64_t fixed[] = {opts->context, opts->weights, opts->activations};
-    for (size_t i = 0; i < PS_ARRAY_LEN(fixed); i++) {
-        if (fixed[i] > share) {
-            return PS_ELIMIT;
-        }
-        share -= fixed[i];
-    }
-    if (block == 0 || share < block) {
-        return PS_ELIMIT;
+    bool all = opts->kv_tokens > 0; /* the share is only for caches that fill it */
+    uint64_t share =
+        all ? opts->memory : (uint64_t)((double)opts->memory * opts->gpu_memory_utilization);
+    uint64_t count = 0;
+    int err = take_fixed(opts, &share);
+    err = err == PS_OK ? size_cache(opts, share, &count) : err;
+    if (err != PS_OK) {
+        return err;
     }
     *device = (struct ps_sim_device){
         .memory = opts->memory,
         .context = opts->context,
         .weights = opts->weights,
         .activations = opts->activations,
-        .kv_cache = share / block * block,
+        .kv_cache = count * PS_SIM_BLOCK_TOKENS * opts->kv_bytes_per_token,
     };
-    *blocks = share / block;
+    *blocks = count;
     return PS_OK;
 }
 

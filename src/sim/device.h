@@ -32,7 +32,7 @@ struct ps_sim_segment {
 struct ps_sim_device {
     uint64_t memory;
     uint64_t context;
-    uint64_t weights;
+    uint64_t weights; /* these three: moved by sim/memory */
     uint64_t activations;
     uint64_t kv_cache;
     struct ps_sim_segment segments[PS_SIM_SEGMENTS];
@@ -51,8 +51,9 @@ struct ps_sim_usage {
     uint64_t reserved; /* used - context: what the allocator holds */
 };
 
-/* Loads the weights and reserves the rest. *blocks gets the number of cache blocks that fit into
- * gpu_memory_utilization. PS_OK, or PS_ELIMIT when not a single block fits. */
+/* Loads the weights and reserves the rest. *blocks gets the number of cache blocks: those of
+ * kv_tokens, or as many as fit into gpu_memory_utilization. PS_OK, or PS_ELIMIT when they (or not a
+ * single one) don't fit. */
 PS_MUST_CHECK int ps_sim_device_init(struct ps_sim_device *device, const struct ps_sim_opts *opts,
                                      uint64_t *blocks);
 

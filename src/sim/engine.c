@@ -14,6 +14,7 @@ struct ps_sim_engine {
     struct ps_list *cursor;     /* next running sequence while a step is ended */
     struct ps_sim_seq *current; /* whose on_token runs; NULL once it was canceled */
     bool stepping;
+    bool held;
     ps_time step_end;
     struct ps_sim_stats stats;
 };
@@ -312,6 +313,9 @@ static struct ps_sim_image *choose_image(struct ps_sim_engine *engine, ps_time n
         if (image->active) {
             return image;
         }
+        if (image->ready > now) {
+            return NULL;
+        }
         if (ps_sim_device_take(&engine->device, image_bytes(engine, image), &image->segment) ==
             PS_OK) {
             image->active = true;
@@ -407,7 +411,14 @@ static void end_image_step(struct ps_sim_engine *engine, ps_time now)
         return;
     }
     struct ps_sim_image *image = PS_LIST_FIRST(&engine->images, struct ps_sim_image, link);
-    if (image->active && ++image->made >= image->steps) {
+    if (!image->active) {
+        return;
+    }
+    image->made++;
+    if (image->on_step != NULL) {
+        image->on_step(image, now); /* may cancel it, but not free it */
+    }
+    if (image->active && image->made >= image->steps) {
         engine->stats.images++;
         leave_image(engine, image);
         image->on_done(image, PS_OK, now);
@@ -444,16 +455,37 @@ static void admit_delayed(struct ps_sim_engine *engine, ps_time now)
     }
 }
 
+/* When an image that waits for its model may begin; PS_NEVER when none waits for that. */
+static ps_time next_image(const struct ps_sim_engine *engine)
+{
+    if (engine->held || ps_list_is_empty(&engine->images)) {
+        return PS_NEVER;
+    }
+    const struct ps_sim_image *image =
+        PS_LIST_FIRST(&engine->images, const struct ps_sim_image, link);
+    return image->active ? PS_NEVER : image->ready;
+}
+
+/* Sorted by when they may begin; equal ones in the order in which they came. */
+static void enter_delayed(struct ps_sim_engine *engine, struct ps_sim_seq *seq)
+{
+    struct ps_list *at = &engine->delayed;
+    while (at->prev != &engine->delayed && seq_of(at->prev)->ready > seq->ready) {
+        at = at->prev;
+    }
+    enter(engine, at, seq, DELAYED);
+}
+
 ps_time ps_sim_engine_tick(struct ps_sim_engine *engine, ps_time now)
 {
     if (engine->stepping && now >= engine->step_end) {
         end_step(engine, now);
     }
     admit_delayed(engine, now);
-    if (!engine->stepping) {
+    if (!engine->stepping && !engine->held) {
         begin_step(engine, now);
     }
-    ps_time next = engine->stepping ? engine->step_end : PS_NEVER;
+    ps_time next = engine->stepping ? engine->step_end : next_image(engine);
     if (!ps_list_is_empty(&engine->delayed)) {
         ps_time ready = seq_of(engine->delayed.next)->ready;
         next = ready < next ? ready : next;
@@ -467,9 +499,10 @@ void ps_sim_engine_submit(struct ps_sim_engine *engine, struct ps_sim_seq *seq, 
     PS_CHECK(seq->place == NOWHERE && seq->prompt_tokens > 0);
     PS_CHECK(seq->prompt_tokens + seq->want <= engine->max_model_len);
     seq->arrived = now;
-    if (engine->opts->latency_first > 0) {
-        seq->ready = now + (ps_span)((double)engine->opts->latency_first / engine->opts->speed);
-        enter(engine, &engine->delayed, seq, DELAYED);
+    seq->ready =
+        now + seq->delay + (ps_span)((double)engine->opts->latency_first / engine->opts->speed);
+    if (seq->ready > now) {
+        enter_delayed(engine, seq);
     } else {
         enter(engine, &engine->waiting, seq, WAITING);
     }
@@ -531,6 +564,27 @@ const struct ps_sim_blocks *ps_sim_engine_blocks(const struct ps_sim_engine *eng
 const struct ps_sim_device *ps_sim_engine_device(const struct ps_sim_engine *engine)
 {
     return &engine->device;
+}
+
+struct ps_sim_device *ps_sim_engine_own_device(struct ps_sim_engine *engine)
+{
+    return &engine->device;
+}
+
+void ps_sim_engine_hold(struct ps_sim_engine *engine, bool held)
+{
+    engine->held = held;
+}
+
+bool ps_sim_engine_is_held(const struct ps_sim_engine *engine)
+{
+    return engine->held;
+}
+
+size_t ps_sim_engine_load(const struct ps_sim_engine *engine)
+{
+    const struct ps_sim_stats *stats = &engine->stats;
+    return stats->delayed + stats->waiting + stats->running + stats->images_queued;
 }
 
 bool ps_sim_engine_reset_prefix_cache(struct ps_sim_engine *engine)

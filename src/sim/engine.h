@@ -50,6 +50,7 @@ struct ps_sim_seq {
     const struct ps_sim_seq_ops *ops;
     struct ps_sim_chain chain; /* prompt, and the answer as far as the owner adds it in on_token */
     uint64_t want;             /* tokens to generate; 0: the prompt is only read (embeddings) */
+    ps_span delay;             /* before it may begin: its model is still being loaded */
 
     /* written by the engine */
     uint64_t prompt_tokens;
@@ -76,12 +77,16 @@ struct ps_sim_seq {
 struct ps_sim_image {
     uint64_t pixels;
     uint64_t steps;
+    ps_time ready; /* not before */
+    /* A step is done, `made` of them now; the last is followed by on_done. May be NULL. */
+    void (*on_step)(struct ps_sim_image *image, ps_time now);
     /* The job has left the engine: PS_OK, or PS_ELIMIT when the device ran out of memory. */
     void (*on_done)(struct ps_sim_image *image, int err, ps_time now);
 
+    uint64_t made; /* steps; written by the engine */
+
     /* private */
     struct ps_list link;
-    uint64_t made; /* steps */
     size_t segment;
     bool active;
     bool queued;
@@ -131,6 +136,17 @@ uint64_t ps_sim_engine_max_model_len(const struct ps_sim_engine *engine);
 const struct ps_sim_stats *ps_sim_engine_stats(const struct ps_sim_engine *engine);
 const struct ps_sim_blocks *ps_sim_engine_blocks(const struct ps_sim_engine *engine);
 const struct ps_sim_device *ps_sim_engine_device(const struct ps_sim_engine *engine);
+
+/* The same, for sim/memory, which moves what is on it. */
+struct ps_sim_device *ps_sim_engine_own_device(struct ps_sim_engine *engine);
+
+/* Held, the engine ends the step under way and begins no other. Call ps_sim_engine_tick()
+ * afterwards. */
+void ps_sim_engine_hold(struct ps_sim_engine *engine, bool held);
+bool ps_sim_engine_is_held(const struct ps_sim_engine *engine);
+
+/* Sequences and images that are in it. */
+size_t ps_sim_engine_load(const struct ps_sim_engine *engine);
 
 /* Forgets cached prefixes. False, and nothing done, while blocks are in use. */
 bool ps_sim_engine_reset_prefix_cache(struct ps_sim_engine *engine);

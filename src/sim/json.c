@@ -1,6 +1,8 @@
 #include "sim/json.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <yajl_parse.h>
 
 #define MOST_LEVELS 64
@@ -73,14 +75,21 @@ static int on_boolean(void *ctx, int value)
     return add(ctx, json_boolean(value));
 }
 
-static int on_integer(void *ctx, long long value)
+/* A whole number that is too large for 64 bits with a sign (seeds are drawn from 64 without) keeps
+ * as many digits as a double has. */
+static int on_number(void *ctx, const char *digits, size_t len)
 {
-    return add(ctx, json_integer(value));
-}
-
-static int on_double(void *ctx, double value)
-{
-    return add(ctx, json_real(value));
+    struct ps_str text = {digits, len};
+    bool negative = digits[0] == '-';
+    uint64_t whole = 0;
+    double real = 0;
+    if (ps_str_to_u64(ps_str_skip(text, negative), &whole) == PS_OK && whole <= INT64_MAX) {
+        return add(ctx, json_integer(negative ? -(json_int_t)whole : (json_int_t)whole));
+    }
+    if (ps_str_to_double(text, &real) != PS_OK) {
+        return give_up(ctx, "a number that is out of range");
+    }
+    return add(ctx, json_real(real));
 }
 
 static int on_string(void *ctx, const unsigned char *text, size_t len)
@@ -122,8 +131,7 @@ static int on_end(void *ctx)
 static const yajl_callbacks callbacks = {
     .yajl_null = on_null,
     .yajl_boolean = on_boolean,
-    .yajl_integer = on_integer,
-    .yajl_double = on_double,
+    .yajl_number = on_number,
     .yajl_string = on_string,
     .yajl_start_map = on_start_map,
     .yajl_map_key = on_map_key,
@@ -166,4 +174,47 @@ int ps_sim_json_parse(struct ps_str text, json_t **out, struct ps_sim_json_error
     error->offset = offset < text.len ? offset : text.len;
     error->text = builder.wrong != NULL ? builder.wrong : "malformed JSON, or not UTF-8";
     return PS_EPARSE;
+}
+
+const char *ps_sim_json_text(const json_t *object, const char *name, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text == NULL ? otherwise : text;
+}
+
+bool ps_sim_json_flag(const json_t *object, const char *name, bool otherwise)
+{
+    const json_t *value = json_object_get(object, name);
+    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+int ps_sim_json_copy(json_t *to, const char *as, const json_t *from, const char *name)
+{
+    json_t *value = json_object_get(from, name);
+    return value == NULL || json_is_null(value) ? 0 : json_object_set(to, as, value);
+}
+
+json_t *ps_sim_json_format(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    json_t *text = json_vsprintf(format, args);
+    va_end(args);
+    return text;
+}
+
+static int append_dump(const char *text, size_t len, void *out)
+{
+    return ps_buf_append(out, text, len) == PS_OK ? 0 : -1;
+}
+
+int ps_sim_json_dump(struct ps_buf *out, json_t *tree)
+{
+    bool good = tree != NULL;
+    if (json_is_object(tree)) {
+        good = json_object_set_new(tree, "simulated", json_true()) == 0;
+    }
+    good = good && json_dump_callback(tree, append_dump, out, JSON_COMPACT | JSON_ENCODE_ANY) == 0;
+    json_decref(tree);
+    return good ? PS_OK : PS_ENOMEM;
 }

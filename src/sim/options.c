@@ -1,8 +1,9 @@
 #include "sim/options.h"
 
-#include "base/check.h"
-
 #include <stddef.h>
+
+#include "base/check.h"
+#include "version.h"
 
 #define AT(field) offsetof(struct ps_sim_opts, field)
 
@@ -19,7 +20,10 @@ const struct ps_option ps_sim_options[] = {
      "share of the memory that the language model takes at start, cache included",
      .min = 0.01, .max = 1},
     {"kv_bytes_per_token", PS_OPTION_BYTES, AT(kv_bytes_per_token), "128KiB",
-     "key-value cache of one token", .min = 1, .max = 1e9},
+     "key-value cache of one token", .min = 0, .max = 1e9},
+    {"kv_tokens", PS_OPTION_U64, AT(kv_tokens), "0",
+     "tokens that the key-value cache holds; 0: as many as gpu_memory_utilization leaves room for",
+     .min = 0, .max = 1e8},
     {"image_bytes_per_pixel", PS_OPTION_BYTES, AT(image_bytes_per_pixel), "1KiB",
      "memory that one pixel takes while an image is made", .min = 1, .max = 1e9},
     {"prefill_rate", PS_OPTION_DOUBLE, AT(prefill_rate), "10000", "prompt tokens per second",
@@ -31,12 +35,25 @@ const struct ps_option ps_sim_options[] = {
      "cached tokens that a step reads per second", .min = 0.001, .max = 1e15},
     {"image_rate", PS_OPTION_DOUBLE, AT(image_rate), "20000000", "pixels times steps per second",
      .min = 0.001, .max = 1e15},
+    {"load_rate", PS_OPTION_DOUBLE, AT(load_rate), "5e9", "bytes of weights per second from disk",
+     .min = 1, .max = 1e15},
+    {"wake_rate", PS_OPTION_DOUBLE, AT(wake_rate), "50e9",
+     "bytes of weights per second from the memory of the host", .min = 1, .max = 1e15},
+    {"unload_delay", PS_OPTION_SPAN, AT(unload_delay), "0s",
+     "time until released memory is free on the device, half of it to one and a half", .min = 0},
     {"speed", PS_OPTION_DOUBLE, AT(speed), "1", "how many times faster than that time passes",
      .min = 0.001, .max = 1e6},
     {"max_num_seqs", PS_OPTION_U64, AT(max_num_seqs), "256", "sequences that run at once",
      .min = 1, .max = 65536},
     {"max_num_batched_tokens", PS_OPTION_U64, AT(max_num_batched_tokens), "2048",
      "tokens in one step; longer prompts are cut into chunks", .min = 1, .max = 1e6},
+    {"max_queue", PS_OPTION_U64, AT(max_queue), "0",
+     "requests at once, above that they are refused; 0: no limit", .min = 0, .max = 1e6},
+    {"max_batch", PS_OPTION_U64, AT(max_batch), "0",
+     "inputs of one request where the engine has such a limit; 0: none of its own", .min = 0,
+     .max = 1e6},
+    {"keep_alive", PS_OPTION_SPAN, AT(keep_alive), "5m",
+     "how long an idle model stays loaded where models are loaded on demand", .min = 0},
     {"max_model_len", PS_OPTION_U64, AT(max_model_len), "0",
      "tokens of prompt and answer together; 0: as many as the cache holds, at most 131072",
      .min = 0, .max = 1e8},
@@ -48,9 +65,15 @@ const struct ps_option ps_sim_options[] = {
     {"fail_rate", PS_OPTION_DOUBLE, AT(fail_rate), "0", "share of requests answered with 500",
      .min = 0, .max = 1},
     {"latency_first", PS_OPTION_SPAN, AT(latency_first), "0s", "added before the first token", .min = 0},
+    {"lie_delay", PS_OPTION_SPAN, AT(lie_delay), "5s",
+     "with the lie \"late\": when the memory really leaves; not divided by speed", .min = 0},
+    {"metrics_lag", PS_OPTION_SPAN, AT(metrics_lag), "0s",
+     "how old the page of metrics is; not divided by speed", .min = 0},
     {0},
 };
 /* clang-format on */
+
+const char *const ps_sim_lie_names[] = {"none", "keep", "late", "half", "busy", NULL};
 
 static const char *const default_models[] = {"sim"};
 
@@ -61,4 +84,13 @@ void ps_sim_opts_init(struct ps_sim_opts *opts)
     opts->models = default_models;
     opts->model_count = 1;
     opts->prefix_caching = true;
+    opts->personality = NULL;
+    opts->version = PS_VERSION "+simulated";
+    opts->control_key = NULL;
+    opts->dev_mode = true;
+    opts->sleep_mode = false;
+    opts->metrics = false;
+    opts->explicit_control = false;
+    opts->router = false;
+    opts->lie = PS_SIM_LIE_NONE;
 }

@@ -528,6 +528,7 @@ static int read_request(struct reader *r)
     switch (r->out->kind) {
     case PS_SIM_CHAT:
     case PS_SIM_COMPLETION:
+    case PS_SIM_NATIVE:
         return read_generation(r);
     case PS_SIM_EMBEDDING:
         return read_embedding(r);
@@ -537,34 +538,42 @@ static int read_request(struct reader *r)
     return PS_EINVAL;
 }
 
-int ps_sim_request_parse(enum ps_sim_kind kind, struct ps_str body, const struct ps_sim_opts *opts,
-                         uint64_t max_model_len, struct ps_sim_request *out,
-                         struct ps_sim_refusal *refusal)
+int ps_sim_request_read(enum ps_sim_kind kind, const json_t *root, const struct ps_sim_opts *opts,
+                        uint64_t max_model_len, struct ps_sim_request *out,
+                        struct ps_sim_refusal *refusal)
 {
     struct ps_sim_request request = {.kind = kind};
     struct reader r = {
+        .root = root,
         .opts = opts,
         .max_model_len = max_model_len,
         .out = &request,
         .refusal = refusal,
         .n = 1,
     };
-    struct ps_sim_json_error error;
-    json_t *root = NULL;
-    int err = ps_sim_json_parse(body, &root, &error);
-    r.root = root;
-    if (err == PS_OK) {
-        err = read_request(&r);
-    } else if (err == PS_EPARSE) {
-        err = refuse(&r, NULL, "JSON decode error at byte %zu: %s.", error.offset, error.text);
-    }
-    json_decref(root);
+    int err = read_request(&r);
     if (err != PS_OK) {
         ps_sim_request_fini(&request);
         return err;
     }
     *out = request;
     return PS_OK;
+}
+
+int ps_sim_request_parse(enum ps_sim_kind kind, struct ps_str body, const struct ps_sim_opts *opts,
+                         uint64_t max_model_len, struct ps_sim_request *out,
+                         struct ps_sim_refusal *refusal)
+{
+    struct ps_sim_json_error error;
+    json_t *root = NULL;
+    int err = ps_sim_json_parse(body, &root, &error);
+    if (err == PS_EPARSE) {
+        struct reader r = {.refusal = refusal};
+        return refuse(&r, NULL, "JSON decode error at byte %zu: %s.", error.offset, error.text);
+    }
+    err = err == PS_OK ? ps_sim_request_read(kind, root, opts, max_model_len, out, refusal) : err;
+    json_decref(root);
+    return err;
 }
 
 void ps_sim_request_fini(struct ps_sim_request *request)

@@ -11,6 +11,7 @@
 #ifndef PS_SIM_REQUEST_H
 #define PS_SIM_REQUEST_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +23,9 @@
 
 #define PS_SIM_MOST_CHOICES 2048u /* prompts times n, or inputs of an embedding request */
 
-enum ps_sim_kind { PS_SIM_CHAT, PS_SIM_COMPLETION, PS_SIM_EMBEDDING, PS_SIM_IMAGE };
+/* PS_SIM_NATIVE is an engine's own route for one prompt, translated to the completions form:
+ * without max_tokens it ends by itself. */
+enum ps_sim_kind { PS_SIM_CHAT, PS_SIM_COMPLETION, PS_SIM_EMBEDDING, PS_SIM_IMAGE, PS_SIM_NATIVE };
 
 /* What is wrong with a request. */
 struct ps_sim_refusal {
@@ -62,6 +65,11 @@ struct ps_sim_request {
 PS_MUST_CHECK int ps_sim_request_parse(enum ps_sim_kind kind, struct ps_str body,
                                        const struct ps_sim_opts *opts, uint64_t max_model_len,
                                        struct ps_sim_request *out, struct ps_sim_refusal *refusal);
+
+/* The same for a body that is a tree already. */
+PS_MUST_CHECK int ps_sim_request_read(enum ps_sim_kind kind, const json_t *root,
+                                      const struct ps_sim_opts *opts, uint64_t max_model_len,
+                                      struct ps_sim_request *out, struct ps_sim_refusal *refusal);
 
 /* Frees what the request owns; a zeroed one is fine. */
 void ps_sim_request_fini(struct ps_sim_request *request);

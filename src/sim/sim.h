@@ -1,12 +1,11 @@
-/* sim - the simulated server: an engine behind the HTTP surface of a vLLM server.
+/* sim - the simulated server: one engine behind the HTTP surface of one of ten.
  *
- * One loop, one timer: the timer is the end of the engine's step. Each request is a call, which
- * holds a sequence per prompt; tokens become events as the steps end. A client that reads slowly
- * gets fewer and larger events (the text is not buffered, it is made again from its seed), one that
- * is gone frees its sequences at once.
+ * One loop, one timer. A request becomes an ask once its body is there, the personality's table
+ * says who answers it, and inference becomes a call, which holds a sequence per prompt.
  *
- *      request --> call --> sequences --> engine
- *                    ^------- tokens -------+        timer: ps_sim_engine_tick()
+ *      request --> ask --> route of the personality --> answered at once
+ *                                  +--> call --> sequences --> engine
+ *                                         ^------- tokens -------+     timer: ps_sim_desk_tick()
  *
  * Thread: the loop's.
  *
@@ -24,15 +23,17 @@ struct ps_sim;
 
 /* Creates a server on the loop; the options (and the names in them) are borrowed and outlive it. A
  * name may hold letters, digits and "._-/:". PS_OK; PS_ELIMIT: the model doesn't fit on the device;
- * PS_EINVAL: max_model_len is more than the cache holds, or a name is not a name; PS_ENOMEM. */
+ * PS_EINVAL: max_model_len is more than the cache holds, a name is not a name, or there are too
+ * many; PS_ENOMEM. */
 PS_MUST_CHECK int ps_sim_new(struct ps_sim **out, struct ps_loop *loop,
                              const struct ps_sim_opts *opts);
 
-/* Listens; the port 0 picks a free one. Errors of ps_server_listen(). */
+/* Listens, on one more address each time; the port 0 picks a free one. Errors of
+ * ps_server_listen(). */
 PS_MUST_CHECK int ps_sim_listen(struct ps_sim *sim, const struct ps_address *at);
 
-/* Where it listens, or NULL. */
-const struct ps_address *ps_sim_address(const struct ps_sim *sim);
+/* The n-th address where it listens, or NULL. */
+const struct ps_address *ps_sim_address(const struct ps_sim *sim, size_t n);
 
 /* Ends everything at once. NULL is fine. */
 void ps_sim_free(struct ps_sim *sim);

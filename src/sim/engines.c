@@ -1,0 +1,18 @@
+#include "sim/engines.h"
+
+#include "base/check.h"
+
+static const struct ps_sim_personality *const all[] = {
+    &ps_sim_vllm,     &ps_sim_sglang,  &ps_sim_trtllm, &ps_sim_ollama,
+    &ps_sim_llamacpp, &ps_sim_comfyui, &ps_sim_tgi,    &ps_sim_tei,
+};
+
+const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(all); i++) {
+        if (ps_str_eq(name, ps_str_from(all[i]->name))) {
+            return all[i];
+        }
+    }
+    return NULL;
+}
