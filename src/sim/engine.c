@@ -581,6 +581,16 @@ bool ps_sim_engine_is_held(const struct ps_sim_engine *engine)
     return engine->held;
 }
 
+const struct ps_sim_image *ps_sim_engine_image(const struct ps_sim_engine *engine)
+{
+    if (ps_list_is_empty(&engine->images)) {
+        return NULL;
+    }
+    const struct ps_sim_image *image =
+        PS_LIST_FIRST(&engine->images, const struct ps_sim_image, link);
+    return image->active ? image : NULL;
+}
+
 size_t ps_sim_engine_load(const struct ps_sim_engine *engine)
 {
     const struct ps_sim_stats *stats = &engine->stats;
