@@ -68,6 +68,7 @@ struct ps_sim_seq {
     uint32_t *blocks;
     size_t block_count;
     size_t block_cap;
+    size_t published; /* blocks whose text is findable */
     uint64_t in_step; /* tokens of the step under way */
     ps_time ready;
     uint8_t place;
