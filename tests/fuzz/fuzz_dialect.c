@@ -1,8 +1,8 @@
 /*
  * fuzz_dialect - paths and bodies of every dialect, and the figures in their answers.
  *
- * Input: a path, a line end, then a body. Whole and cut reading must agree; an edited body must be a
- * good body again; the same bytes as an answer must give the same figures in every cut.
+ * Input: a path, a line end, then a body. Whole and cut reading must agree; an edited body must be
+ * a good body again; the same bytes as an answer must give the same figures in every cut.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -18,8 +18,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int parse(struct ps_request_parser **out, const struct ps_operation *operation, struct ps_str path,
-                 struct ps_str body, size_t step)
+static int parse(struct ps_request_parser **out, const struct ps_operation *operation,
+                 struct ps_str path, struct ps_str body, size_t step)
 {
     int err = ps_request_parser_new(out, operation, NULL);
     PS_CHECK(err == PS_OK);
@@ -38,8 +38,8 @@ static int parse(struct ps_request_parser **out, const struct ps_operation *oper
     return err == PS_OK ? ps_request_parser_end(*out) : err;
 }
 
-static void check_edits(const struct ps_request *request, const struct ps_operation *operation, struct ps_str path,
-                        struct ps_str body)
+static void check_edits(const struct ps_request *request, const struct ps_operation *operation,
+                        struct ps_str path, struct ps_str body)
 {
     struct ps_request_edits edits;
     struct ps_buf out = ps_buf_make(body.len + 4096);
@@ -82,7 +82,8 @@ static void check_answer(enum ps_dialect dialect, struct ps_str body, size_t ste
     struct ps_usage whole = read_answer(dialect, body, SIZE_MAX);
     struct ps_usage cut = read_answer(dialect, body, step);
     PS_CHECK(memcmp(&whole, &cut, sizeof whole) == 0);
-    PS_CHECK(whole.prompt_tokens <= 3 * PS_USAGE_TOKENS_MAX && whole.completion_tokens <= PS_USAGE_TOKENS_MAX);
+    PS_CHECK(whole.prompt_tokens <= 3 * PS_USAGE_TOKENS_MAX &&
+             whole.completion_tokens <= PS_USAGE_TOKENS_MAX);
     struct ps_usage event = {0};
     (void)ps_usage_read_event(&event, dialect, body);
     ps_usage_estimate(&event, UINT64_MAX, UINT64_MAX, 0.0);

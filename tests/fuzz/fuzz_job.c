@@ -1,8 +1,8 @@
 /*
  * fuzz_job - targets and answers of ComfyUI's calls.
  *
- * Input: a target, a line end, then an answer's body. Nothing that comes may break the reading, what is
- * learned is bounded, and a client's id is added only where there is none.
+ * Input: a target, a line end, then an answer's body. Nothing that comes may break the reading,
+ * what is learned is bounded, and a client's id is added only where there is none.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -36,8 +36,8 @@ static struct ps_backend *make_backend(void)
     return backend;
 }
 
-static void run(struct ps_backend *backend, const struct ps_operation *operation, struct ps_str target,
-                struct ps_str body, bool is_get)
+static void run(struct ps_backend *backend, const struct ps_operation *operation,
+                struct ps_str target, struct ps_str body, bool is_get)
 {
     struct ps_rng rng = ps_rng_make(1);
     struct ps_job *job = NULL;
@@ -64,7 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ps_str input = {(const char *)data, size};
     struct ps_str target = ps_str_first(input, ps_str_find(input, '\n'));
     struct ps_str body = ps_str_skip(input, target.len + 1);
-    const struct ps_operation *operation = ps_dialect_find(ps_str_first(target, ps_str_find(target, '?')));
+    const struct ps_operation *operation =
+        ps_dialect_find(ps_str_first(target, ps_str_find(target, '?')));
     if (operation == NULL || operation->sticky == PS_STICKY_NONE) {
         return 0;
     }
