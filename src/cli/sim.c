@@ -339,7 +339,8 @@ int ps_sim_command(int argc, char **argv)
         read_lie(&command, &opts) != 0 || read_control(&command, &opts) != 0) {
         return 2;
     }
-    opts.sim.personality = personality;
+    bool router = opts.router && personality == &ps_sim_llamacpp;
+    opts.sim.personality = router ? &ps_sim_llamacpp_router : personality;
     read_switches(&opts);
     raise_descriptors();
     (void)signal(SIGPIPE, SIG_IGN);

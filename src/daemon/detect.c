@@ -252,8 +252,8 @@ static bool is_still(const struct ps_identity *known, const json_t *json)
     const struct clue *clue = strongest((enum probe)known->asked, json);
     char version[PS_ENDPOINT_VERSION] = "";
     bool told = find_version(known->engine, (enum probe)known->asked, json, version);
-    bool other = clue == NULL ? !told
-                              : clue->engine != known->engine && (clue->strength > WEAK || !told);
+    bool other =
+        clue == NULL ? !told : clue->engine != known->engine && (clue->strength > WEAK || !told);
     return !other && strcmp(version, known->version) == 0;
 }
 

@@ -54,7 +54,8 @@ struct ps_str ps_detect_path(const struct ps_identity *known);
 
 enum ps_detect_again {
     PS_DETECT_SAME,
-    PS_DETECT_OTHER, /* detect anew: another engine, version, or a simulation now (or not any more) */
+    PS_DETECT_OTHER, /* detect anew: another engine, version, or a simulation now (or not any more)
+                      */
     PS_DETECT_SILENT /* no telling: no answer in time, or an error that a busy server gives */
 };
 

@@ -298,8 +298,8 @@ static enum ps_engine common_engine(const struct ps_backend *backend, bool *simu
     return mixed ? PS_ENGINE_AUTO : engine;
 }
 
-/* Copies the lines and marks what is simulated: the n-th line `engine:` is that of the n-th upstream
- * whose engine is not the default. */
+/* Copies the lines and marks what is simulated: the n-th line `engine:` is that of the n-th
+ * upstream whose engine is not the default. */
 static int mark_engines(struct ps_str yaml, const bool *marks, size_t count, struct ps_buf *out)
 {
     struct ps_str line;
@@ -310,7 +310,9 @@ static int mark_engines(struct ps_str yaml, const bool *marks, size_t count, str
         bool mark = engine && n < count && marks[n];
         n += engine ? 1 : 0;
         err = ps_buf_append_str(out, line);
-        err = err != PS_OK ? err : ps_buf_append_str(out, mark ? PS_STR("  # simulated\n") : PS_STR("\n"));
+        err = err != PS_OK
+                  ? err
+                  : ps_buf_append_str(out, mark ? PS_STR("  # simulated\n") : PS_STR("\n"));
     }
     return err;
 }

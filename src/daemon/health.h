@@ -40,8 +40,8 @@ struct ps_health_observer {
     void (*on_resolve)(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint,
                        int err);
     /* The moment to detect the engine: a check succeeded, the first since the start or since one
-     * that failed; or what answers is not what was found before. Without checks: its first addresses
-     * are known. */
+     * that failed; or what answers is not what was found before. Without checks: its first
+     * addresses are known. */
     void (*on_reachable)(void *ctx, struct ps_backend *backend, struct ps_endpoint *endpoint);
     void *ctx;
 };

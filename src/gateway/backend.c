@@ -397,8 +397,8 @@ bool ps_backend_keeps_jobs(const struct ps_backend *backend)
 {
     bool keeps = backend->engine == PS_ENGINE_COMFYUI;
     for (size_t i = 0; i < backend->count && backend->engine == PS_ENGINE_AUTO; i++) {
-        keeps = keeps || atomic_load_explicit(&backend->endpoints[i]->engine, memory_order_relaxed) ==
-                             PS_ENGINE_COMFYUI;
+        keeps = keeps || atomic_load_explicit(&backend->endpoints[i]->engine,
+                                              memory_order_relaxed) == PS_ENGINE_COMFYUI;
     }
     return keeps && backend->count > 1;
 }

@@ -1,5 +1,5 @@
-/* The calls, from the documentation and sources of the servers; see dialect.h. Which of them were seen with
- * a real server says docs/engines.md. */
+/* The calls, from the documentation and sources of the servers; see dialect.h. Which of them were
+ * seen with a real server says docs/engines.md. */
 #include "gateway/dialect.h"
 
 #include "base/check.h"
@@ -298,18 +298,24 @@ bool ps_dialect_is_admin(const struct ps_operation *operation, struct ps_str met
 const char *ps_request_kind_text(enum ps_request_kind kind)
 {
     static const char *const names[] = {
-        [PS_REQUEST_OTHER] = "other",           [PS_REQUEST_CHAT] = "chat",
-        [PS_REQUEST_COMPLETIONS] = "completions", [PS_REQUEST_EMBEDDINGS] = "embeddings",
-        [PS_REQUEST_IMAGES] = "images",         [PS_REQUEST_RESPONSES] = "responses",
-        [PS_REQUEST_RANK] = "rank",             [PS_REQUEST_INFER] = "infer",
-        [PS_REQUEST_JOB] = "job",               [PS_REQUEST_META] = "meta",
+        [PS_REQUEST_OTHER] = "other",
+        [PS_REQUEST_CHAT] = "chat",
+        [PS_REQUEST_COMPLETIONS] = "completions",
+        [PS_REQUEST_EMBEDDINGS] = "embeddings",
+        [PS_REQUEST_IMAGES] = "images",
+        [PS_REQUEST_RESPONSES] = "responses",
+        [PS_REQUEST_RANK] = "rank",
+        [PS_REQUEST_INFER] = "infer",
+        [PS_REQUEST_JOB] = "job",
+        [PS_REQUEST_META] = "meta",
     };
     return names[kind];
 }
 
 bool ps_request_generates(enum ps_request_kind kind)
 {
-    return kind == PS_REQUEST_CHAT || kind == PS_REQUEST_COMPLETIONS || kind == PS_REQUEST_RESPONSES;
+    return kind == PS_REQUEST_CHAT || kind == PS_REQUEST_COMPLETIONS ||
+           kind == PS_REQUEST_RESPONSES;
 }
 
 enum ps_error_shape ps_dialect_errors(enum ps_dialect dialect)

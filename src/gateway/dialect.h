@@ -84,7 +84,8 @@ struct ps_operation {
     enum ps_sticky_by sticky;
 };
 
-/* The row of a path (without query; a slash at its end is not minded), or NULL. Allocates nothing. */
+/* The row of a path (without query; a slash at its end is not minded), or NULL. Allocates nothing.
+ */
 const struct ps_operation *ps_dialect_find(struct ps_str path);
 
 /* The row for a route that is said to be `openai`, by the end of its path; never NULL. */

@@ -63,9 +63,9 @@ const char *ps_endpoint_state_text(enum ps_endpoint_state state);
 
 /* What runs at an endpoint, as its answers say. */
 struct ps_identity {
-    enum ps_engine engine; /* auto: nothing was recognised */
-    bool simulated;        /* it says so: the header X-Simulated */
-    uint8_t asked;         /* which question tells it again: daemon/detect */
+    enum ps_engine engine;             /* auto: nothing was recognised */
+    bool simulated;                    /* it says so: the header X-Simulated */
+    uint8_t asked;                     /* which question tells it again: daemon/detect */
     char version[PS_ENDPOINT_VERSION]; /* printable ASCII; "" = unknown */
 };
 

@@ -60,7 +60,9 @@ static struct ps_str text_of(const struct text *text)
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'                     ? c - '0'
+           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                    : -1;
 }
 
 /* A value of a form (WHATWG URL, 5.1). */
@@ -69,7 +71,8 @@ static void decode(struct ps_str value, struct text *out)
     out->len = 0;
     for (size_t i = 0; i < value.len; i++) {
         char c = value.ptr[i] == '+' ? ' ' : value.ptr[i];
-        if (c == '%' && value.len - i > 2 && hex_digit(value.ptr[i + 1]) >= 0 && hex_digit(value.ptr[i + 2]) >= 0) {
+        if (c == '%' && value.len - i > 2 && hex_digit(value.ptr[i + 1]) >= 0 &&
+            hex_digit(value.ptr[i + 2]) >= 0) {
             c = (char)(hex_digit(value.ptr[i + 1]) * 16 + hex_digit(value.ptr[i + 2]));
             i += 2;
         }
@@ -95,8 +98,9 @@ static void query_value(struct ps_str query, struct ps_str name, struct text *ou
     }
 }
 
-/* The server takes an id that the client brings. So the gateway brings one where the client has none
- * yet: the page gets it back in the first message, as its own, and its prompts will carry it. */
+/* The server takes an id that the client brings. So the gateway brings one where the client has
+ * none yet: the page gets it back in the first message, as its own, and its prompts will carry it.
+ */
 static void invent_client(struct ps_job *job, bool has_query, struct ps_rng *rng)
 {
     static const char digits[] = "0123456789abcdef";
@@ -107,10 +111,12 @@ static void invent_client(struct ps_job *job, bool has_query, struct ps_rng *rng
         job->insert[name.len + i] = digits[bits[i / 16] >> 4 * (i % 16) & 15];
     }
     job->insert_len = name.len + ID_DIGITS;
-    job->client = ps_sticky_key(PS_STICKY_KEY_CLIENT, (struct ps_str){job->insert + name.len, ID_DIGITS});
+    job->client =
+        ps_sticky_key(PS_STICKY_KEY_CLIENT, (struct ps_str){job->insert + name.len, ID_DIGITS});
 }
 
-static void read_client(struct ps_job *job, struct ps_str target, struct ps_str query, struct ps_rng *rng)
+static void read_client(struct ps_job *job, struct ps_str target, struct ps_str query,
+                        struct ps_rng *rng)
 {
     struct text id;
     query_value(query, PS_STR("clientId"), &id);
@@ -130,7 +136,8 @@ static void read_file(struct ps_job *job, struct ps_str query)
     query_value(query, PS_STR("subfolder"), &folder);
     query_value(query, PS_STR("type"), &type);
     struct ps_str kind = type.len > 0 ? text_of(&type) : PS_STR("output");
-    job->file = ps_sticky_key_join(job->peer, ps_sticky_key_file(kind, text_of(&folder), text_of(&name)));
+    job->file =
+        ps_sticky_key_join(job->peer, ps_sticky_key_file(kind, text_of(&folder), text_of(&name)));
 }
 
 static void read_target(struct ps_job *job, struct ps_str target, struct ps_rng *rng)
@@ -149,8 +156,8 @@ static void read_target(struct ps_job *job, struct ps_str target, struct ps_rng 
     }
 }
 
-int ps_job_new(struct ps_job **out, const struct ps_operation *operation, const struct ps_job_caller *caller,
-               struct ps_rng *rng)
+int ps_job_new(struct ps_job **out, const struct ps_operation *operation,
+               const struct ps_job_caller *caller, struct ps_rng *rng)
 {
     struct ps_job *job = calloc(1, sizeof *job);
     if (job == NULL) {
@@ -160,9 +167,9 @@ int ps_job_new(struct ps_job **out, const struct ps_operation *operation, const 
     job->is_get = caller->is_get;
     job->budget = caller->budget;
     /* Whoever shares a key or an address is told apart by the other. */
-    job->peer = ps_sticky_key_join(ps_sticky_key(PS_STICKY_KEY_PEER, caller->peer),
-                                   ps_sticky_key(PS_STICKY_KEY_PEER, caller->tenant.len > 0 ? caller->tenant
-                                                                                            : PS_STR("-")));
+    job->peer = ps_sticky_key_join(
+        ps_sticky_key(PS_STICKY_KEY_PEER, caller->peer),
+        ps_sticky_key(PS_STICKY_KEY_PEER, caller->tenant.len > 0 ? caller->tenant : PS_STR("-")));
     read_target(job, caller->target, rng);
     *out = job;
     return PS_OK;
@@ -193,15 +200,17 @@ static bool prefer(struct ps_pick *pick, struct ps_backend *backend, struct ps_s
     return index >= 0;
 }
 
-void ps_job_place(const struct ps_job *job, const struct ps_request *request, struct ps_backend *backend,
-                  ps_time now, struct ps_pick *pick)
+void ps_job_place(const struct ps_job *job, const struct ps_request *request,
+                  struct ps_backend *backend, ps_time now, struct ps_pick *pick)
 {
     struct ps_sticky *sticky = ps_backend_sticky(backend);
     const struct ps_sticky_key none = {0, 0};
     bool submits = job->by == PS_STICKY_PROMPT && !job->is_get;
     struct ps_sticky_key client = submits && request != NULL ? request->client : job->client;
-    struct ps_sticky_key work = request != NULL && ps_sticky_key_is_set(request->job) ? request->job : job->job;
-    struct ps_sticky_key file = submits && request != NULL ? ps_sticky_key_join(job->peer, request->file) : job->file;
+    struct ps_sticky_key work =
+        request != NULL && ps_sticky_key_is_set(request->job) ? request->job : job->job;
+    struct ps_sticky_key file =
+        submits && request != NULL ? ps_sticky_key_join(job->peer, request->file) : job->file;
     bool by_client = submits || job->by == PS_STICKY_CLIENT;
     pick->sticky = by_client ? client.a : job->peer.a;
     if (sticky == NULL) {
@@ -236,8 +245,10 @@ static int on_key(void *ctx, const unsigned char *bytes, size_t len)
         enum field field;
         bool upload; /* what an upload's answer calls it */
     } fields[] = {
-        {PS_STR_INIT("prompt_id"), FIELD_JOB, false}, {PS_STR_INIT("filename"), FIELD_NAME, false},
-        {PS_STR_INIT("name"), FIELD_NAME, true},      {PS_STR_INIT("subfolder"), FIELD_FOLDER, false},
+        {PS_STR_INIT("prompt_id"), FIELD_JOB, false},
+        {PS_STR_INIT("filename"), FIELD_NAME, false},
+        {PS_STR_INIT("name"), FIELD_NAME, true},
+        {PS_STR_INIT("subfolder"), FIELD_FOLDER, false},
         {PS_STR_INIT("type"), FIELD_TYPE, false},
     };
     struct ps_job *job = ctx;
@@ -298,7 +309,8 @@ static int on_close(void *ctx)
 {
     struct ps_job *job = ctx;
     struct ps_str type = job->type.len > 0 ? text_of(&job->type) : PS_STR("output");
-    struct ps_sticky_key file = ps_sticky_key_file(type, text_of(&job->folder), text_of(&job->name));
+    struct ps_sticky_key file =
+        ps_sticky_key_file(type, text_of(&job->folder), text_of(&job->name));
     if (job->name.len > 0 && ps_sticky_key_is_set(file) && job->file_count < FILES_MAX) {
         job->files[job->file_count++] = ps_sticky_key_join(job->peer, file);
     }
@@ -319,8 +331,9 @@ static const yajl_callbacks calls = {
 /* Only these say something that is to be learned. */
 static bool is_read(const struct ps_job *job, int status)
 {
-    return status == 200 && ((job->by == PS_STICKY_PROMPT && !job->is_get) || job->by == PS_STICKY_UPLOAD ||
-                             (job->by == PS_STICKY_JOB_PATH && job->is_get));
+    return status == 200 &&
+           ((job->by == PS_STICKY_PROMPT && !job->is_get) || job->by == PS_STICKY_UPLOAD ||
+            (job->by == PS_STICKY_JOB_PATH && job->is_get));
 }
 
 void ps_job_begin(struct ps_job *job, int status)

@@ -2,14 +2,14 @@
  *
  *      POST /prompt {client_id}      who had this client, or the file that the graph needs; else by
  *                                    hash of the client's id: the same on every gateway
- *      /ws?clientId=                 likewise; without an id one is given, so that its prompts follow
- *      /history/{id}, /queue, ...    who accepted the job
- *      /view?filename=               who said that it made the file, to this client
- *      anything else of ComfyUI's    whom this client used last, else by hash of the client
+ *      /ws?clientId=                 likewise; without an id one is given, so that its prompts
+ * follow /history/{id}, /queue, ...    who accepted the job /view?filename=               who said
+ * that it made the file, to this client anything else of ComfyUI's    whom this client used last,
+ * else by hash of the client
  *
  * What is not known is asked around: a GET whose answer is empty ({} or 404) goes to the next
- * server. The answers to /prompt, /history/{id} and uploads are read on the way, and what they say is
- * learned (sticky.h). All of it is a help, not a promise: see docs/gateway.md.
+ * server. The answers to /prompt, /history/{id} and uploads are read on the way, and what they say
+ * is learned (sticky.h). All of it is a help, not a promise: see docs/gateway.md.
  *
  * Thread: a job belongs to a transfer's worker; what is learned is shared.
  *
@@ -36,9 +36,9 @@ struct ps_job;
 struct ps_job_caller {
     struct ps_str target; /* the path with its query, as it was sent */
     bool is_get;
-    struct ps_str tenant;        /* empty = none */
-    struct ps_str peer;          /* the address without port */
-    struct ps_budget *budget;    /* for reading answers */
+    struct ps_str tenant;     /* empty = none */
+    struct ps_str peer;       /* the address without port */
+    struct ps_budget *budget; /* for reading answers */
 };
 
 /* PS_OK or PS_ENOMEM. */
@@ -52,8 +52,8 @@ void ps_job_free(struct ps_job *job);
 struct ps_str ps_job_insert(const struct ps_job *job, size_t *at);
 
 /* Says where it should go. `request` is the body's description, or NULL. */
-void ps_job_place(const struct ps_job *job, const struct ps_request *request, struct ps_backend *backend,
-                  ps_time now, struct ps_pick *pick);
+void ps_job_place(const struct ps_job *job, const struct ps_request *request,
+                  struct ps_backend *backend, ps_time now, struct ps_pick *pick);
 
 /* Does the answer say that the server has not got what was asked for? `length` of its body, or
  * UINT64_MAX. */

@@ -148,13 +148,13 @@ static const struct ps_member a1111_inner[] = {
 };
 /* clang-format on */
 
-#define LIST(rows)                                                                                 \
-    {                                                                                              \
-        rows, PS_ARRAY_LEN(rows)                                                                   \
+#define LIST(rows)               \
+    {                            \
+        rows, PS_ARRAY_LEN(rows) \
     }
-#define NOTHING                                                                                    \
-    {                                                                                              \
-        NULL, 0                                                                                    \
+#define NOTHING \
+    {           \
+        NULL, 0 \
     }
 
 static const struct {

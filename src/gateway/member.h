@@ -1,8 +1,9 @@
 /* member - what the members of a request's JSON are called in each dialect.
  *
- * A grammar is a list of names at the top of the body and, behind them, names inside its parameters:
- * `options` of Ollama, `parameters` of TGI, `sampling_params` of SGLang, the `inputs` of a node in
- * ComfyUI's graph. What a name means is the same everywhere; request.c reads by the meaning.
+ * A grammar is a list of names at the top of the body and, behind them, names inside its
+ * parameters: `options` of Ollama, `parameters` of TGI, `sampling_params` of SGLang, the `inputs`
+ * of a node in ComfyUI's graph. What a name means is the same everywhere; request.c reads by the
+ * meaning.
  *
  * Thread: constant.
  *
@@ -51,8 +52,8 @@ struct ps_member {
     bool guarded; /* an upstream that reads another one than we do is dangerous */
 };
 
-/* Finds a name at the top (`inner` false) or inside the parameters. *bit gets a bit of its own among
- * the names of the dialect's top. NULL: it means nothing to us. */
+/* Finds a name at the top (`inner` false) or inside the parameters. *bit gets a bit of its own
+ * among the names of the dialect's top. NULL: it means nothing to us. */
 const struct ps_member *ps_member_find(enum ps_dialect dialect, bool inner, struct ps_str name,
                                        uint32_t *bit);
 

@@ -21,11 +21,11 @@ struct ps_request_parser {
     uint32_t media_depth;   /* of the list of media that is open; 0 = none */
     enum ps_member_means member;
     enum ps_member_means inner; /* of the last name inside the parameters */
-    bool in_include; /* the value of stream_options.include_usage comes next */
-    bool in_role;    /* the value of a message's role comes next */
-    bool in_media;   /* the value of a member that is no text comes next */
-    bool in_shape;   /* the dimensions of a tensor come next */
-    bool in_data;    /* its elements */
+    bool in_include;            /* the value of stream_options.include_usage comes next */
+    bool in_role;               /* the value of a message's role comes next */
+    bool in_media;              /* the value of a member that is no text comes next */
+    bool in_shape;              /* the dimensions of a tensor come next */
+    bool in_data;               /* its elements */
     bool always_streams;
     bool ended;
     size_t prefix_len;
@@ -263,7 +263,8 @@ static void on_size(struct ps_request *request, struct ps_str text)
 }
 
 /* What numbers of a graph mean: the largest picture, the steps of all samplers. */
-static void take_graph_number(struct ps_request *request, enum ps_member_means means, uint64_t value)
+static void take_graph_number(struct ps_request *request, enum ps_member_means means,
+                              uint64_t value)
 {
     if (means == PS_MEMBER_WIDTH && value > request->image_width) {
         request->image_width = value;
@@ -274,7 +275,8 @@ static void take_graph_number(struct ps_request *request, enum ps_member_means m
     }
 }
 
-static void on_measure(struct ps_request_parser *parser, enum ps_member_means means, struct ps_str text)
+static void on_measure(struct ps_request_parser *parser, enum ps_member_means means,
+                       struct ps_str text)
 {
     struct ps_request *request = &parser->request;
     uint64_t value = 0;
@@ -359,8 +361,8 @@ static int on_job(struct ps_request_parser *parser, enum value_type type, struct
     return 1;
 }
 
-static int on_alone(struct ps_request_parser *parser, enum ps_member_means means, enum value_type type,
-                    struct ps_str text)
+static int on_alone(struct ps_request_parser *parser, enum ps_member_means means,
+                    enum value_type type, struct ps_str text)
 {
     if (means == PS_MEMBER_MODEL) {
         return on_model(parser, type, text);
@@ -493,7 +495,8 @@ static int on_close(struct ps_request_parser *parser)
         request->options_span = (struct ps_request_span){parser->key_end, end};
     } else if (parser->member == PS_MEMBER_TOOLS) {
         request->input_bytes += end - parser->key_end;
-    } else if (parser->member == PS_MEMBER_PROMPT && request->inputs == 0 && request->input_ids > 0) {
+    } else if (parser->member == PS_MEMBER_PROMPT && request->inputs == 0 &&
+               request->input_ids > 0) {
         request->inputs = 1;
     }
     return 1;
@@ -541,8 +544,8 @@ int ps_request_parser_new(struct ps_request_parser **out, const struct ps_operat
     parser->request.n = 1;
     parser->batch = 1;
     parser->always_streams = (operation->flags & PS_OPERATION_STREAM) != 0;
-    parser->request.stream = parser->always_streams ||
-                             (operation->dialect == PS_DIALECT_OLLAMA && ps_request_generates(operation->kind));
+    parser->request.stream = parser->always_streams || (operation->dialect == PS_DIALECT_OLLAMA &&
+                                                        ps_request_generates(operation->kind));
     int err = ps_json_new(&parser->json, &calls, parser, budget);
     if (err != PS_OK) {
         ps_request_parser_free(parser);
@@ -562,7 +565,9 @@ void ps_request_parser_free(struct ps_request_parser *parser)
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'                     ? c - '0'
+           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                    : -1;
 }
 
 /* Undoes percent-encoding into out[PS_REQUEST_MODEL_MAX + 1], whose last byte is one too many. */
@@ -572,7 +577,8 @@ static struct ps_str decode(struct ps_str text, char *out)
     for (size_t i = 0; i < text.len && len <= PS_REQUEST_MODEL_MAX; i++) {
         bool coded = text.ptr[i] == '%' && text.len - i > 2 && hex_digit(text.ptr[i + 1]) >= 0 &&
                      hex_digit(text.ptr[i + 2]) >= 0;
-        out[len++] = coded ? (char)(hex_digit(text.ptr[i + 1]) * 16 + hex_digit(text.ptr[i + 2])) : text.ptr[i];
+        out[len++] = coded ? (char)(hex_digit(text.ptr[i + 1]) * 16 + hex_digit(text.ptr[i + 2]))
+                           : text.ptr[i];
         i += coded ? 2 : 0;
     }
     return (struct ps_str){out, len};

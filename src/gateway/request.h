@@ -61,8 +61,8 @@ struct ps_request {
     uint64_t body_bytes;  /* of the JSON seen so far */
     uint64_t input_bytes; /* prompt text: messages, prompt, input, instructions, tools */
     uint64_t input_ids;   /* numbers given as prompt or input: token ids */
-    uint64_t inputs;      /* items of input or prompt, messages of a chat, first dimension of tensors */
-    uint64_t media;       /* images, audio and files; their bytes are not text */
+    uint64_t inputs; /* items of input or prompt, messages of a chat, first dimension of tensors */
+    uint64_t media;  /* images, audio and files; their bytes are not text */
 
     uint64_t image_width; /* images: "size" or width and height; 0 = absent */
     uint64_t image_height;
@@ -137,9 +137,10 @@ struct ps_request_error {
 
 struct ps_request_parser;
 
-/* Creates a parser for a call's body. What the parser itself must hold (a string that is cut by the edge of two
- * feeds) counts against `budget` (NULL = no bound). PS_OK, PS_ELIMIT or PS_ENOMEM. */
-PS_MUST_CHECK int ps_request_parser_new(struct ps_request_parser **out, const struct ps_operation *operation,
+/* Creates a parser for a call's body. What the parser itself must hold (a string that is cut by the
+ * edge of two feeds) counts against `budget` (NULL = no bound). PS_OK, PS_ELIMIT or PS_ENOMEM. */
+PS_MUST_CHECK int ps_request_parser_new(struct ps_request_parser **out,
+                                        const struct ps_operation *operation,
                                         struct ps_budget *budget);
 
 /* NULL is fine. */

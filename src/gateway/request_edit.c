@@ -117,7 +117,8 @@ void ps_request_edits_make(const struct ps_request *request, bool want_usage, st
     }
     struct ps_request_span path = request->path_model;
     if (path.end != 0) {
-        out->path = (struct ps_request_edit){path.start, path.end - path.start, write_segment(target, out->store)};
+        out->path = (struct ps_request_edit){path.start, path.end - path.start,
+                                             write_segment(target, out->store)};
     } else if (request->model_span.end != 0) {
         replace(out, request->model_span, write_model(target, out->store));
     }

@@ -494,7 +494,8 @@ static bool is_ambiguous(const struct ps_route_table *table, struct ps_str metho
            ps_dialect_find(decoded) != ps_dialect_find(path);
 }
 
-/* What the call is, as far as the route wants to know. False: it administers the engine, and may not. */
+/* What the call is, as far as the route wants to know. False: it administers the engine, and may
+ * not. */
 static bool find_operation(const struct ps_route *route, struct ps_str method, struct ps_str path,
                            const struct ps_operation **out)
 {

@@ -31,9 +31,10 @@
 struct ps_operation;
 
 enum ps_route_kind {
-    PS_ROUTE_PLAIN,     /* any HTTP: bytes pass through */
-    PS_ROUTE_OPENAI,    /* every body is parsed: model, usage, limits by tokens, OpenAI-style errors */
-    PS_ROUTE_INFERENCE, /* what the table of dialects knows is parsed, by its path; the rest is plain */
+    PS_ROUTE_PLAIN,  /* any HTTP: bytes pass through */
+    PS_ROUTE_OPENAI, /* every body is parsed: model, usage, limits by tokens, OpenAI-style errors */
+    PS_ROUTE_INFERENCE, /* what the table of dialects knows is parsed, by its path; the rest is
+                           plain */
     PS_ROUTE_KINDS
 };
 
@@ -87,8 +88,8 @@ struct ps_route_table;
 /* Compiles a table from lists of struct ps_route_opts, ps_upstream_opts and ps_model_opts (texts
  * are copied). Without any route but with upstreams the usual ones are made: POST
  * /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/images/generations, /v1/responses as
- * openai, everything else as inference to the first upstream. PS_OK, PS_EINVAL with a sentence in reason, or
- * PS_ENOMEM. */
+ * openai, everything else as inference to the first upstream. PS_OK, PS_EINVAL with a sentence in
+ * reason, or PS_ENOMEM. */
 PS_MUST_CHECK int ps_route_table_new(struct ps_route_table **out,
                                      const struct ps_option_list *routes,
                                      const struct ps_option_list *upstreams,
@@ -112,9 +113,9 @@ enum ps_route_result {
 };
 
 struct ps_route_match {
-    const struct ps_route *route; /* FOUND, ADMIN; METHOD: one that has the path */
+    const struct ps_route *route;         /* FOUND, ADMIN; METHOD: one that has the path */
     const struct ps_operation *operation; /* what the call is; NULL = any HTTP */
-    const char *reason;           /* REFUSED: static */
+    const char *reason;                   /* REFUSED: static */
 };
 
 /* `path` is the target's path without query; `host` is the Host header (its port is ignored). */

@@ -56,12 +56,14 @@ static bool append(char *out, size_t *len, struct ps_str text)
     return true;
 }
 
-struct ps_sticky_key ps_sticky_key_file(struct ps_str type, struct ps_str folder, struct ps_str name)
+struct ps_sticky_key ps_sticky_key_file(struct ps_str type, struct ps_str folder,
+                                        struct ps_str name)
 {
     char text[NAME_MAX_BYTES];
     size_t len = 0;
-    bool fits = append(text, &len, type) && append(text, &len, PS_STR(":")) && append(text, &len, folder) &&
-                append(text, &len, folder.len > 0 ? PS_STR("/") : PS_STR("")) && append(text, &len, name);
+    bool fits =
+        append(text, &len, type) && append(text, &len, PS_STR(":")) && append(text, &len, folder) &&
+        append(text, &len, folder.len > 0 ? PS_STR("/") : PS_STR("")) && append(text, &len, name);
     return fits && name.len > 0 ? hash(PS_STICKY_KEY_FILE, (struct ps_str){text, len})
                                 : (struct ps_sticky_key){0, 0};
 }
@@ -95,7 +97,8 @@ static void unbook(struct entry *entry)
 {
     if (entry->booked > 0) {
         ps_list_remove(&entry->work);
-        atomic_fetch_sub_explicit(&entry->endpoint->tokens, (int64_t)entry->booked, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&entry->endpoint->tokens, (int64_t)entry->booked,
+                                  memory_order_relaxed);
         entry->booked = 0;
     }
 }
@@ -156,8 +159,8 @@ static struct entry *take_entry(struct ps_sticky *sticky)
 
 /* --- for any thread --------------------------------------------------------------------------- */
 
-void ps_sticky_learn(struct ps_sticky *sticky, struct ps_sticky_key key, struct ps_endpoint *endpoint,
-                     uint64_t work, ps_time now)
+void ps_sticky_learn(struct ps_sticky *sticky, struct ps_sticky_key key,
+                     struct ps_endpoint *endpoint, uint64_t work, ps_time now)
 {
     if (!ps_sticky_key_is_set(key)) {
         return;

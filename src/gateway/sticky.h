@@ -1,7 +1,7 @@
 /* sticky - which of several servers has what: learned from their answers, bounded, forgotten.
  *
- * Servers that keep jobs and files to themselves (ComfyUI) can stand behind one upstream only if the
- * call that fetches a result meets the server that made it. The table says where that was:
+ * Servers that keep jobs and files to themselves (ComfyUI) can stand behind one upstream only if
+ * the call that fetches a result meets the server that made it. The table says where that was:
  *
  *      client id, prompt id, file name, client's address --> endpoint
  *
@@ -53,7 +53,8 @@ static inline bool ps_sticky_key_is_set(struct ps_sticky_key key)
 struct ps_sticky_key ps_sticky_key(enum ps_sticky_key_kind kind, struct ps_str text);
 
 /* The key of a file; none when the names are too long or `name` is empty. */
-struct ps_sticky_key ps_sticky_key_file(struct ps_str type, struct ps_str folder, struct ps_str name);
+struct ps_sticky_key ps_sticky_key_file(struct ps_str type, struct ps_str folder,
+                                        struct ps_str name);
 
 /* One key of two: the file as this peer means it. None when either is none. */
 struct ps_sticky_key ps_sticky_key_join(struct ps_sticky_key left, struct ps_sticky_key right);
@@ -64,10 +65,11 @@ PS_MUST_CHECK int ps_sticky_new(struct ps_sticky **out, size_t capacity);
 /* NULL is fine. */
 void ps_sticky_free(struct ps_sticky *sticky);
 
-/* The key leads to the endpoint from now on. `work` > 0 is added to the endpoint's tokens in flight,
- * see above; what the key had booked before is taken back. A key that is none is not kept. */
-void ps_sticky_learn(struct ps_sticky *sticky, struct ps_sticky_key key, struct ps_endpoint *endpoint,
-                     uint64_t work, ps_time now);
+/* The key leads to the endpoint from now on. `work` > 0 is added to the endpoint's tokens in
+ * flight, see above; what the key had booked before is taken back. A key that is none is not kept.
+ */
+void ps_sticky_learn(struct ps_sticky *sticky, struct ps_sticky_key key,
+                     struct ps_endpoint *endpoint, uint64_t work, ps_time now);
 
 /* The id of the endpoint where the key leads; 0 = not known (ids begin with 1). */
 uint32_t ps_sticky_find(struct ps_sticky *sticky, struct ps_sticky_key key, ps_time now);

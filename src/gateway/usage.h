@@ -1,24 +1,23 @@
 /* usage - how many tokens an answer really took, read from the answer as it passes.
  *
- * Nothing is buffered but a usage object itself: a scanner follows strings and brackets and looks at
- * the members at the top and inside the objects that a dialect puts its figures in.
+ * Nothing is buffered but a usage object itself: a scanner follows strings and brackets and looks
+ * at the members at the top and inside the objects that a dialect puts its figures in.
  *
- *      OpenAI        "usage": {...} at the end of a body; in a stream with empty "choices" in a last
- *                    event, with the last choice, in every event, below "response" (Responses API)
- *                    or "message" (Anthropic), or never; llama.cpp adds "timings"
- *      Ollama        prompt_eval_count, eval_count at the top of the last line or of the body
- *      llama.cpp     tokens_evaluated, tokens_predicted at the top; timings.{cache_n,prompt_n,predicted_n}
- *      TGI           details.{generated_tokens,input_length}; headers x-prompt-tokens, x-generated-tokens
- *      SGLang        meta_info.{prompt_tokens,completion_tokens,cached_tokens}, in every event
- *      TEI           header x-compute-tokens
- *      Triton        nothing: estimated
+ *      OpenAI        "usage": {...} at the end of a body; in a stream with empty "choices" in a
+ * last event, with the last choice, in every event, below "response" (Responses API) or "message"
+ * (Anthropic), or never; llama.cpp adds "timings" Ollama        prompt_eval_count, eval_count at
+ * the top of the last line or of the body llama.cpp     tokens_evaluated, tokens_predicted at the
+ * top; timings.{cache_n,prompt_n,predicted_n} TGI details.{generated_tokens,input_length}; headers
+ * x-prompt-tokens, x-generated-tokens SGLang
+ * meta_info.{prompt_tokens,completion_tokens,cached_tokens}, in every event TEI           header
+ * x-compute-tokens Triton        nothing: estimated
  *
  * Names understood in "usage": prompt_tokens | input_tokens, completion_tokens | output_tokens,
  * total_tokens, {prompt,input}_tokens_details.cached_tokens, cache_read_input_tokens and
  * cache_creation_input_tokens (these two stand beside input_tokens and are added to the prompt). A
- * later report replaces an earlier one field by field: what grows in every event counts once. Several
- * answers in one array are added up. Numbers that are negative, not whole, or above 2^53 are ignored
- * and flagged.
+ * later report replaces an earlier one field by field: what grows in every event counts once.
+ * Several answers in one array are added up. Numbers that are negative, not whole, or above 2^53
+ * are ignored and flagged.
  *
  * Thread: owned by one thread.
  *
@@ -82,7 +81,8 @@ struct ps_usage_event ps_usage_read_event(struct ps_usage *usage, enum ps_dialec
                                           struct ps_str data);
 
 /* Reads what the head of an answer tells, where a dialect puts figures there. */
-void ps_usage_read_head(struct ps_usage *usage, enum ps_dialect dialect, const struct ps_h1_head *head);
+void ps_usage_read_head(struct ps_usage *usage, enum ps_dialect dialect,
+                        const struct ps_h1_head *head);
 
 /* Reads an answer's JSON body piece by piece. Embedded; the fields are private. */
 struct ps_usage_reader {

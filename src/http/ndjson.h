@@ -1,9 +1,9 @@
 /* ndjson - incremental splitter of application/x-ndjson into lines, for looking at them.
  *
  * For a proxy that forwards a stream of JSON lines unchanged and reads some of them on the way. The
- * bytes are not handed through here: forward the input as it is. A line whose bytes are in one input
- * is a view into it; one that is cut is carried over in a buffer with a bound. A line that is longer
- * than the bound is left out, however long it is, and costs no memory.
+ * bytes are not handed through here: forward the input as it is. A line whose bytes are in one
+ * input is a view into it; one that is cut is carried over in a buffer with a bound. A line that is
+ * longer than the bound is left out, however long it is, and costs no memory.
  *
  *      {"response":"a"}\n {"respon | se":"b"}\n          two inputs, two lines
  *

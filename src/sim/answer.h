@@ -43,6 +43,7 @@ struct ps_sim_answer {
     int64_t created; /* seconds since 1970 */
     ps_time wall;    /* now, in nanoseconds since 1970 */
     const struct ps_sim_request *request;
+    void *own;           /* the personality's; for what it counts */
     const json_t *given; /* what the client sent, where the answer repeats some of it; or NULL */
 };
 

@@ -451,6 +451,7 @@ static void name_answer(struct call *call)
         .created = wall / PS_SECOND,
         .wall = wall,
         .request = &call->request,
+        .own = call->desk->own,
         .given = call->given,
     };
 }

@@ -124,6 +124,7 @@ static void release_blocks(struct ps_sim_engine *engine, struct ps_sim_seq *seq)
     while (seq->block_count > 0) {
         ps_sim_blocks_unref(engine->blocks, seq->blocks[--seq->block_count]);
     }
+    seq->published = 0;
 }
 
 static bool reserve_places(struct ps_sim_seq *seq, uint64_t count)
@@ -158,16 +159,17 @@ static bool cover(struct ps_sim_engine *engine, struct ps_sim_seq *seq, uint64_t
     return true;
 }
 
-/* Full blocks become findable once they are computed. */
-static void publish(struct ps_sim_engine *engine, struct ps_sim_seq *seq, uint64_t computed_before)
+/* Full blocks become findable once they are computed. A prompt's last token may have fewer bytes
+ * than others, so the text of a block can be complete a step after its tokens are. */
+static void publish(struct ps_sim_engine *engine, struct ps_sim_seq *seq)
 {
     if (!engine->opts->prefix_caching) {
         return;
     }
     uint64_t full = seq->computed / PS_SIM_BLOCK_TOKENS;
-    for (uint64_t i = computed_before / PS_SIM_BLOCK_TOKENS; i < full && i < seq->chain.count;
-         i++) {
-        ps_sim_blocks_publish(engine->blocks, seq->blocks[i], seq->chain.hashes[i]);
+    for (; seq->published < full && seq->published < seq->chain.count; seq->published++) {
+        ps_sim_blocks_publish(engine->blocks, seq->blocks[seq->published],
+                              seq->chain.hashes[seq->published]);
     }
 }
 
@@ -190,6 +192,7 @@ static void use_cached_prefix(struct ps_sim_engine *engine, struct ps_sim_seq *s
         ps_sim_blocks_ref(engine->blocks, block);
         seq->blocks[seq->block_count++] = block;
     }
+    seq->published = seq->block_count;
     seq->computed = seq->block_count * PS_SIM_BLOCK_TOKENS;
 }
 
@@ -391,10 +394,9 @@ static void generate(struct ps_sim_engine *engine, struct ps_sim_seq *seq, ps_ti
 
 static void end_seq_step(struct ps_sim_engine *engine, struct ps_sim_seq *seq, ps_time now)
 {
-    uint64_t before = seq->computed;
     seq->computed += seq->in_step;
     seq->in_step = 0;
-    publish(engine, seq, before);
+    publish(engine, seq);
     if (seq->computed < seq->prompt_tokens + seq->generated) {
         return;
     }
@@ -579,6 +581,16 @@ void ps_sim_engine_hold(struct ps_sim_engine *engine, bool held)
 bool ps_sim_engine_is_held(const struct ps_sim_engine *engine)
 {
     return engine->held;
+}
+
+const struct ps_sim_image *ps_sim_engine_image(const struct ps_sim_engine *engine)
+{
+    if (ps_list_is_empty(&engine->images)) {
+        return NULL;
+    }
+    const struct ps_sim_image *image =
+        PS_LIST_FIRST(&engine->images, const struct ps_sim_image, link);
+    return image->active ? image : NULL;
 }
 
 size_t ps_sim_engine_load(const struct ps_sim_engine *engine)

@@ -68,6 +68,7 @@ struct ps_sim_seq {
     uint32_t *blocks;
     size_t block_count;
     size_t block_cap;
+    size_t published; /* blocks whose text is findable */
     uint64_t in_step; /* tokens of the step under way */
     ps_time ready;
     uint8_t place;
@@ -144,6 +145,9 @@ struct ps_sim_device *ps_sim_engine_own_device(struct ps_sim_engine *engine);
  * afterwards. */
 void ps_sim_engine_hold(struct ps_sim_engine *engine, bool held);
 bool ps_sim_engine_is_held(const struct ps_sim_engine *engine);
+
+/* The image at work, or NULL. */
+const struct ps_sim_image *ps_sim_engine_image(const struct ps_sim_engine *engine);
 
 /* Sequences and images that are in it. */
 size_t ps_sim_engine_load(const struct ps_sim_engine *engine);

@@ -2,11 +2,20 @@
 
 #include "base/check.h"
 
+/* clang-format off */
 static const struct ps_sim_personality *const all[] = {
     &ps_sim_vllm,
+    &ps_sim_sglang,
+    &ps_sim_trtllm,
+    &ps_sim_triton,
     &ps_sim_ollama,
+    &ps_sim_llamacpp,
     &ps_sim_comfyui,
+    &ps_sim_a1111,
+    &ps_sim_tgi,
+    &ps_sim_tei,
 };
+/* clang-format on */
 
 const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name)
 {

@@ -11,11 +11,20 @@
 #include "sim/personality.h"
 
 extern const struct ps_sim_personality ps_sim_vllm;
+extern const struct ps_sim_personality ps_sim_sglang;
+extern const struct ps_sim_personality ps_sim_trtllm;
+extern const struct ps_sim_personality ps_sim_triton;
 extern const struct ps_sim_personality ps_sim_ollama;
+extern const struct ps_sim_personality ps_sim_llamacpp;
+extern const struct ps_sim_personality ps_sim_llamacpp_router; /* of the same name; for --router */
 extern const struct ps_sim_personality ps_sim_comfyui;
+extern const struct ps_sim_personality ps_sim_a1111;
+extern const struct ps_sim_personality ps_sim_tgi;
+extern const struct ps_sim_personality ps_sim_tei;
 
 /* "vllm, sglang, ..." for messages. */
-#define PS_SIM_ENGINE_NAMES "vllm, ollama, comfyui"
+#define PS_SIM_ENGINE_NAMES                                                                        \
+    "vllm, sglang, trtllm, triton, ollama, llamacpp, comfyui, a1111, tgi, tei"
 
 /* The personality of this name, or NULL. */
 const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name);

@@ -476,16 +476,23 @@ static json_t *describe_running(const struct ps_sim_desk *desk, size_t model)
     return tree;
 }
 
-static void answer_ps(const struct ps_sim_ask *ask)
+static int write_ps(struct ps_buf *out, struct ps_sim_desk *desk)
 {
-    const struct ps_sim_desk *desk = ask->desk;
     json_t *list = json_array();
     for (size_t i = 0; i < desk->memory.count; i++) {
         if (ps_sim_memory_holds(&desk->memory, i, PS_SIM_ALL_PARTS)) {
             (void)json_array_append_new(list, describe_running(desk, i));
         }
     }
-    ps_sim_ask_tree(ask, 200, json_pack("{s:o}", "models", list));
+    return ps_sim_json_dump(out, json_pack("{s:o}", "models", list));
+}
+
+/* What comes nearest to metrics, so it is what --metrics-lag holds back. */
+static void answer_ps(const struct ps_sim_ask *ask)
+{
+    ps_buf_clear(&ask->desk->scratch);
+    int err = ps_sim_desk_metrics(ask->desk, &ask->desk->scratch);
+    ps_sim_ask_scratch(ask, err, PS_STR("application/json"));
 }
 
 static void answer_show(const struct ps_sim_ask *ask)
@@ -567,7 +574,7 @@ static const struct ps_sim_route routes[] = {
 
 const struct ps_sim_personality ps_sim_ollama = {
     .name = "ollama",
-    .routes = {routes, PS_ARRAY_LEN(routes)},
+    .routes = {.rows = routes, .count = PS_ARRAY_LEN(routes)},
     .defaults = defaults,
     .own_slots = true,
     .starts_empty = true,
@@ -576,6 +583,7 @@ const struct ps_sim_personality ps_sim_ollama = {
     .refusal = put_refusal,
     .refusal_v1 = ps_sim_openai_refusal,
     .rename = rename_model,
+    .metrics = write_ps,
     .start = start,
     .idle = on_idle,
     .stop = stop,

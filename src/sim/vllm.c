@@ -301,7 +301,7 @@ static const struct ps_sim_route routes[] = {
 
 const struct ps_sim_personality ps_sim_vllm = {
     .name = "vllm",
-    .routes = {routes, PS_ARRAY_LEN(routes)},
+    .routes = {.rows = routes, .count = PS_ARRAY_LEN(routes)},
     .absent = PS_SIM_ABSENT_FAILS,
     .owner = "vllm",
     .refusal = ps_sim_openai_refusal,

@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(body, data + 1, size - 1);
     ps_sim_opts_init(&opts);
     opts.embedding_dimensions = 16;
-    int err = ps_sim_request_parse((enum ps_sim_kind)(data[0] % 4), (struct ps_str){body, size - 1},
+    int err = ps_sim_request_parse((enum ps_sim_kind)(data[0] % 5), (struct ps_str){body, size - 1},
                                    &opts, MAX_MODEL_LEN, &request, &refusal);
     if (err == PS_OK) {
         check_request(&request);

@@ -13,7 +13,7 @@ import test from 'node:test';
 import { call, metric, metrics, open } from './lib/client.mjs';
 import { engines, startEngine } from './lib/engines.mjs';
 import { startPenstock, tempDir } from './lib/penstock.mjs';
-import { slowness, until } from './lib/wait.mjs';
+import { sleep, slowness, until } from './lib/wait.mjs';
 
 const INTERVAL = 200;
 
@@ -271,4 +271,111 @@ test('administration is never sent twice, inference is', async (t) => {
   assert.equal(up.to('/api/pull').length, 1);
   await call(gate.port, { method: 'POST', path: '/prompt', body: { prompt: {} } });
   assert.equal(up.to('/prompt').length, 1);
+});
+
+// --- servers that lie -------------------------------------------------------------------------------------
+
+/// A gateway in front of a sound Ollama and a hostile one, each behind its own model; `hostile` answers everything.
+async function beside(t, hostile) {
+  const sound = await startEngine(t, 'ollama');
+  const bad = await startEngine(t, 'ollama', { override: async (request, answer, target) => (await hostile(request, answer, target)) !== false });
+  const gate = await startPenstock(t, { config: configOf({
+    sound: { urls: [sound.url], lines: 'models: [llama3]' }, bad: { urls: [bad.url], lines: 'models: [evil]' },
+  }, 'drain_timeout: 1s\n') });
+  await isFound(gate, 'ollama 0.12.3');
+  return { sound, bad, gate };
+}
+
+const ask = (gate, model, more = {}) => call(gate.port, { method: 'POST', path: '/api/chat', body: { model, messages: [], ...more }, ms: 20000 })
+  .catch((error) => ({ status: 0, error }));
+
+/// The sound one serves on, and the program grows by no more than what one hostile answer may hold.
+async function assertSound(gate) {
+  for (let i = 0; i < 5; i++) {
+    const answer = await ask(gate, 'llama3', { stream: false });
+    assert.equal(answer.status, 200, answer.text);
+  }
+}
+
+/// Writes until the other side has had enough.
+async function pour(answer, piece) {
+  while (answer.alive) {
+    await answer.raw(piece);
+    await new Promise((resolve) => { setImmediate(resolve); });
+  }
+  answer.finish();
+}
+
+const lies = {
+  'a head without end': (request, answer) => {
+    answer.raw('HTTP/1.1 200 OK\r\n');
+    return pour(answer, `X-More: ${'a'.repeat(1000)}\r\n`.repeat(16));
+  },
+  'a body without end': (request, answer) => {
+    answer.raw('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n');
+    return pour(answer, `2000\r\n${'['.repeat(0x2000)}\r\n`);
+  },
+  'a line without end': (request, answer) => {
+    answer.raw('HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n');
+    return pour(answer, `2000\r\n${'x'.repeat(0x2000)}\r\n`);
+  },
+  'a length that is too long': (request, answer) => {
+    answer.raw('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}');
+    answer.dieAfter();
+  },
+  'two lengths': (request, answer) => {
+    answer.raw('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}');
+    answer.dieAfter();
+  },
+  'no HTTP': (request, answer) => { answer.raw('SSH-2.0-OpenSSH_9.2\r\n'); answer.dieAfter(); },
+  'a page for everything': (request, answer) => answer.send(200, { 'Content-Type': 'text/html' }, '<html><body>Hello</body></html>'),
+  'broken JSON': (request, answer) => answer.send(200, { 'Content-Type': 'application/json' }, '{"version": {"version": [[[['),
+  'an answer by the byte': async (request, answer) => {
+    for (const byte of 'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"version":"0.12.3"}') {
+      await answer.raw(byte);
+      await sleep(300);
+    }
+    answer.finish();
+  },
+};
+
+for (const [name, lie] of Object.entries(lies)) {
+  test(`a server with ${name} hurts only its own requests`, async (t) => {
+    const { bad, gate } = await beside(t, lie);
+    const before = gate.memory();
+    const own = open(gate.port, { method: 'POST', path: '/api/chat', body: { model: 'evil', messages: [] } })
+      .then(({ incoming, request }) => { incoming.on('error', () => {}); incoming.resume(); return request; }, () => null);
+    await assertSound(gate);
+    await until('it is checked and asked again', () => bad.requests.length > 4, 20000, 20);
+    await assertSound(gate);
+    assert.ok(!(await front(gate)).split('\n').some((line) => line.includes(bad.url) && /ollama 9/.test(line)));
+    assert.ok(gate.memory() - before < 256 * 1024 * 1024, 'memory is bounded');
+    (await Promise.race([own, sleep(100)]))?.destroy();
+    assert.equal((await call(gate.port, { path: '/healthz' })).status, 200);
+  });
+}
+
+test('figures that can not be are not believed, in a body and in a stream', async (t) => {
+  const figures = [-5, 1.5, 1e300, 1e17, '7', null, [3], { a: 1 }];
+  let n = 0;
+  const log = path.join(tempDir(t), 'access.log');
+  const up = await startEngine(t, 'ollama', { override: async (request, answer, target) => {
+    if (target !== '/api/chat') {
+      return false;
+    }
+    const value = JSON.stringify(figures[n++ % figures.length]);
+    await answer.send(200, { 'Content-Type': 'application/x-ndjson' },
+      `{"message":{"content":"a"},"done":false}\n{"done":true,"prompt_eval_count":${value},"eval_count":${value}}\n`);
+    return true;
+  } });
+  const gate = await startPenstock(t, { config: configOf({ one: { urls: [up.url] } }, `access_log: ${log}\n`) });
+  for (let i = 0; i < figures.length; i++) {
+    assert.equal((await ask(gate, 'm')).status, 200);
+  }
+  await until('all are in the log', () => fs.existsSync(log) && fs.readFileSync(log, 'utf8').split('\n').length > figures.length, 5000, 20);
+  const tokens = fs.readFileSync(log, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line).tokens);
+  for (const { estimated, input, output } of tokens) {
+    assert.equal(estimated, true);
+    assert.ok(input <= 10 && output <= 3, JSON.stringify({ input, output }));
+  }
 });

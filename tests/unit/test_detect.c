@@ -277,8 +277,8 @@ static enum ps_detect_again again(const struct ps_identity *known, int status, c
 static void one_question_tells_whether_it_is_still_the_same(void **state)
 {
     struct fixture *fix = *state;
-    fix->pages[0] = (struct page){
-        "/base/v1/models", "{\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]}", 0, 0};
+    fix->pages[0] =
+        (struct page){"/base/v1/models", "{\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]}", 0, 0};
     fix->pages[1] = (struct page){"/base/version", "{\"version\":\"0.11.0\"}", 0, 0};
     struct ps_identity known = detect(fix)->identity;
     assert_true(ps_str_eq(ps_detect_path(&known), PS_STR("/version")));

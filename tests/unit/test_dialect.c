@@ -102,34 +102,45 @@ static void every_dialect_is_described(void **state)
         bool stream;
         uint64_t max_tokens, n, inputs, input_bytes, media;
     } cases[] = {
-        {"/api/generate", "{\"model\":\"llama3\",\"prompt\":\"abcd\"}", "llama3", true, 0, 1, 1, 4, 0},
-        {"/api/generate", "{\"model\":\"l\",\"prompt\":\"a\",\"stream\":false,\"options\":{\"num_predict\":7,\"seed\":1}}",
+        {"/api/generate", "{\"model\":\"llama3\",\"prompt\":\"abcd\"}", "llama3", true, 0, 1, 1, 4,
+         0},
+        {"/api/generate",
+         "{\"model\":\"l\",\"prompt\":\"a\",\"stream\":false,\"options\":{\"num_predict\":7,"
+         "\"seed\":1}}",
          "l", false, 7, 1, 1, 1, 0},
-        {"/api/generate", "{\"model\":\"l\",\"prompt\":\"a\",\"stream\":null,\"options\":{\"num_predict\":-1}}", "l",
+        {"/api/generate",
+         "{\"model\":\"l\",\"prompt\":\"a\",\"stream\":null,\"options\":{\"num_predict\":-1}}", "l",
          true, 0, 1, 1, 1, 0},
         {"/api/chat",
-         "{\"model\":\"l\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\",\"images\":[\"aaaa\",\"bbbb\"]},"
+         "{\"model\":\"l\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\",\"images\":["
+         "\"aaaa\",\"bbbb\"]},"
          "{\"role\":\"user\",\"content\":\"you\"}]}",
          "l", true, 0, 1, 2, 8, 2},
-        {"/api/embed", "{\"model\":\"e\",\"input\":[\"ab\",\"cd\"],\"truncate\":true}", "e", false, 0, 1, 2, 4, 0},
+        {"/api/embed", "{\"model\":\"e\",\"input\":[\"ab\",\"cd\"],\"truncate\":true}", "e", false,
+         0, 1, 2, 4, 0},
         {"/v2/models/simple/infer",
          "{\"inputs\":[{\"name\":\"x\",\"shape\":[8,3],\"datatype\":\"FP32\",\"data\":[1,2,3]},"
          "{\"name\":\"t\",\"shape\":[8],\"datatype\":\"BYTES\",\"data\":[\"abc\"]}]}",
          "simple", false, 0, 1, 8, 3, 0},
         {"/v2/models/my%20model/versions/2/generate",
-         "{\"text_input\":\"abcdef\",\"max_tokens\":9,\"parameters\":{\"temperature\":0}}", "my model", false, 9, 1,
-         1, 6, 0},
-        {"/v2/models/m/generate_stream", "{\"text_input\":\"a\",\"stream\":false}", "m", true, 0, 1, 1, 1, 0},
-        {"/generate", "{\"inputs\":\"abc\",\"parameters\":{\"max_new_tokens\":20,\"seed\":3}}", "", false, 20, 1, 1, 3,
-         0},
+         "{\"text_input\":\"abcdef\",\"max_tokens\":9,\"parameters\":{\"temperature\":0}}",
+         "my model", false, 9, 1, 1, 6, 0},
+        {"/v2/models/m/generate_stream", "{\"text_input\":\"a\",\"stream\":false}", "m", true, 0, 1,
+         1, 1, 0},
+        {"/generate", "{\"inputs\":\"abc\",\"parameters\":{\"max_new_tokens\":20,\"seed\":3}}", "",
+         false, 20, 1, 1, 3, 0},
         {"/generate_stream", "{\"inputs\":\"abc\"}", "", true, 0, 1, 1, 3, 0},
-        {"/generate", "{\"text\":[\"ab\",\"c\"],\"stream\":true,\"sampling_params\":{\"max_new_tokens\":5,\"n\":2}}",
+        {"/generate",
+         "{\"text\":[\"ab\",\"c\"],\"stream\":true,\"sampling_params\":{\"max_new_tokens\":5,\"n\":"
+         "2}}",
          "", true, 5, 2, 2, 3, 0},
         {"/embed", "{\"inputs\":[\"ab\",\"c\",\"d\"]}", "", false, 0, 1, 3, 4, 0},
         {"/rerank", "{\"query\":\"q\",\"texts\":[\"ab\",\"c\"]}", "", false, 0, 1, 3, 4, 0},
-        {"/completion", "{\"prompt\":\"abc\",\"n_predict\":11,\"stream\":true}", "", true, 11, 1, 1, 3, 0},
+        {"/completion", "{\"prompt\":\"abc\",\"n_predict\":11,\"stream\":true}", "", true, 11, 1, 1,
+         3, 0},
         {"/sdapi/v1/txt2img",
-         "{\"prompt\":\"cat\",\"width\":512,\"height\":768,\"steps\":20,\"n_iter\":2,\"batch_size\":3,"
+         "{\"prompt\":\"cat\",\"width\":512,\"height\":768,\"steps\":20,\"n_iter\":2,\"batch_"
+         "size\":3,"
          "\"override_settings\":{\"sd_model_checkpoint\":\"xl\"}}",
          "xl", false, 0, 6, 1, 3, 0},
     };
@@ -150,12 +161,15 @@ static void every_dialect_is_described(void **state)
 static void a_graph_tells_client_size_and_steps(void **state)
 {
     (void)state;
-    struct ps_request_parser *parser = parse(
-        "/prompt",
-        "{\"client_id\":\"c1\",\"prompt\":{\"3\":{\"class_type\":\"KSampler\",\"inputs\":{\"seed\":5,\"steps\":20,"
-        "\"cfg\":8,\"model\":[\"4\",0]}},\"5\":{\"class_type\":\"EmptyLatentImage\",\"inputs\":{\"width\":1024,"
-        "\"height\":512,\"batch_size\":2}},\"6\":{\"inputs\":{\"text\":\"a cat\",\"clip\":[\"4\",1]}},"
-        "\"7\":{\"inputs\":{\"steps\":10}},\"8\":{\"class_type\":\"LoadImage\",\"inputs\":{\"image\":\"in.png\"}}}}");
+    struct ps_request_parser *parser =
+        parse("/prompt", "{\"client_id\":\"c1\",\"prompt\":{\"3\":{\"class_type\":\"KSampler\","
+                         "\"inputs\":{\"seed\":5,\"steps\":20,"
+                         "\"cfg\":8,\"model\":[\"4\",0]}},\"5\":{\"class_type\":"
+                         "\"EmptyLatentImage\",\"inputs\":{\"width\":1024,"
+                         "\"height\":512,\"batch_size\":2}},\"6\":{\"inputs\":{\"text\":\"a "
+                         "cat\",\"clip\":[\"4\",1]}},"
+                         "\"7\":{\"inputs\":{\"steps\":10}},\"8\":{\"class_type\":\"LoadImage\","
+                         "\"inputs\":{\"image\":\"in.png\"}}}}");
     const struct ps_request *request = ps_request_parser_get(parser);
     struct ps_sticky_key client = ps_sticky_key(PS_STICKY_KEY_CLIENT, PS_STR("c1"));
     struct ps_sticky_key file = ps_sticky_key_file(PS_STR("input"), PS_STR(""), PS_STR("in.png"));
@@ -184,7 +198,8 @@ static void what_two_servers_could_read_differently_is_refused(void **state)
         {"/api/chat", "{\"model\":\"a\",\"Model\":\"b\"}"},
         {"/api/generate", "{\"model\":\"a\",\"stream\":\"no\"}"},
         {"/api/generate", "{\"prompt\":\"a\",\"PROMPT\":\"b\"}"},
-        {"/sdapi/v1/txt2img", "{\"override_settings\":{\"sd_model_checkpoint\":\"a\",\"sd_model_checkpoint\":\"b\"}}"},
+        {"/sdapi/v1/txt2img",
+         "{\"override_settings\":{\"sd_model_checkpoint\":\"a\",\"sd_model_checkpoint\":\"b\"}}"},
         {"/sdapi/v1/txt2img", "{\"override_settings\":{},\"override_settings\":{}}"},
         {"/completion", "{\"prompt\":\"x\",\"stream\":1}"},
     };

@@ -435,8 +435,8 @@ static void another_engine_is_noticed_though_it_never_looked_down(void **state)
     struct fixture *fix = *state;
     struct plan plan = plan_of(fix->url);
     fix->version = "{\"version\":\"0.11.0\"}";
-    fix->identity = (struct ps_identity){
-        .engine = PS_ENGINE_VLLM, .asked = ASKS_VERSION, .version = "0.11.0"};
+    fix->identity =
+        (struct ps_identity){.engine = PS_ENGINE_VLLM, .asked = ASKS_VERSION, .version = "0.11.0"};
     watch(fix, &plan);
     run_until(fix, has_requests, 6);
     assert_int_equal(fix->reached, 1);

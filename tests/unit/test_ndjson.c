@@ -11,7 +11,8 @@
 #include "base/check.h"
 #include "http/ndjson.h"
 
-/* Feeds the text in pieces of `step` bytes, each in a block of its own; joins the lines with '|'. */
+/* Feeds the text in pieces of `step` bytes, each in a block of its own; joins the lines with '|'.
+ */
 static void split(const char *text, size_t step, size_t bound, char *out)
 {
     struct ps_ndjson lines;

@@ -17,7 +17,8 @@ static const struct ps_operation *operation_of(enum ps_request_kind kind)
 {
     for (size_t n = 0; ps_dialect_row(n) != NULL; n++) {
         const struct ps_operation *row = ps_dialect_row(n);
-        if (row->dialect == PS_DIALECT_OPENAI && row->kind == kind && ps_str_starts_with(row->path, PS_STR("/v1/"))) {
+        if (row->dialect == PS_DIALECT_OPENAI && row->kind == kind &&
+            ps_str_starts_with(row->path, PS_STR("/v1/"))) {
             return row;
         }
     }
@@ -357,7 +358,8 @@ static void kinds_are_known_by_the_end_of_the_path(void **state)
 {
     (void)state;
     assert_int_equal(ps_dialect_openai(PS_STR("/v1/chat/completions"))->kind, PS_REQUEST_CHAT);
-    assert_int_equal(ps_dialect_openai(PS_STR("/openai/v1/completions"))->kind, PS_REQUEST_COMPLETIONS);
+    assert_int_equal(ps_dialect_openai(PS_STR("/openai/v1/completions"))->kind,
+                     PS_REQUEST_COMPLETIONS);
     assert_int_equal(ps_dialect_openai(PS_STR("/v1/models"))->kind, PS_REQUEST_OTHER);
     assert_string_equal(ps_request_kind_text(PS_REQUEST_EMBEDDINGS), "embeddings");
 }

@@ -178,15 +178,26 @@ static void administration_needs_a_route_that_names_it(void **state)
     (void)state;
     char pull[] = "/api/pull";
     char api[] = "/api/*";
-    struct ps_route_opts routes[] = {{.path = p_all},
-                                     {.path = api, .kind = PS_ROUTE_INFERENCE, .engine_admin = PS_YES},
-                                     {.path = p_prefix, .kind = PS_ROUTE_OPENAI}};
+    struct ps_route_opts routes[] = {
+        {.path = p_all},
+        {.path = api, .kind = PS_ROUTE_INFERENCE, .engine_admin = PS_YES},
+        {.path = p_prefix, .kind = PS_ROUTE_OPENAI}};
     struct ps_route_table *table = NULL;
     assert_int_equal(make(&table, NULL, 0, NULL, 0), PS_OK);
-    static const char *const refused[] = {
-        "/api/pull", "/api/pull/", "/api/blobs/sha256:1", "/sleep", "/free", "/api/free", "/flush_cache",
-        "/v2/repository/models/m/load", "/sdapi/v1/options", "/slots/3", "/manager/reboot/now", "/models/unload",
-        "/v1/load_lora_adapter", "/api/manager/queue/install"};
+    static const char *const refused[] = {"/api/pull",
+                                          "/api/pull/",
+                                          "/api/blobs/sha256:1",
+                                          "/sleep",
+                                          "/free",
+                                          "/api/free",
+                                          "/flush_cache",
+                                          "/v2/repository/models/m/load",
+                                          "/sdapi/v1/options",
+                                          "/slots/3",
+                                          "/manager/reboot/now",
+                                          "/models/unload",
+                                          "/v1/load_lora_adapter",
+                                          "/api/manager/queue/install"};
     for (size_t i = 0; i < PS_ARRAY_LEN(refused); i++) {
         assert_string_equal(winner(table, "POST", "", refused[i]), "403");
     }
@@ -236,12 +247,14 @@ static void the_call_says_how_it_is_treated(void **state)
     assert_int_equal(make(&table, NULL, 0, NULL, 0), PS_OK);
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         struct ps_route_match match;
-        assert_int_equal(ps_route_match(table, PS_STR("POST"), PS_STR(""), ps_str_from(cases[i].path), &match),
-                         PS_ROUTE_FOUND);
+        assert_int_equal(
+            ps_route_match(table, PS_STR("POST"), PS_STR(""), ps_str_from(cases[i].path), &match),
+            PS_ROUTE_FOUND);
         assert_non_null(match.operation);
         assert_int_equal(match.operation->dialect, cases[i].dialect);
         assert_int_equal(match.operation->kind, cases[i].kind);
-        assert_int_equal(ps_route_is_idempotent(match.route, match.operation, PS_STR("POST")), cases[i].again);
+        assert_int_equal(ps_route_is_idempotent(match.route, match.operation, PS_STR("POST")),
+                         cases[i].again);
     }
     ps_route_table_free(table);
 }

@@ -208,6 +208,62 @@ static void answers_are_cached_for_the_next_turn(void **state)
     ps_sim_engine_free(engine);
 }
 
+/* Prompts have any number of bytes: their last token may hold fewer than four. */
+static void answers_to_odd_prompts_are_cached_too(void **state)
+{
+    (void)state;
+    struct ps_sim_opts opts = options(100);
+    struct ps_sim_engine *engine = NULL;
+    struct probe a = {.seq = {.ops = &ops, .want = 50, .chain = ps_sim_chain_make(1)}};
+    assert_int_equal(ps_sim_engine_new(&engine, &opts), PS_OK);
+    assert_int_equal(ps_sim_chain_add(&a.seq.chain, PS_STR("an odd number")), PS_OK);
+    a.engine = engine;
+    ps_sim_engine_submit(engine, &a.seq, START);
+    (void)run(engine, START);
+    assert_int_equal(ps_sim_blocks_cached(ps_sim_engine_blocks(engine)), 3);
+    ps_sim_seq_fini(&a.seq);
+    ps_sim_engine_free(engine);
+}
+
+static void delayed_sequences_begin_in_the_order_of_their_time(void **state)
+{
+    (void)state;
+    struct ps_sim_opts opts = options(100);
+    struct ps_sim_engine *engine = NULL;
+    struct probe a;
+    struct probe b = {.seq = {.ops = &ops, .want = 1, .chain = ps_sim_chain_make(1)}};
+    assert_int_equal(ps_sim_engine_new(&engine, &opts), PS_OK);
+    b.engine = engine;
+    b.seq.delay = PS_SECOND; /* its model is being loaded */
+    assert_int_equal(ps_sim_chain_add(&b.seq.chain, PS_STR("late")), PS_OK);
+    ps_sim_engine_submit(engine, &b.seq, START);
+    submit(engine, &a, "a", 4, 1, START);
+    (void)run(engine, START);
+    assert_true(a.done < START + PS_SECOND);
+    assert_true(b.seq.started >= START + PS_SECOND);
+    ps_sim_seq_fini(&a.seq);
+    ps_sim_seq_fini(&b.seq);
+    ps_sim_engine_free(engine);
+}
+
+static void held_engine_begins_no_step(void **state)
+{
+    (void)state;
+    struct ps_sim_opts opts = options(100);
+    struct ps_sim_engine *engine = NULL;
+    struct probe a;
+    assert_int_equal(ps_sim_engine_new(&engine, &opts), PS_OK);
+    ps_sim_engine_hold(engine, true);
+    submit(engine, &a, "a", 4, 1, START);
+    assert_int_equal(ps_sim_engine_tick(engine, START), PS_NEVER);
+    assert_int_equal(ps_sim_engine_load(engine), 1);
+    ps_sim_engine_hold(engine, false);
+    (void)run(engine, START + PS_SECOND);
+    assert_true(a.done > START + PS_SECOND);
+    ps_sim_seq_fini(&a.seq);
+    ps_sim_engine_free(engine);
+}
+
 static void without_prefix_caching_everything_is_computed(void **state)
 {
     (void)state;
@@ -443,6 +499,9 @@ int main(void)
         cmocka_unit_test(long_prompts_are_computed_in_chunks),
         cmocka_unit_test(equal_prefix_is_found_in_the_cache),
         cmocka_unit_test(answers_are_cached_for_the_next_turn),
+        cmocka_unit_test(answers_to_odd_prompts_are_cached_too),
+        cmocka_unit_test(delayed_sequences_begin_in_the_order_of_their_time),
+        cmocka_unit_test(held_engine_begins_no_step),
         cmocka_unit_test(without_prefix_caching_everything_is_computed),
         cmocka_unit_test(the_last_comer_is_preempted_and_still_finishes),
         cmocka_unit_test(no_more_than_max_num_seqs_run_at_once),

@@ -158,11 +158,14 @@ static void the_usage_event_is_recognised(void **state)
 {
     (void)state;
     struct ps_usage usage = {0};
-    struct ps_usage_event event = ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":{\"}}],"
-                       "\"usage\":null}"));
+    struct ps_usage_event event =
+        ps_usage_read_event(&usage, PS_DIALECT_OPENAI,
+                            PS_STR("{\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":{\"}}],"
+                                   "\"usage\":null}"));
     assert_false(event.has_usage);
-    event = ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"choices\":[ ],\"usage\":{\"prompt_tokens\":2,"
-                                               "\"completion_tokens\":1}}"));
+    event = ps_usage_read_event(&usage, PS_DIALECT_OPENAI,
+                                PS_STR("{\"choices\":[ ],\"usage\":{\"prompt_tokens\":2,"
+                                       "\"completion_tokens\":1}}"));
     assert_true(event.has_usage && event.only_usage);
     assert_int_equal(usage.total_tokens, 3);
     assert_int_equal(usage.events, 1);
@@ -175,8 +178,10 @@ static void usage_beside_a_choice_is_not_hidden(void **state)
 {
     (void)state;
     struct ps_usage usage = {0};
-    struct ps_usage_event event = ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":7},"
-                       "\"choices\":[{\"index\":0,\"delta\":{}}]}"));
+    struct ps_usage_event event =
+        ps_usage_read_event(&usage, PS_DIALECT_OPENAI,
+                            PS_STR("{\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":7},"
+                                   "\"choices\":[{\"index\":0,\"delta\":{}}]}"));
     assert_true(event.has_usage);
     assert_false(event.only_usage);
     assert_int_equal(usage.completion_tokens, 7);
@@ -186,9 +191,11 @@ static void later_events_replace_earlier_ones(void **state)
 {
     (void)state;
     struct ps_usage usage = {0};
-    (void)ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"message\":{\"usage\":{\"input_tokens\":10,"
-                                             "\"output_tokens\":1}}}"));
-    (void)ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"usage\":{\"output_tokens\":40}}"));
+    (void)ps_usage_read_event(&usage, PS_DIALECT_OPENAI,
+                              PS_STR("{\"message\":{\"usage\":{\"input_tokens\":10,"
+                                     "\"output_tokens\":1}}}"));
+    (void)ps_usage_read_event(&usage, PS_DIALECT_OPENAI,
+                              PS_STR("{\"usage\":{\"output_tokens\":40}}"));
     assert_int_equal(usage.prompt_tokens, 10);
     assert_int_equal(usage.completion_tokens, 40);
     assert_int_equal(usage.total_tokens, 50);
@@ -199,7 +206,8 @@ static void a_stream_without_usage_is_estimated_by_its_events(void **state)
     (void)state;
     struct ps_usage usage = {0};
     for (int i = 0; i < 17; i++) {
-        (void)ps_usage_read_event(&usage, PS_DIALECT_OPENAI, PS_STR("{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}"));
+        (void)ps_usage_read_event(&usage, PS_DIALECT_OPENAI,
+                                  PS_STR("{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}"));
     }
     ps_usage_estimate(&usage, 30, 0, 4);
     assert_true(usage.estimated);
@@ -238,23 +246,29 @@ static void figures_of_each_dialect_are_found(void **state)
         uint64_t prompt, completion, cached;
     } cases[] = {
         {PS_DIALECT_OLLAMA,
-         "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\\\"eval_count\\\":9\"},\"done\":true,"
-         "\"prompt_eval_count\":26,\"prompt_eval_duration\":342546000,\"eval_count\" : 282 ,\"eval_duration\":1}",
+         "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\\\"eval_count\\\":"
+         "9\"},\"done\":true,"
+         "\"prompt_eval_count\":26,\"prompt_eval_duration\":342546000,\"eval_count\" : 282 "
+         ",\"eval_duration\":1}",
          26, 282, 0},
         {PS_DIALECT_LLAMACPP,
-         "{\"content\":\"x\",\"tokens_predicted\":5,\"tokens_evaluated\":12,\"timings\":{\"cache_n\":8,\"prompt_n\":4,"
+         "{\"content\":\"x\",\"tokens_predicted\":5,\"tokens_evaluated\":12,\"timings\":{\"cache_"
+         "n\":8,\"prompt_n\":4,"
          "\"prompt_ms\":1.5,\"predicted_n\":5}}",
          12, 5, 8},
         {PS_DIALECT_OPENAI,
-         "{\"choices\":[{\"delta\":{}}],\"created\":1,\"timings\":{\"cache_n\":236,\"prompt_n\":1,\"predicted_n\":35,"
+         "{\"choices\":[{\"delta\":{}}],\"created\":1,\"timings\":{\"cache_n\":236,\"prompt_n\":1,"
+         "\"predicted_n\":35,"
          "\"predicted_ms\":661.06}}",
          237, 35, 236},
         {PS_DIALECT_GENERATE,
-         "{\"generated_text\":\"a\",\"details\":{\"finish_reason\":\"length\",\"generated_tokens\":20,\"seed\":null,"
+         "{\"generated_text\":\"a\",\"details\":{\"finish_reason\":\"length\",\"generated_tokens\":"
+         "20,\"seed\":null,"
          "\"input_length\":7,\"prefill\":[{\"id\":1,\"generated_tokens\":3}]}}",
          7, 20, 0},
         {PS_DIALECT_GENERATE,
-         "{\"text\":\"a\",\"meta_info\":{\"id\":\"x\",\"finish_reason\":{\"type\":\"length\",\"length\":16},"
+         "{\"text\":\"a\",\"meta_info\":{\"id\":\"x\",\"finish_reason\":{\"type\":\"length\","
+         "\"length\":16},"
          "\"prompt_tokens\":6,\"completion_tokens\":16,\"cached_tokens\":2,\"e2e_latency\":0.25}}",
          6, 16, 2},
         {PS_DIALECT_GENERATE,
@@ -275,15 +289,17 @@ static void figures_of_each_dialect_are_found(void **state)
 static void figures_that_can_not_be_are_ignored_in_each_dialect(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"-3",    "1.5", "1e3",  "9007199254740993", "99999999999999999999999999999",
-                                      "\"3\"", "[3]", "true", "5x"};
+    static const char *const bad[] = {
+        "-3",  "1.5",  "1e3", "9007199254740993", "99999999999999999999999999999", "\"3\"",
+        "[3]", "true", "5x"};
     for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
         char body[256];
         snprintf(body, sizeof body, "{\"eval_count\":%s}", bad[i]);
         struct ps_usage usage = read_as(PS_DIALECT_OLLAMA, body);
         assert_false(ps_usage_is_known(&usage));
         assert_true(usage.malformed || bad[i][0] == '[');
-        snprintf(body, sizeof body, "{\"meta_info\":{\"prompt_tokens\":%s,\"completion_tokens\":4}}", bad[i]);
+        snprintf(body, sizeof body,
+                 "{\"meta_info\":{\"prompt_tokens\":%s,\"completion_tokens\":4}}", bad[i]);
         usage = read_as(PS_DIALECT_GENERATE, body);
         assert_false(usage.has_prompt);
         assert_int_equal(usage.completion_tokens, 4);
@@ -300,7 +316,9 @@ static void what_grows_in_every_event_counts_once(void **state)
     struct ps_usage usage = {0};
     for (int i = 1; i <= 9; i++) {
         char event[128];
-        snprintf(event, sizeof event, "{\"text\":\"a\",\"meta_info\":{\"prompt_tokens\":7,\"completion_tokens\":%d}}", i);
+        snprintf(event, sizeof event,
+                 "{\"text\":\"a\",\"meta_info\":{\"prompt_tokens\":7,\"completion_tokens\":%d}}",
+                 i);
         assert_true(ps_usage_read_event(&usage, PS_DIALECT_GENERATE, ps_str_from(event)).has_usage);
     }
     assert_int_equal(usage.prompt_tokens, 7);
@@ -308,16 +326,19 @@ static void what_grows_in_every_event_counts_once(void **state)
     usage = (struct ps_usage){0};
     for (int i = 1; i <= 3; i++) {
         char event[160];
-        snprintf(event, sizeof event, "{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":{\"prompt_tokens\":7,"
-                                      "\"completion_tokens\":%d,\"total_tokens\":%d}}", i, i + 7);
+        snprintf(event, sizeof event,
+                 "{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":{\"prompt_tokens\":7,"
+                 "\"completion_tokens\":%d,\"total_tokens\":%d}}",
+                 i, i + 7);
         assert_false(ps_usage_read_event(&usage, PS_DIALECT_OPENAI, ps_str_from(event)).only_usage);
     }
     assert_int_equal(usage.completion_tokens, 3);
     assert_int_equal(usage.total_tokens, 10);
     /* With the last choice. */
-    struct ps_usage_event last = ps_usage_read_event(
-        &usage, PS_DIALECT_OPENAI,
-        PS_STR("{\"choices\":[{\"index\":0,\"delta\":{}}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":4}}"));
+    struct ps_usage_event last =
+        ps_usage_read_event(&usage, PS_DIALECT_OPENAI,
+                            PS_STR("{\"choices\":[{\"index\":0,\"delta\":{}}],\"usage\":{\"prompt_"
+                                   "tokens\":7,\"completion_tokens\":4}}"));
     assert_true(last.has_usage && !last.only_usage);
     assert_int_equal(usage.completion_tokens, 4);
 }

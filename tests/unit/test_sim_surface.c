@@ -1,0 +1,293 @@
+/* What clients send to the other engines: paths, workflows, tensors, frames, numbers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "sim/comfyui_graph.h"
+#include "sim/engines.h"
+#include "sim/json.h"
+#include "sim/route.h"
+#include "sim/triton_tensor.h"
+#include "sim/ws.h"
+
+static json_t *parse(const char *text)
+{
+    json_t *tree = NULL;
+    struct ps_sim_json_error error;
+    if (ps_sim_json_parse(ps_str_from(text), &tree, &error) != PS_OK) {
+        fail_msg("%s: %s", text, error.text);
+    }
+    return tree;
+}
+
+static void patterns_fit_whole_paths(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *path;
+        bool fits;
+    } cases[] = {
+        {"/v2", "/v2", true},
+        {"/v2", "/v2/", false},
+        {"/v2", "/v", false},
+        {"/", "/", true},
+        {"/v2/models/{}/infer", "/v2/models/m/infer", true},
+        {"/v2/models/{}/infer", "/v2/models//infer", false},
+        {"/v2/models/{}/infer", "/v2/models/m/infer/x", false},
+        {"/v2/models/{}/infer", "/v2/models/m", false},
+        {"/{}/{}", "/a/b", true},
+        {"/{}/{}", "/a", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ps_str names[PS_SIM_ROUTE_NAMES];
+        bool fits =
+            ps_sim_route_fits(ps_str_from(cases[i].pattern), ps_str_from(cases[i].path), names);
+        if (fits != cases[i].fits) {
+            fail_msg("%s and %s", cases[i].pattern, cases[i].path);
+        }
+    }
+    struct ps_str names[PS_SIM_ROUTE_NAMES];
+    assert_true(ps_sim_route_fits(PS_STR("/m/{}/v/{}"), PS_STR("/m/a/v/1"), names));
+    assert_true(ps_str_eq(names[0], PS_STR("a")) && ps_str_eq(names[1], PS_STR("1")));
+}
+
+static void every_name_finds_its_engine(void **state)
+{
+    (void)state;
+    struct ps_str rest = PS_STR(PS_SIM_ENGINE_NAMES);
+    struct ps_str name;
+    size_t count = 0;
+    while (ps_str_next_member(&rest, &name)) {
+        const struct ps_sim_personality *personality = ps_sim_engines_find(name);
+        assert_non_null(personality);
+        assert_true(ps_str_eq(name, ps_str_from(personality->name)));
+        assert_true(personality->routes.count > 0 && personality->refusal != NULL);
+        assert_non_null(personality->metrics);
+        count++;
+    }
+    assert_int_equal(count, 10);
+    assert_null(ps_sim_engines_find(PS_STR("vll")));
+}
+
+static void numbers_keep_their_kind(void **state)
+{
+    (void)state;
+    json_t *tree = parse("[9223372036854775807,-9223372036854775807,18446744073709551615,1.5,-0]");
+    assert_int_equal(json_integer_value(json_array_get(tree, 0)), INT64_MAX);
+    assert_int_equal(json_integer_value(json_array_get(tree, 1)), -INT64_MAX);
+    assert_true(json_is_real(json_array_get(tree, 2)));
+    assert_true(json_real_value(json_array_get(tree, 2)) == 0x1p64);
+    assert_true(json_is_real(json_array_get(tree, 3)));
+    assert_true(json_is_integer(json_array_get(tree, 4)));
+    json_decref(tree);
+    struct ps_sim_json_error error;
+    assert_int_equal(ps_sim_json_parse(PS_STR("[1e999]"), &tree, &error), PS_EPARSE);
+}
+
+static void workflow_runs_in_the_order_of_its_links(void **state)
+{
+    (void)state;
+    json_t *workflow = parse(
+        "{\"9\":{\"class_type\":\"SaveImage\",\"inputs\":{\"images\":[\"8\",0]}},"
+        "\"8\":{\"class_type\":\"VAEDecode\",\"inputs\":{\"samples\":[\"3\",0],\"vae\":[\"4\",2]}},"
+        "\"3\":{\"class_type\":\"KSampler\",\"inputs\":{\"seed\":1,\"steps\":7,"
+        "\"latent_image\":[\"5\",0],\"model\":[\"4\",0]}},"
+        "\"5\":{\"class_type\":\"EmptyLatentImage\",\"inputs\":{\"width\":64,\"height\":32,"
+        "\"batch_size\":2}},"
+        "\"7\":{\"class_type\":\"LoadImage\",\"inputs\":{}},"
+        "\"4\":{\"class_type\":\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"sim\"}}}");
+    struct ps_sim_comfyui_graph graph;
+    struct ps_sim_opts opts;
+    json_t *error = NULL;
+    ps_sim_opts_init(&opts);
+    assert_int_equal(ps_sim_comfyui_graph_read(&graph, workflow, &opts, &error), PS_OK);
+    static const char *const order[] = {"5", "4", "3", "8", "9"}; /* 7 feeds nothing */
+    assert_int_equal(graph.count, 5);
+    for (size_t i = 0; i < 5; i++) {
+        assert_string_equal(graph.order[i].id, order[i]);
+    }
+    assert_int_equal(graph.sampler, 2);
+    assert_int_equal(graph.width, 64);
+    assert_int_equal(graph.height, 32);
+    assert_int_equal(graph.pictures, 2);
+    assert_int_equal(graph.steps, 7);
+    ps_sim_comfyui_graph_fini(&graph);
+    json_decref(workflow);
+}
+
+static void workflow_that_is_a_circle_is_refused(void **state)
+{
+    (void)state;
+    json_t *workflow =
+        parse("{\"1\":{\"class_type\":\"SaveImage\",\"inputs\":{\"images\":[\"2\",0]}},"
+              "\"2\":{\"class_type\":\"ImageScale\",\"inputs\":{\"image\":[\"2\",0]}}}");
+    struct ps_sim_comfyui_graph graph;
+    struct ps_sim_opts opts;
+    json_t *error = NULL;
+    ps_sim_opts_init(&opts);
+    assert_int_equal(ps_sim_comfyui_graph_read(&graph, workflow, &opts, &error), PS_EINVAL);
+    assert_non_null(json_object_get(json_object_get(error, "node_errors"), "2"));
+    json_decref(error);
+    json_decref(workflow);
+}
+
+static int rows_of(const char *text, uint64_t most, json_t **rows, char *reason, size_t size)
+{
+    json_t *request = parse(text);
+    int err = ps_sim_triton_rows(request, most, rows, reason, size);
+    json_decref(request);
+    return err;
+}
+
+static void rows_are_the_same_in_any_batch(void **state)
+{
+    (void)state;
+    char reason[200];
+    json_t *two = NULL;
+    json_t *one = NULL;
+    assert_int_equal(rows_of("{\"inputs\":[{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[2,2],"
+                             "\"data\":[[1,2.5],[3,4]]},{\"name\":\"b\",\"datatype\":\"BYTES\","
+                             "\"shape\":[2,1],\"data\":[\"x\",\"y\"]}]}",
+                             8, &two, reason, sizeof reason),
+                     PS_OK);
+    assert_int_equal(rows_of("{\"inputs\":[{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[1,2],"
+                             "\"data\":[3,4]},{\"name\":\"b\",\"datatype\":\"BYTES\","
+                             "\"shape\":[1,1],\"data\":[\"y\"]}]}",
+                             8, &one, reason, sizeof reason),
+                     PS_OK);
+    assert_int_equal(json_array_size(two), 2);
+    assert_string_equal(json_string_value(json_array_get(two, 0)), "1,2.5,x");
+    assert_true(json_equal(json_array_get(two, 1), json_array_get(one, 0)));
+    json_decref(two);
+    json_decref(one);
+}
+
+static void tensors_that_do_not_fit_their_shape_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {
+        "{}",
+        "{\"inputs\":[]}",
+        "{\"inputs\":[5]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[],\"data\":[]}]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[0],\"data\":[]}]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[-1],\"data\":[]}]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[2],\"data\":[1]}]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[2],\"data\":[1,2,3]}]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[9],\"data\":[1]}]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[1],\"data\":[null]}]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[1],\"data\":[{}]}]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[1,268435456,4],\"data\":[1]}]}",
+        "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"X\",\"shape\":[1]}]}",
+    };
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        char reason[200] = "";
+        json_t *rows = NULL;
+        if (rows_of(bodies[i], 8, &rows, reason, sizeof reason) != PS_EINVAL) {
+            fail_msg("%s", bodies[i]);
+        }
+        assert_true(reason[0] != '\0');
+        assert_null(rows);
+    }
+}
+
+static void key_of_the_standard_gets_its_answer(void **state)
+{
+    (void)state;
+    struct ps_buf out = ps_buf_make(100);
+    assert_int_equal(ps_sim_ws_accept_key(&out, PS_STR("dGhlIHNhbXBsZSBub25jZQ==")), PS_OK);
+    assert_true(ps_str_eq(ps_buf_str(&out), PS_STR("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))); /* 1.3 */
+    ps_buf_fini(&out);
+    assert_int_equal(ps_sim_ws_accept_key(&out, PS_STR("")), PS_EINVAL);
+}
+
+static void frames_may_be_cut_anywhere(void **state)
+{
+    (void)state;
+    /* text of 300 bytes, a ping "Hello" (RFC 6455, 5.7), a close of 1000; all masked */
+    char bytes[400] = "\x81\xfe\x01\x2c\x01\x02\x03\x04";
+    size_t len = 8 + 300;
+    memset(bytes + 8, 'x', 300);
+    memcpy(bytes + len, "\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", 11);
+    len += 11;
+    memcpy(bytes + len, "\x88\x82\x00\x00\x00\x00\x03\xe8", 8);
+    len += 8;
+    for (size_t cut = 1; cut < len; cut++) {
+        struct ps_sim_ws_reader reader = {.left = 0};
+        enum ps_sim_ws_event events[8];
+        size_t count = 0;
+        for (size_t at = 0; at < len; at += cut) {
+            struct ps_str part = {bytes + at, cut < len - at ? cut : len - at};
+            enum ps_sim_ws_event event = PS_SIM_WS_DATA;
+            while ((event = ps_sim_ws_read(&reader, &part)) != PS_SIM_WS_MORE) {
+                assert_true(count < 8);
+                events[count++] = event;
+                if (event == PS_SIM_WS_PING) {
+                    assert_int_equal(reader.control_len, 5);
+                    assert_memory_equal(reader.control, "Hello", 5);
+                }
+            }
+        }
+        assert_int_equal(count, 3);
+        assert_int_equal(events[0], PS_SIM_WS_DATA);
+        assert_int_equal(events[1], PS_SIM_WS_PING);
+        assert_int_equal(events[2], PS_SIM_WS_CLOSE);
+    }
+}
+
+static void frames_against_the_protocol_are_found(void **state)
+{
+    (void)state;
+    static const struct ps_str frames[] = {
+        PS_STR_INIT("\x81\x01xxxxx"),               /* not masked */
+        PS_STR_INIT("\xc1\x81mmmmx"),               /* a reserved bit */
+        PS_STR_INIT("\x83\x81mmmmx"),               /* an opcode that does not exist */
+        PS_STR_INIT("\x8f\x81mmmmx"),               /* another one */
+        PS_STR_INIT("\x09\x80mmmm"),                /* a ping in parts */
+        PS_STR_INIT("\x89\xfe\x00\x7emmmmxxxxxxx"), /* a ping that is too long */
+    };
+    for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++) {
+        struct ps_sim_ws_reader reader = {.left = 0};
+        struct ps_str input = frames[i];
+        assert_int_equal(ps_sim_ws_read(&reader, &input), PS_SIM_WS_ERROR);
+    }
+}
+
+static void frames_of_every_length_have_the_right_head(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t len, head;
+    } cases[] = {{0, 2}, {125, 2}, {126, 4}, {65535, 4}, {65536, 10}};
+    static char payload[65536];
+    for (size_t i = 0; i < 5; i++) {
+        struct ps_buf out = ps_buf_make(1 << 20);
+        assert_int_equal(ps_sim_ws_frame(&out, 1, (struct ps_str){payload, cases[i].len}), PS_OK);
+        assert_int_equal(out.len, cases[i].head + cases[i].len);
+        assert_int_equal((unsigned char)out.data[0], 0x81);
+        ps_buf_fini(&out);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(patterns_fit_whole_paths),
+        cmocka_unit_test(every_name_finds_its_engine),
+        cmocka_unit_test(numbers_keep_their_kind),
+        cmocka_unit_test(workflow_runs_in_the_order_of_its_links),
+        cmocka_unit_test(workflow_that_is_a_circle_is_refused),
+        cmocka_unit_test(rows_are_the_same_in_any_batch),
+        cmocka_unit_test(tensors_that_do_not_fit_their_shape_are_refused),
+        cmocka_unit_test(key_of_the_standard_gets_its_answer),
+        cmocka_unit_test(frames_may_be_cut_anywhere),
+        cmocka_unit_test(frames_against_the_protocol_are_found),
+        cmocka_unit_test(frames_of_every_length_have_the_right_head),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
