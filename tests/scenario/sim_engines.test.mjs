@@ -3,15 +3,18 @@
 // sim_engines - the simulated server as each of the other engines, as their clients see it: identity,
 // inference, state, metrics, and the calls that release memory, with the device as the witness.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { createHmac } from 'node:crypto';
+import fs from 'node:fs';
 import test from 'node:test';
+import { promisify } from 'node:util';
 
 import WebSocket from 'ws';
 
 import { after } from './lib/after.mjs';
 import { runPenstock } from './lib/penstock.mjs';
 import { eventsOf, metricOf, startSim, startSimWith } from './lib/sim.mjs';
-import { sleep, until } from './lib/wait.mjs';
+import { sleep, slowness, until } from './lib/wait.mjs';
 
 const GIB = 2 ** 30;
 
@@ -679,4 +682,17 @@ test('an engine, a lie or a control mode that does not exist is wrong usage', as
   }
   const help = await runPenstock(t, ['sim', '--engine=tei', '--help']);
   assert.match(help.stdout, /--max-batch\b[^\n]*[\s\S]*?32/);
+});
+
+test('the examples of docs/sim.md work as they stand', async (t) => {
+  const page = fs.readFileSync(new URL('../../docs/sim.md', import.meta.url), 'utf8');
+  const examples = [...page.matchAll(/```sh\n(?:(\w+)=(\w+) )?penstock sim ([^\n]*)\n(.*?)```/gs)];
+  const names = examples.map(([, , , args]) => /--engine (\w+)/.exec(args)?.[1] ?? 'vllm');
+  assert.deepEqual([...names].sort(), [...engines].sort());
+  for (const [i, [, variable, value, args, script]] of examples.entries()) {
+    const words = args.split(' ').filter((word, n, all) => word !== '--engine' && all[n - 1] !== '--engine');
+    const sim = await startSimWith(t, names[i], variable ? { [variable]: value } : {}, ...words);
+    const { stdout } = await promisify(execFile)('sh', ['-e', '-c', script.replaceAll(':8000', `:${sim.port}`)], { timeout: 30000 * slowness });
+    assert.ok(stdout.length > 0, names[i]);
+  }
 });
