@@ -546,7 +546,7 @@ test('tei: embeddings, ranks and labels; too many inputs are refused', async (t)
   const info = await sim.json(sim.get('/info'));
   assert.deepEqual([info.max_client_batch_size, info.max_input_length, info.model_type], [32, 512, { embedding: { pooling: 'cls' } }]);
   const page = await (await sim.get('/metrics')).text();
-  for (const name of ['te_queue_size', 'te_batch_next_size', 'te_batch_next_tokens_count',
+  for (const name of ['te_queue_size', 'te_batch_next_size_count', 'te_batch_next_tokens_count',
     'te_request_queue_duration_count', 'te_request_inference_duration_count']) {
     assert.ok(metricOf(page, name) >= 0, name);
   }
@@ -580,8 +580,12 @@ test('triton: rows give the same outputs in any batch, and there are statistics 
     assert.match((await answer.json()).error, says);
   }
   assert.equal((await sim.post('/v2/models/x/infer', tensor(['a']))).status, 404);
+  const odd = await sim.post('/v2/models/m/infer', { ...tensor(Array(9).fill('x')), id: `x${'é'.repeat(100)}` });
+  assert.equal(odd.status, 400); // the sentence was cut within a letter
+  assert.match((await odd.json()).error, /batch-size/);
   const { model_stats: [stats] } = await sim.json(sim.get('/v2/models/m/stats'));
-  assert.deepEqual([stats.inference_count, stats.execution_count], [5, 3]);
+  assert.deepEqual([stats.inference_count, stats.execution_count, stats.inference_stats.fail.count], [5, 3, 6]);
+  assert.ok(Math.abs(stats.last_inference - Date.now()) < 60_000);
   assert.deepEqual(stats.batch_stats.map(({ batch_size, compute_infer }) => [batch_size, compute_infer.count]), [[1, 1], [2, 2]]);
   assert.ok(stats.batch_stats[1].compute_infer.ns > 0 && stats.memory_usage[0].byte_size > GIB);
   const page = await (await sim.get('/metrics')).text();
