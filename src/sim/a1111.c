@@ -1,8 +1,9 @@
-/* a1111 - the simulated server as AUTOMATIC1111's web UI with --api: txt2img, and a checkpoint that can be
- * put away.
+/* a1111 - the simulated server as AUTOMATIC1111's web UI with --api: txt2img, and a checkpoint that
+ * can be put away.
  *
- * A request for pictures holds its answer until they are made. The checkpoint comes back by itself when
- * pictures are wanted. GET /sdapi/v1/memory tells what the allocator holds and what of it is in use.
+ * A request for pictures holds its answer until they are made. The checkpoint comes back by itself
+ * when pictures are wanted. GET /sdapi/v1/memory tells what the allocator holds and what of it is
+ * in use.
  *
  * Formats: the web UI's modules/api/api.py and models.py.
  *
@@ -27,6 +28,8 @@
 
 struct a1111 {
     size_t checkpoint; /* the one that is in use, of opts->models */
+    /* the most that was seen whenever somebody looked */
+    uint64_t peak_allocated, peak_reserved, peak_inactive;
 };
 
 /* --- pictures --------------------------------------------------------------------------------- */
@@ -98,7 +101,8 @@ static void answer_pictures(const struct ps_sim_ask *ask)
     }
     const char *prompt = ps_sim_json_text(given, "prompt", "");
     if (prompt[0] == '\0') {
-        (void)json_object_set_new(given, "prompt", json_string(" ")); /* an empty prompt is allowed */
+        (void)json_object_set_new(given, "prompt",
+                                  json_string(" ")); /* an empty prompt is allowed */
     }
     ps_sim_call_start(ask, PS_SIM_IMAGE, &pictures, translate(ask, given), given);
     json_decref(given);
@@ -109,13 +113,13 @@ static void answer_progress(const struct ps_sim_ask *ask)
     const struct ps_sim_image *image = ps_sim_engine_image(ask->desk->engine);
     double share = image == NULL ? 0 : (double)image->made / (double)image->steps;
     json_int_t jobs = (json_int_t)ps_sim_engine_stats(ask->desk->engine)->images_queued;
-    ps_sim_ask_tree(
-        ask, 200,
-        json_pack("{s:f,s:f,s:{s:b,s:b,s:s,s:I,s:I,s:I},s:n,s:n}", "progress", share,
-                  "eta_relative", 0.0, "state", "skipped", 0, "interrupted", 0, "job",
-                  image == NULL ? "" : "scripts_txt2img", "job_count", jobs, "sampling_step",
-                  (json_int_t)(image == NULL ? 0 : image->made), "sampling_steps",
-                  (json_int_t)(image == NULL ? 0 : image->steps), "current_image", "textinfo"));
+    ps_sim_ask_tree(ask, 200,
+                    json_pack("{s:f,s:f,s:{s:b,s:b,s:s,s:I,s:I,s:I},s:n,s:n}", "progress", share,
+                              "eta_relative", 0.0, "state", "skipped", 0, "interrupted", 0, "job",
+                              image == NULL ? "" : "scripts_txt2img", "job_count", jobs,
+                              "sampling_step", (json_int_t)(image == NULL ? 0 : image->made),
+                              "sampling_steps", (json_int_t)(image == NULL ? 0 : image->steps),
+                              "current_image", "textinfo"));
 }
 
 static void answer_interrupt(const struct ps_sim_ask *ask)
@@ -158,11 +162,11 @@ static void answer_models(const struct ps_sim_ask *ask)
     json_t *list = json_array();
     for (size_t i = 0; i < ask->desk->opts->model_count; i++) {
         const char *name = ask->desk->opts->models[i];
-        (void)json_array_append_new(
-            list, json_pack("{s:s,s:s,s:n,s:n,s:o,s:n,s:b}", "title", name, "model_name", name,
-                            "hash", "sha256", "filename",
-                            ps_sim_json_format("/models/%s.safetensors", name), "config",
-                            "simulated", 1));
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s,s:s,s:n,s:n,s:o,s:n,s:b}", "title", name,
+                                              "model_name", name, "hash", "sha256", "filename",
+                                              ps_sim_json_format("/models/%s.safetensors", name),
+                                              "config", "simulated", 1));
     }
     ps_sim_ask_tree(ask, 200, list);
 }
@@ -172,8 +176,8 @@ static void answer_options(const struct ps_sim_ask *ask)
     const struct a1111 *own = ask->desk->own;
     ps_sim_ask_tree(ask, 200,
                     json_pack("{s:s,s:b}", "sd_model_checkpoint",
-                              ask->desk->opts->models[own->checkpoint],
-                              "sd_checkpoint_keep_in_cpu", 1));
+                              ask->desk->opts->models[own->checkpoint], "sd_checkpoint_keep_in_cpu",
+                              1));
 }
 
 /* {"sd_model_checkpoint": name} takes another checkpoint; the old one goes as the new one comes. */
@@ -185,7 +189,8 @@ static void answer_options_change(const struct ps_sim_ask *ask)
     if (given == NULL) {
         return;
     }
-    const char *name = ps_sim_json_text(given, "sd_model_checkpoint", opts->models[own->checkpoint]);
+    const char *name =
+        ps_sim_json_text(given, "sd_model_checkpoint", opts->models[own->checkpoint]);
     size_t i = 0;
     while (i < opts->model_count && strcmp(opts->models[i], name) != 0) {
         i++;
@@ -206,24 +211,27 @@ static void answer_options_change(const struct ps_sim_ask *ask)
 
 /* --- the machine ------------------------------------------------------------------------------ */
 
-static json_t *stat_pair(uint64_t now, uint64_t peak)
+static json_t *stat_pair(uint64_t now, uint64_t *peak)
 {
-    return json_pack("{s:I,s:I}", "current", (json_int_t)now, "peak", (json_int_t)peak);
+    *peak = now > *peak ? now : *peak;
+    return json_pack("{s:I,s:I}", "current", (json_int_t)now, "peak", (json_int_t)*peak);
 }
 
 static int write_memory(struct ps_buf *out, struct ps_sim_desk *desk)
 {
+    struct a1111 *own = desk->own;
     const struct ps_sim_device *device = ps_sim_engine_device(desk->engine);
     struct ps_sim_usage usage = ps_sim_device_usage(device);
     uint64_t allocated = usage.reserved - usage.cached - usage.fragmentation;
     json_int_t ram = (json_int_t)64 << 30;
-    json_t *cuda = json_pack(
-        "{s:{s:I,s:I,s:I},s:o,s:o,s:o,s:o,s:{s:I,s:I}}", "system", "free", (json_int_t)usage.free,
-        "used", (json_int_t)usage.used, "total", (json_int_t)device->memory, "active",
-        stat_pair(allocated, allocated), "allocated", stat_pair(allocated, allocated), "reserved",
-        stat_pair(usage.reserved, usage.reserved), "inactive",
-        stat_pair(usage.fragmentation, usage.fragmentation), "events", "retries",
-        (json_int_t)device->retries, "oom", (json_int_t)device->out_of_memory);
+    json_t *cuda =
+        json_pack("{s:{s:I,s:I,s:I},s:o,s:o,s:o,s:o,s:{s:I,s:I}}", "system", "free",
+                  (json_int_t)usage.free, "used", (json_int_t)usage.used, "total",
+                  (json_int_t)device->memory, "active", stat_pair(allocated, &own->peak_allocated),
+                  "allocated", stat_pair(allocated, &own->peak_allocated), "reserved",
+                  stat_pair(usage.reserved, &own->peak_reserved), "inactive",
+                  stat_pair(usage.fragmentation, &own->peak_inactive), "events", "retries",
+                  (json_int_t)device->retries, "oom", (json_int_t)device->out_of_memory);
     return ps_sim_json_dump(out, json_pack("{s:{s:I,s:I,s:I},s:o}", "ram", "free", ram / 2, "used",
                                            ram / 2, "total", ram, "cuda", cuda));
 }
@@ -260,7 +268,8 @@ static int start(struct ps_sim_desk *desk)
     if (desk->own == NULL) {
         return PS_ENOMEM;
     }
-    return ps_sim_memory_load(&desk->memory, 0, desk->started - PS_HOUR); /* it has been there for long */
+    return ps_sim_memory_load(&desk->memory, 0,
+                              desk->started - PS_HOUR); /* it has been there for long */
 }
 
 static void stop(struct ps_sim_desk *desk)

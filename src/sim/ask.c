@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "http/server.h"
 #include "sim/json.h"
@@ -70,13 +71,30 @@ static int put_refusal(struct ps_sim_desk *desk, const struct ps_exchange *excha
                                                  : personality->refusal(&desk->scratch, refusal);
 }
 
+/* A sentence may repeat bytes of the client's, and may have been cut: what is not UTF-8 becomes
+ * '?'. */
+static void repair(char *text)
+{
+    struct ps_str rest = ps_str_from(text);
+    while (rest.len > 0) {
+        size_t len = ps_str_utf8_length(rest);
+        if (len == 0) {
+            text[strlen(text) - rest.len] = '?';
+            len = 1;
+        }
+        rest = ps_str_skip(rest, len);
+    }
+}
+
 void ps_sim_ask_refuse_exchange(struct ps_sim_desk *desk, struct ps_exchange *exchange,
                                 const struct ps_sim_refusal *refusal)
 {
     uint64_t *counter = refusal->status < 500 ? &desk->metrics.refused : &desk->metrics.failed;
+    struct ps_sim_refusal sound = *refusal;
     ++*counter;
+    repair(sound.text);
     ps_buf_clear(&desk->scratch);
-    if (put_refusal(desk, exchange, refusal) != PS_OK) {
+    if (put_refusal(desk, exchange, &sound) != PS_OK) {
         ps_exchange_reset(exchange);
         return;
     }

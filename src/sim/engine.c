@@ -24,6 +24,7 @@ struct step {
     uint64_t budget; /* tokens left */
     uint64_t prefill;
     uint64_t decodes;
+    uint64_t seqs;
     uint64_t kv_read;
 };
 
@@ -60,6 +61,7 @@ int ps_sim_engine_new(struct ps_sim_engine **out, const struct ps_sim_opts *opts
         engine->max_model_len = room < PS_SIM_LONGEST_MODEL_LEN ? room : PS_SIM_LONGEST_MODEL_LEN;
     }
     engine->stats.step_tokens.bounds = step_token_bounds;
+    engine->stats.step_seqs.bounds = step_token_bounds;
     ps_list_init(&engine->delayed);
     ps_list_init(&engine->waiting);
     ps_list_init(&engine->running);
@@ -202,6 +204,7 @@ static void add_to_step(struct step *step, struct ps_sim_seq *seq, uint64_t toke
 {
     seq->in_step = tokens;
     step->budget -= tokens;
+    step->seqs++;
     if (seq->generated > 0 && seq->computed + 1 == seq->prompt_tokens + seq->generated) {
         step->decodes++;
         step->kv_read += seq->computed;
@@ -360,6 +363,7 @@ static void begin_step(struct ps_sim_engine *engine, ps_time now)
     engine->stats.computed_prompt_tokens += step.prefill;
     if (tokens > 0) {
         ps_sim_tally_add(&engine->stats.step_tokens, (double)tokens);
+        ps_sim_tally_add(&engine->stats.step_seqs, (double)step.seqs);
     }
     engine->stepping = true;
     engine->step_end = now + step_span(engine->opts, &step, image);

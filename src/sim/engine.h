@@ -105,6 +105,7 @@ struct ps_sim_stats {
     uint64_t canceled;                               /* sequences */
     size_t delayed, waiting, running, images_queued; /* now */
     struct ps_sim_tally step_tokens;
+    struct ps_sim_tally step_seqs;
 };
 
 /* Loads the model onto the device. The options are borrowed and outlive the engine. PS_OK,

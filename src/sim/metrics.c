@@ -15,6 +15,7 @@ void ps_sim_metrics_init(struct ps_sim_metrics *metrics)
         .inter_token.bounds = gap_bounds,
         .end_to_end.bounds = seconds_bounds,
         .queue.bounds = seconds_bounds,
+        .compute.bounds = seconds_bounds,
         .prompt_tokens.bounds = tokens_bounds,
         .generation_tokens.bounds = tokens_bounds,
     };
@@ -25,6 +26,7 @@ void ps_sim_metrics_add(struct ps_sim_metrics *metrics, const struct ps_sim_seq 
 {
     ps_sim_tally_add(&metrics->end_to_end, ps_span_seconds(now - seq->arrived));
     ps_sim_tally_add(&metrics->queue, ps_span_seconds(seq->started - seq->arrived));
+    ps_sim_tally_add(&metrics->compute, ps_span_seconds(now - seq->started));
     ps_sim_tally_add(&metrics->prompt_tokens, (double)seq->prompt_tokens);
     ps_sim_tally_add(&metrics->generation_tokens, (double)seq->generated);
     if (stopped) {

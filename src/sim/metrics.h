@@ -18,6 +18,7 @@ struct ps_sim_metrics {
     struct ps_sim_tally inter_token;
     struct ps_sim_tally end_to_end;
     struct ps_sim_tally queue;
+    struct ps_sim_tally compute; /* first step to the end */
     struct ps_sim_tally prompt_tokens;
     struct ps_sim_tally generation_tokens;
     uint64_t stopped; /* sequences by how they ended */

@@ -262,15 +262,14 @@ static int write_metrics(struct ps_buf *out, struct ps_sim_desk *desk)
                        (double)(desk->metrics.stopped + desk->metrics.length));
     ps_sim_page_single(&page, "te_request_failure", "counter", "Requests that were not.",
                        (double)desk->metrics.failed);
-    ps_sim_page_single(&page, "te_batch_next_size", "gauge", "Inputs in the batch.",
-                       (double)stats->running);
+    ps_sim_page_histogram(&page, "te_batch_next_size", "Inputs of a batch.", &stats->step_seqs);
     ps_sim_page_histogram(&page, "te_batch_next_tokens", "Tokens of a batch.", &stats->step_tokens);
     ps_sim_page_histogram(&page, "te_request_queue_duration", "Arrival to first step.",
                           &desk->metrics.queue);
     ps_sim_page_histogram(&page, "te_request_duration", "Arrival to answer.",
                           &desk->metrics.end_to_end);
-    ps_sim_page_histogram(&page, "te_request_inference_duration", "Arrival to answer, too.",
-                          &desk->metrics.end_to_end);
+    ps_sim_page_histogram(&page, "te_request_inference_duration", "First step to answer.",
+                          &desk->metrics.compute);
     ps_sim_page_own(&page, desk);
     return page.err;
 }

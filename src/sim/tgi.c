@@ -202,7 +202,7 @@ static int write_metrics(struct ps_buf *out, struct ps_sim_desk *desk)
                        (double)stats->running);
     ps_sim_page_single(&page, "tgi_batch_current_max_tokens", "gauge", "Tokens of the batch.",
                        used * PS_SIM_BLOCK_TOKENS);
-    ps_sim_page_histogram(&page, "tgi_batch_next_size", "Tokens in a step.", &stats->step_tokens);
+    ps_sim_page_histogram(&page, "tgi_batch_next_size", "Requests in a step.", &stats->step_seqs);
     ps_sim_page_single(&page, "tgi_request_count", "counter", "Requests let in.",
                        (double)desk->metrics.requests);
     ps_sim_page_single(&page, "tgi_request_success", "counter", "Requests that were answered.",

@@ -1,9 +1,11 @@
 /* triton - the simulated server as NVIDIA Triton: KServe v2, a repository of models, statistics.
  *
- * Tensors go in and out as JSON. Whatever goes in, each row of the batch gives a vector that depends on
- * that row alone, so merged and split requests can be compared. Loading and unloading needs
- * --model-control-mode=explicit; a model that is unloaded is not ready at once, and its memory leaves when
- * its last request has. All models are loaded at start. Metrics are on the same port and on that of
+ * Tensors go in and out as JSON. Whatever goes in, each row of the batch gives a vector that
+ * depends on that row alone, so merged and split requests can be compared. Loading and unloading
+ * needs
+ * --model-control-mode=explicit; a model that is unloaded is not ready at once, and its memory
+ * leaves when its last request has. All models are loaded at start. Metrics are on the same port
+ * and on that of
  * --metrics-listen.
  *
  * Formats: Triton's docs/protocol and src/http_server.cc.
@@ -32,6 +34,7 @@
 struct model {
     bool leaving; /* unloaded as soon as nobody needs it */
     uint64_t requests, rows, failed;
+    ps_time last; /* in nanoseconds since 1970 */
     ps_span queued, computed, total;
     struct {
         uint64_t count;
@@ -111,6 +114,7 @@ static void count_batch(const struct ps_sim_answer *answer, const struct ps_sim_
     size_t size = rows < MOST_BATCH ? rows : MOST_BATCH;
     model->requests++;
     model->rows += rows;
+    model->last = answer->wall;
     model->queued += timing->queue;
     model->computed += timing->prompt + timing->decode;
     model->total += timing->total;
@@ -191,6 +195,8 @@ static void answer_infer(const struct ps_sim_ask *ask)
     }
     int err = ps_sim_triton_rows(given, ask->desk->opts->max_batch, &rows, reason, sizeof reason);
     if (err == PS_EINVAL) {
+        struct triton *own = ask->desk->own;
+        own->models[model].failed++;
         ps_sim_ask_refuse_with(ask, 400, "", "[request id: %.60s] %s for '%.100s'",
                                ps_sim_json_text(given, "id", "<id_unknown>"), reason,
                                ask->desk->opts->models[model]);
@@ -233,14 +239,13 @@ static const struct ps_sim_dialect text = {
 static void generate(const struct ps_sim_ask *ask, bool stream)
 {
     size_t model = find_ready(ask);
-    json_t *given =
-        model < ask->desk->opts->model_count ? ps_sim_ask_object(ask, false) : NULL;
+    json_t *given = model < ask->desk->opts->model_count ? ps_sim_ask_object(ask, false) : NULL;
     if (given == NULL) {
         return;
     }
     const json_t *parameters = json_object_get(given, "parameters");
-    json_t *plain = json_pack("{s:s,s:b}", "model", ask->desk->opts->models[model], "stream",
-                              (int)stream);
+    json_t *plain =
+        json_pack("{s:s,s:b}", "model", ask->desk->opts->models[model], "stream", (int)stream);
     int failed = ps_sim_json_copy(plain, "prompt", given, "text_input") |
                  ps_sim_json_copy(plain, "max_tokens", parameters, "max_tokens") |
                  ps_sim_json_copy(plain, "max_tokens", given, "max_tokens") |
@@ -282,13 +287,13 @@ static void answer_model(const struct ps_sim_ask *ask)
 {
     size_t model = find_ready(ask);
     if (model < ask->desk->opts->model_count) {
-        ps_sim_ask_tree(
-            ask, 200,
-            json_pack("{s:s,s:[s],s:s,s:[{s:s,s:s,s:[i,i]}],s:[{s:s,s:s,s:[i,I]}]}", "name",
-                      ask->desk->opts->models[model], "versions", "1", "platform", "simulated",
-                      "inputs", "name", "INPUT0", "datatype", "BYTES", "shape", -1, 1, "outputs",
-                      "name", "OUTPUT0", "datatype", "FP32", "shape", -1,
-                      (json_int_t)ask->desk->opts->embedding_dimensions));
+        ps_sim_ask_tree(ask, 200,
+                        json_pack("{s:s,s:[s],s:s,s:[{s:s,s:s,s:[i,i]}],s:[{s:s,s:s,s:[i,I]}]}",
+                                  "name", ask->desk->opts->models[model], "versions", "1",
+                                  "platform", "simulated", "inputs", "name", "INPUT0", "datatype",
+                                  "BYTES", "shape", -1, 1, "outputs", "name", "OUTPUT0", "datatype",
+                                  "FP32", "shape", -1,
+                                  (json_int_t)ask->desk->opts->embedding_dimensions));
     }
 }
 
@@ -309,9 +314,9 @@ static void answer_config(const struct ps_sim_ask *ask)
             json_pack("{s:s,s:s,s:s,s:I,s:{s:[],s:i},s:[{s:s,s:s,s:[i]}],s:[{s:s,s:s,s:[I]}]}",
                       "name", ask->desk->opts->models[model], "platform", "", "backend",
                       "simulated", "max_batch_size", (json_int_t)ask->desk->opts->max_batch,
-                      "dynamic_batching", "preferred_batch_size", "max_queue_delay_microseconds",
-                      0, "input", "name", "INPUT0", "data_type", "TYPE_STRING", "dims", 1,
-                      "output", "name", "OUTPUT0", "data_type", "TYPE_FP32", "dims",
+                      "dynamic_batching", "preferred_batch_size", "max_queue_delay_microseconds", 0,
+                      "input", "name", "INPUT0", "data_type", "TYPE_STRING", "dims", 1, "output",
+                      "name", "OUTPUT0", "data_type", "TYPE_FP32", "dims",
                       (json_int_t)ask->desk->opts->embedding_dimensions));
     }
 }
@@ -329,11 +334,11 @@ static json_t *batches_of(const struct model *model)
     for (size_t i = 1; i <= MOST_BATCH; i++) {
         uint64_t count = model->batches[i].count;
         if (count > 0) {
-            (void)json_array_append_new(
-                list, json_pack("{s:I,s:o,s:o,s:o}", "batch_size", (json_int_t)i, "compute_input",
-                                pair(count, 0), "compute_infer",
-                                pair(count, model->batches[i].computed), "compute_output",
-                                pair(count, 0)));
+            (void)json_array_append_new(list,
+                                        json_pack("{s:I,s:o,s:o,s:o}", "batch_size", (json_int_t)i,
+                                                  "compute_input", pair(count, 0), "compute_infer",
+                                                  pair(count, model->batches[i].computed),
+                                                  "compute_output", pair(count, 0)));
         }
     }
     return list;
@@ -350,11 +355,11 @@ static json_t *stats_of(const struct ps_sim_desk *desk, size_t index)
         pair(model->requests, 0), "compute_infer", pair(model->requests, model->computed),
         "compute_output", pair(model->requests, 0));
     return json_pack("{s:s,s:s,s:I,s:I,s:I,s:o,s:o,s:[{s:s,s:I,s:I}]}", "name",
-                     desk->opts->models[index], "version", "1", "last_inference", (json_int_t)0,
-                     "inference_count", (json_int_t)model->rows, "execution_count",
-                     (json_int_t)model->requests, "inference_stats", inference, "batch_stats",
-                     batches_of(model), "memory_usage", "type", "GPU", "id", (json_int_t)0,
-                     "byte_size", (json_int_t)bytes);
+                     desk->opts->models[index], "version", "1", "last_inference",
+                     (json_int_t)(model->last / PS_MILLISECOND), "inference_count",
+                     (json_int_t)model->rows, "execution_count", (json_int_t)model->requests,
+                     "inference_stats", inference, "batch_stats", batches_of(model), "memory_usage",
+                     "type", "GPU", "id", (json_int_t)0, "byte_size", (json_int_t)bytes);
 }
 
 static void answer_stats(const struct ps_sim_ask *ask)
@@ -403,10 +408,10 @@ static void answer_index(const struct ps_sim_ask *ask)
         const char *state = state_of(ask->desk, i);
         bool away = strcmp(state, "UNAVAILABLE") == 0;
         if (!only_ready || strcmp(state, "READY") == 0) {
-            (void)json_array_append_new(
-                list, json_pack("{s:s,s:s,s:s,s:s,s:b}", "name", ask->desk->opts->models[i],
-                                "version", "1", "state", state, "reason", away ? "unloaded" : "",
-                                "simulated", 1));
+            (void)json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:b}", "name",
+                                                        ask->desk->opts->models[i], "version", "1",
+                                                        "state", state, "reason",
+                                                        away ? "unloaded" : "", "simulated", 1));
         }
     }
     ps_sim_ask_tree(ask, 200, list);

@@ -3,15 +3,18 @@
 // sim_engines - the simulated server as each of the other engines, as their clients see it: identity,
 // inference, state, metrics, and the calls that release memory, with the device as the witness.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { createHmac } from 'node:crypto';
+import fs from 'node:fs';
 import test from 'node:test';
+import { promisify } from 'node:util';
 
 import WebSocket from 'ws';
 
 import { after } from './lib/after.mjs';
 import { runPenstock } from './lib/penstock.mjs';
 import { eventsOf, metricOf, startSim, startSimWith } from './lib/sim.mjs';
-import { sleep, until } from './lib/wait.mjs';
+import { sleep, slowness, until } from './lib/wait.mjs';
 
 const GIB = 2 ** 30;
 
@@ -543,7 +546,7 @@ test('tei: embeddings, ranks and labels; too many inputs are refused', async (t)
   const info = await sim.json(sim.get('/info'));
   assert.deepEqual([info.max_client_batch_size, info.max_input_length, info.model_type], [32, 512, { embedding: { pooling: 'cls' } }]);
   const page = await (await sim.get('/metrics')).text();
-  for (const name of ['te_queue_size', 'te_batch_next_size', 'te_batch_next_tokens_count',
+  for (const name of ['te_queue_size', 'te_batch_next_size_count', 'te_batch_next_tokens_count',
     'te_request_queue_duration_count', 'te_request_inference_duration_count']) {
     assert.ok(metricOf(page, name) >= 0, name);
   }
@@ -577,8 +580,12 @@ test('triton: rows give the same outputs in any batch, and there are statistics 
     assert.match((await answer.json()).error, says);
   }
   assert.equal((await sim.post('/v2/models/x/infer', tensor(['a']))).status, 404);
+  const odd = await sim.post('/v2/models/m/infer', { ...tensor(Array(9).fill('x')), id: `x${'é'.repeat(100)}` });
+  assert.equal(odd.status, 400); // the sentence was cut within a letter
+  assert.match((await odd.json()).error, /batch-size/);
   const { model_stats: [stats] } = await sim.json(sim.get('/v2/models/m/stats'));
-  assert.deepEqual([stats.inference_count, stats.execution_count], [5, 3]);
+  assert.deepEqual([stats.inference_count, stats.execution_count, stats.inference_stats.fail.count], [5, 3, 6]);
+  assert.ok(Math.abs(stats.last_inference - Date.now()) < 60_000);
   assert.deepEqual(stats.batch_stats.map(({ batch_size, compute_infer }) => [batch_size, compute_infer.count]), [[1, 1], [2, 2]]);
   assert.ok(stats.batch_stats[1].compute_infer.ns > 0 && stats.memory_usage[0].byte_size > GIB);
   const page = await (await sim.get('/metrics')).text();
@@ -679,4 +686,17 @@ test('an engine, a lie or a control mode that does not exist is wrong usage', as
   }
   const help = await runPenstock(t, ['sim', '--engine=tei', '--help']);
   assert.match(help.stdout, /--max-batch\b[^\n]*[\s\S]*?32/);
+});
+
+test('the examples of docs/sim.md work as they stand', async (t) => {
+  const page = fs.readFileSync(new URL('../../docs/sim.md', import.meta.url), 'utf8');
+  const examples = [...page.matchAll(/```sh\n(?:(\w+)=(\w+) )?penstock sim ([^\n]*)\n(.*?)```/gs)];
+  const names = examples.map(([, , , args]) => /--engine (\w+)/.exec(args)?.[1] ?? 'vllm');
+  assert.deepEqual([...names].sort(), [...engines].sort());
+  for (const [i, [, variable, value, args, script]] of examples.entries()) {
+    const words = args.split(' ').filter((word, n, all) => word !== '--engine' && all[n - 1] !== '--engine');
+    const sim = await startSimWith(t, names[i], variable ? { [variable]: value } : {}, ...words);
+    const { stdout } = await promisify(execFile)('sh', ['-e', '-c', script.replaceAll(':8000', `:${sim.port}`)], { timeout: 30000 * slowness });
+    assert.ok(stdout.length > 0, names[i]);
+  }
 });
