@@ -21,10 +21,7 @@
 #include "sim/state.h"
 #include "sim/ws.h"
 
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
-
 #define MOST_CLIENTS    256u
-#define LARGEST_PICTURE ((size_t)64 << 20)
 #define LARGEST_MESSAGE ((size_t)16 << 20)
 
 struct client {

@@ -23,7 +23,7 @@ extern const struct ps_sim_personality ps_sim_tgi;
 extern const struct ps_sim_personality ps_sim_tei;
 
 /* "vllm, sglang, ..." for messages. */
-#define PS_SIM_ENGINE_NAMES                                                                        \
+#define PS_SIM_ENGINE_NAMES \
     "vllm, sglang, trtllm, triton, ollama, llamacpp, comfyui, a1111, tgi, tei"
 
 /* The personality of this name, or NULL. */

@@ -18,11 +18,12 @@
 #include "base/clock.h"
 #include "base/option.h"
 
-#define PS_SIM_BLOCK_TOKENS      16u /* tokens in a block of the key-value cache */
-#define PS_SIM_TOKEN_BYTES       4u  /* a token is 4 bytes of text, always */
-#define PS_SIM_BLOCK_BYTES       (PS_SIM_BLOCK_TOKENS * PS_SIM_TOKEN_BYTES)
-#define PS_SIM_LONGEST_MODEL_LEN 131072u /* unless max_model_len says, where the cache is larger \
-                                          */
+#define PS_SIM_BLOCK_TOKENS 16u /* tokens in a block of the key-value cache */
+#define PS_SIM_TOKEN_BYTES  4u  /* a token is 4 bytes of text, always */
+#define PS_SIM_BLOCK_BYTES  (PS_SIM_BLOCK_TOKENS * PS_SIM_TOKEN_BYTES)
+#define PS_SIM_LONGEST_MODEL_LEN                                    \
+    131072u /* unless max_model_len says, where the cache is larger \
+             */
 
 /* How a server lies about memory that it was told to release. */
 enum ps_sim_lie {

@@ -20,8 +20,7 @@ struct reader {
     struct ps_buf *texts; /* one per row */
 };
 
-static int refuse(struct reader *r, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+static int refuse(struct reader *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static int refuse(struct reader *r, const char *format, ...)
 {
@@ -171,8 +170,9 @@ int ps_sim_triton_rows(const json_t *request, uint64_t most, json_t **out, char 
     struct reader r = {.reason = reason, .size = size, .most = most};
     const json_t *inputs = json_object_get(request, "inputs");
     size_t count = json_array_size(inputs);
-    int err = count == 0 || count > MOST_INPUTS ? refuse(&r, "inputs must be a list of 1 to %u tensors", MOST_INPUTS)
-                                                : PS_OK;
+    int err = count == 0 || count > MOST_INPUTS
+                  ? refuse(&r, "inputs must be a list of 1 to %u tensors", MOST_INPUTS)
+                  : PS_OK;
     for (size_t i = 0; i < count && err == PS_OK; i++) {
         err = read_input(&r, json_array_get(inputs, i));
     }
