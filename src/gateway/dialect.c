@@ -244,6 +244,9 @@ static bool matches(struct ps_str pattern, struct ps_str path)
 
 static const struct ps_operation *find_pattern(struct ps_str path)
 {
+    if (memchr(path.ptr + 1, '/', path.len - 1) == NULL) {
+        return NULL; /* all of them have two segments */
+    }
     for (size_t i = 0; i < PS_ARRAY_LEN(patterns); i++) {
         /* Most paths differ in the second byte from all of them. */
         if (patterns[i].path.ptr[1] == path.ptr[1] && matches(patterns[i].path, path)) {

@@ -234,7 +234,7 @@ void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answ
 
 /* --- who and whence --------------------------------------------------------------------------- */
 
-static struct ps_str header(const struct ps_transfer *transfer, enum ps_h1_field id)
+struct ps_str ps_transfer_header(const struct ps_transfer *transfer, enum ps_h1_field id)
 {
     const struct ps_h1_header *found = ps_h1_head_find(ps_exchange_head(transfer->exchange), id);
     return found == NULL ? (struct ps_str){NULL, 0} : found->value;
@@ -258,7 +258,7 @@ static void set_request_id(struct ps_transfer *transfer)
 
 static int write_cors(struct ps_transfer *transfer, struct ps_buf *out)
 {
-    struct ps_str origin = header(transfer, PS_H1_ORIGIN);
+    struct ps_str origin = ps_transfer_header(transfer, PS_H1_ORIGIN);
     int err = ps_h1_write_header(out, PS_STR("Access-Control-Allow-Origin"), origin);
     return err != PS_OK ? err
                         : ps_buf_append_str(out, PS_STR("Vary: Origin\r\nAccess-Control-Expose-Headers: *\r\n"));
@@ -280,7 +280,7 @@ static void answer_preflight(struct ps_transfer *transfer)
 {
     struct ps_buf headers = ps_buf_make(EXTRA_LIMIT);
     struct ps_exchange *exchange = transfer->exchange;
-    struct ps_str asked = header(transfer, PS_H1_ACCESS_CONTROL_REQUEST_HEADERS);
+    struct ps_str asked = ps_transfer_header(transfer, PS_H1_ACCESS_CONTROL_REQUEST_HEADERS);
     int err = write_cors(transfer, &headers);
     err = err != PS_OK ? err
                        : ps_buf_append_str(&headers, PS_STR("Access-Control-Allow-Methods: GET, HEAD, POST, PUT, "
@@ -303,7 +303,7 @@ static void answer_preflight(struct ps_transfer *transfer)
 static bool check_origin(struct ps_transfer *transfer)
 {
     const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
-    struct ps_str origin = header(transfer, PS_H1_ORIGIN);
+    struct ps_str origin = ps_transfer_header(transfer, PS_H1_ORIGIN);
     transfer->cors = origin.len > 0 && ps_gateway_allows_origin(transfer->gateway, origin);
     if (!transfer->gateway->loopback_only) {
         return true;
@@ -333,9 +333,9 @@ static bool find_tenant(struct ps_transfer *transfer)
     if (tenants == NULL) {
         return true;
     }
-    struct ps_str key = ps_tenant_bearer(header(transfer, PS_H1_AUTHORIZATION));
-    key = key.len > 0 ? key : header(transfer, PS_H1_X_API_KEY);
-    key = key.len > 0 ? key : header(transfer, PS_H1_API_KEY);
+    struct ps_str key = ps_tenant_bearer(ps_transfer_header(transfer, PS_H1_AUTHORIZATION));
+    key = key.len > 0 ? key : ps_transfer_header(transfer, PS_H1_X_API_KEY);
+    key = key.len > 0 ? key : ps_transfer_header(transfer, PS_H1_API_KEY);
     transfer->tenant = key.len == 0 ? NULL : ps_tenants_find(tenants, key);
     if (transfer->tenant != NULL) {
         transfer->body.budget = ps_tenant_buffer(transfer->tenant);
@@ -524,117 +524,14 @@ static void enter_gate(struct ps_transfer *transfer)
     }
 }
 
-/* --- the body --------------------------------------------------------------------------------- */
-
-static void fail_body(struct ps_transfer *transfer, int err)
+void ps_transfer_admit(struct ps_transfer *transfer)
 {
-    if (err == PS_EPARSE) {
-        struct ps_request_error error = ps_request_parser_error(transfer->parser);
-        struct ps_answer answer = {.status = 400, .code = "invalid_json"};
-        ps_transfer_fail(transfer, &answer, "the request body is not usable: %s at byte %llu", error.reason,
-                         (unsigned long long)error.offset);
-        return;
-    }
-    struct ps_answer answer = {.status = 503, .code = "no_memory", .retry_after = PS_SECOND};
-    ps_transfer_fail(transfer, &answer, "too much is buffered at present");
-}
-
-/* A body that is no JSON, at a path that others use too: it goes on unread. */
-static int pass_unread(struct ps_transfer *transfer, int err)
-{
-    if (err != PS_EPARSE || (transfer->operation->flags & PS_OPERATION_LENIENT) == 0) {
-        return err;
-    }
-    ps_request_parser_free(transfer->parser);
-    transfer->parser = NULL;
-    transfer->parsed = false;
-    return PS_OK;
-}
-
-/* Where the model leads, what must change in the body, and what it may cost. Returns false when the request
- * was answered. */
-static bool understand(struct ps_transfer *transfer)
-{
-    const struct ps_request *request = ps_request_parser_get(transfer->parser);
-    struct ps_str model = {request->model, request->model_len};
-    struct ps_route_model target = {.price = NULL};
-    transfer->request = request;
-    if (ps_route_resolve(transfer->gateway->routes, transfer->route, model, &target) != PS_OK) {
-        struct ps_answer answer = {.status = 404, .code = "model_not_found"};
-        ps_transfer_fail(transfer, &answer, "the model '%.*s' is not served here", PS_STR_ARG(model));
-        return false;
-    }
-    transfer->backend = transfer->gateway->backends[target.upstream];
-    transfer->price = target.price != NULL ? *target.price : transfer->backend->price;
-    transfer->estimate = ps_request_estimate(request, ps_backend_bytes_per_token(transfer->backend),
-                                             PS_TRANSFER_DEFAULT_OUTPUT);
-    transfer->weight = ps_request_weight(request, transfer->estimate);
-    if (!ps_request_needs_edits(request, target.target)) {
-        return true;
-    }
-    transfer->edits = malloc(sizeof *transfer->edits);
-    if (transfer->edits == NULL) {
-        fail_body(transfer, PS_ENOMEM);
-        return false;
-    }
-    ps_request_edits_make(request, true, target.target, transfer->edits);
-    transfer->hide_usage = ps_request_adds_usage(request);
-    return true;
-}
-
-static void on_body(void *ctx, struct ps_str data)
-{
-    struct ps_transfer *transfer = ctx;
-    transfer->bytes_in += data.len;
-    if (transfer->gateway->max_body > 0 && transfer->bytes_in > transfer->gateway->max_body) {
-        struct ps_answer answer = {.status = 413, .code = "body_too_large"};
-        ps_transfer_fail(transfer, &answer, "the request body is larger than %llu bytes",
-                         (unsigned long long)transfer->gateway->max_body);
-        return;
-    }
-    int err;
-    if (transfer->streaming) {
-        transfer->retry_spoilt = true;
-        err = ps_call_write(transfer->call, data);
-        if (err == PS_OK && ps_call_queued(transfer->call) > PS_TRANSFER_HIGH_WATER) {
-            ps_exchange_pause(transfer->exchange);
-        }
-    } else {
-        err = ps_chunks_append(&transfer->body, data);
-        if (err == PS_OK && transfer->parsed) {
-            err = pass_unread(transfer, ps_request_parser_feed(transfer->parser, data));
-        }
-    }
-    if (err != PS_OK) {
-        fail_body(transfer, err);
-    }
-}
-
-static void on_body_end(void *ctx)
-{
-    struct ps_transfer *transfer = ctx;
-    transfer->request_done = true;
-    if (transfer->streaming) {
-        if (transfer->call != NULL) {
-            transfer->body_given = true;
-            ps_call_end(transfer->call);
-        }
-        return;
-    }
-    if (transfer->parsed) {
-        int err = pass_unread(transfer, ps_request_parser_end(transfer->parser));
-        if (err != PS_OK) {
-            fail_body(transfer, err);
-            return;
-        }
-        if (transfer->parsed && !understand(transfer)) {
-            return;
-        }
-    }
     if (reserve(transfer)) {
         enter_gate(transfer);
     }
 }
+
+/* --- the exchange ------------------------------------------------------------------------------ */
 
 static void on_drain(void *ctx)
 {
@@ -649,100 +546,10 @@ static void on_abort(void *ctx)
     ps_transfer_finish(transfer, transfer->started ? transfer->status : 499, false, PS_OUTCOME_NONE);
 }
 
-static const struct ps_exchange_ops exchange_ops = {on_body, on_body_end, on_drain, on_abort};
+static const struct ps_exchange_ops exchange_ops = {ps_transfer_on_body, ps_transfer_on_body_end, on_drain,
+                                                    on_abort};
 
 /* --- the beginning ---------------------------------------------------------------------------- */
-
-/* Will the server read the body as JSON? Many look at Content-Type, some don't, and what is read here must
- * be what they read. KServe's binary tensors come behind a JSON of a length that a header says. */
-static bool is_json(const struct ps_transfer *transfer)
-{
-    struct ps_str type = header(transfer, PS_H1_CONTENT_TYPE);
-    if ((transfer->operation->flags & PS_OPERATION_ANY_TYPE) == 0) {
-        return type.len == 0 || ps_str_istarts_with(type, PS_STR("application/json"));
-    }
-    return transfer->operation->dialect != PS_DIALECT_KSERVE ||
-           ps_h1_head_find_name(ps_exchange_head(transfer->exchange), PS_STR("inference-header-content-length")) ==
-               NULL;
-}
-
-/* Another HTTP or TLS inside the tunnel would lead around routes, keys and limits. */
-static bool may_tunnel(const struct ps_h1_head *head)
-{
-    bool may = head->upgrade;
-    for (size_t i = 0; may && i < head->header_count; i++) {
-        struct ps_str list = head->headers[i].value;
-        struct ps_str name;
-        while (head->headers[i].id == PS_H1_UPGRADE && ps_str_split(&list, ',', &name)) {
-            name = ps_str_trim(name);
-            may = may && !ps_str_istarts_with(name, PS_STR("h2")) && !ps_str_istarts_with(name, PS_STR("http/")) &&
-                  !ps_str_istarts_with(name, PS_STR("tls/"));
-        }
-    }
-    return may;
-}
-
-static int make_job(struct ps_transfer *transfer)
-{
-    char peer[PS_ADDRESS_TEXT];
-    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
-    const char *tenant = transfer->tenant == NULL ? NULL : transfer->tenant->name;
-    struct ps_job_caller caller = {
-        .target = head->path,
-        .is_get = head->method_id == PS_H1_METHOD_GET,
-        .tenant = ps_str_from(tenant),
-        .peer = ps_str_from(ps_address_host_text(ps_exchange_peer(transfer->exchange), peer)),
-        .budget = transfer->body.budget,
-    };
-    return ps_job_new(&transfer->job, transfer->operation, &caller, &transfer->lane->rng);
-}
-
-/* A call of a known dialect: what is read of it. Returns false when it was answered. */
-static bool plan_operation(struct ps_transfer *transfer)
-{
-    const struct ps_operation *operation = transfer->operation;
-    bool post = ps_exchange_head(transfer->exchange)->method_id == PS_H1_METHOD_POST;
-    bool in_path = (operation->flags & PS_OPERATION_MODEL) != 0;
-    int err = PS_OK;
-    transfer->parsed = post && (operation->flags & PS_OPERATION_READ) != 0 && is_json(transfer);
-    if (transfer->parsed || in_path) {
-        err = ps_request_parser_new(&transfer->parser, operation, transfer->body.budget);
-    }
-    if (err == PS_OK && in_path) {
-        err = ps_request_parser_path(transfer->parser, ps_exchange_path(transfer->exchange));
-    }
-    if (err == PS_OK && operation->sticky != PS_STICKY_NONE && ps_backend_keeps_jobs(transfer->backend)) {
-        err = make_job(transfer);
-    }
-    if (err != PS_OK) {
-        fail_body(transfer, err);
-        return false;
-    }
-    return !in_path || transfer->parsed || understand(transfer);
-}
-
-/* How the body is treated: parsed, kept, or passed through. Returns false when it was answered. */
-static bool plan_body(struct ps_transfer *transfer)
-{
-    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
-    uint64_t most = transfer->gateway->max_body;
-    if (most > 0 && head->has_content_length && head->content_length > most) {
-        struct ps_answer answer = {.status = 413, .code = "body_too_large"};
-        ps_transfer_fail(transfer, &answer, "the request body is larger than %llu bytes",
-                         (unsigned long long)most);
-        return false;
-    }
-    transfer->upgrade = may_tunnel(head);
-    if (transfer->operation != NULL && !plan_operation(transfer)) {
-        return false;
-    }
-    if (!transfer->parsed) {
-        bool small = head->has_content_length && head->content_length <= PS_TRANSFER_KEEP_BODY;
-        bool bodiless = !head->has_content_length && !head->chunked;
-        transfer->streaming = !small && !bodiless;
-    }
-    return true;
-}
 
 static struct ps_transfer *new_transfer(struct ps_lane *lane, struct ps_exchange *exchange)
 {
@@ -777,18 +584,17 @@ void ps_transfer_begin(struct ps_lane *lane, struct ps_exchange *exchange)
         return;
     }
     bool preflight = ps_exchange_head(exchange)->method_id == PS_H1_METHOD_OPTIONS && transfer->cors &&
-                     header(transfer, PS_H1_ACCESS_CONTROL_REQUEST_METHOD).len > 0;
+                     ps_transfer_header(transfer, PS_H1_ACCESS_CONTROL_REQUEST_METHOD).len > 0;
     if (preflight) {
         answer_preflight(transfer);
         return;
     }
-    if (!find_route(transfer) || refuse_trace(transfer) || !find_tenant(transfer) || !plan_body(transfer)) {
+    if (!find_route(transfer) || refuse_trace(transfer) || !find_tenant(transfer) ||
+        !ps_transfer_plan_body(transfer)) {
         return;
     }
     if (transfer->streaming) {
         ps_exchange_pause(exchange);
-        if (reserve(transfer)) {
-            enter_gate(transfer);
-        }
+        ps_transfer_admit(transfer);
     }
 }

@@ -4,7 +4,8 @@
  *          |                  |                 ^    |          |
  *          '--- error         '--- error        '----' retry    '--- broken: reset
  *
- * transfer.c has the request's side, transfer_send.c the calls, transfer_answer.c the way back.
+ * transfer.c has the request's side, transfer_body.c its body, transfer_send.c the calls, transfer_answer.c
+ * the way back.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -161,6 +162,20 @@ PS_MUST_CHECK int ps_transfer_remember(struct ps_transfer *transfer);
 
 /* Appends the lines that every answer of ours carries, but for x-request-id: CORS and limits. */
 PS_MUST_CHECK int ps_transfer_write_extra(struct ps_transfer *transfer, struct ps_buf *out);
+
+/* A header of the request, or empty (its ptr is NULL then). */
+struct ps_str ps_transfer_header(const struct ps_transfer *transfer, enum ps_h1_field id);
+
+/* The request is understood: limits are reserved, then the gate. */
+void ps_transfer_admit(struct ps_transfer *transfer);
+
+/* --- transfer_body.c */
+
+/* How the body is treated: parsed, kept, or passed through. Returns false when it was answered. */
+bool ps_transfer_plan_body(struct ps_transfer *transfer);
+
+void ps_transfer_on_body(void *ctx, struct ps_str data);
+void ps_transfer_on_body_end(void *ctx);
 
 /* --- transfer_send.c */
 
