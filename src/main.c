@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/args.h"
 #include "base/option_scalar.h"
 #include "base/str.h"
 #include "cli/demo.h"
@@ -16,44 +17,64 @@
 #include "daemon/serve.h"
 #include "version.h"
 
-struct command {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *help;
+static int run_version(int argc, char **argv);
+static int run_help(int argc, char **argv);
+
+struct help_opts {
+    const char *command;
 };
 
-static int version_command(int argc, char **argv);
-static int help_command(int argc, char **argv);
+static const struct ps_arg no_args[] = {{0}};
 
-static const struct command commands[] = {
-    {"serve", ps_serve_command, "the gateway, in front of your inference servers"},
-    {"demo", ps_demo_command, "two simulated servers, the gateway, recorded traffic: see it work"},
-    {"sim", ps_sim_command, "a simulated GPU inference server"},
-    {"replay", ps_replay_command, "sends a recorded trace to a server, and measures"},
-    {"config", ps_config_command, "checks a configuration, prints it, or prints its manual"},
-    {"version", version_command, "which build this is"},
-    {"help", help_command, "this list; 'help COMMAND' lists the options of one"},
+static const struct ps_arg help_args[] = {
+    {"COMMAND", PS_ARG_WORD, offsetof(struct help_opts, command), .help = "list the options of this one"},
+    {0},
 };
 
-enum { COMMANDS = sizeof commands / sizeof *commands };
+static const struct ps_command version_command = {
+    .name = "version",
+    .brief = "which build this is",
+    .summary = "Prints the version and the commit that it was built from.",
+    .args = no_args,
+    .run = run_version,
+};
+
+static const struct ps_command help_command = {
+    .name = "help",
+    .brief = "this list; 'help COMMAND' lists the options of one",
+    .summary = "Lists the commands, or the options of one.",
+    .args = help_args,
+    .run = run_help,
+};
+
+static const struct ps_command *const commands[] = {
+    &ps_serve_command,  &ps_demo_command, &ps_sim_command, &ps_replay_command,
+    &ps_config_command, &version_command, &help_command,   NULL,
+};
+
+static const struct ps_program program = {
+    .brief = "the gate in front of GPU inference servers",
+    .notes = "Start with 'penstock demo', or with 'penstock serve --upstream http://127.0.0.1:8000'.\n",
+    .commands = commands,
+};
 
 static void print_help(FILE *out)
 {
-    fputs("Penstock, the gate in front of GPU inference servers.\n\nusage: penstock COMMAND [OPTIONS]\n\n", out);
-    for (size_t i = 0; i < COMMANDS; i++) {
-        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "Penstock, %s.\n\nusage: penstock COMMAND [OPTIONS]\n\n", program.brief);
+    for (size_t i = 0; commands[i] != NULL; i++) {
+        fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->brief);
     }
-    fputs("\nStart with 'penstock demo', or with 'penstock serve --upstream http://127.0.0.1:8000'.\n", out);
+    fprintf(out, "\n%s", program.notes);
 }
 
 /* The word for a command; `--version` and `--help` are words too. NULL: there is none. */
-static const struct command *find(const char *word)
+static const struct ps_command *find(const char *word)
 {
     word = strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0 ? "version" : word;
     word = strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ? "help" : word;
-    for (size_t i = 0; i < COMMANDS; i++) {
-        if (strcmp(word, commands[i].name) == 0) {
-            return &commands[i];
+    for (size_t i = 0; commands[i] != NULL; i++) {
+        if (strcmp(word, commands[i]->name) == 0) {
+            return commands[i];
         }
     }
     return NULL;
@@ -63,10 +84,10 @@ static int say_unknown(const char *word)
 {
     const char *near = NULL;
     size_t least = strlen(word) / 3 + 2; /* a third of the letters may be wrong */
-    for (size_t i = 0; i < COMMANDS; i++) {
-        size_t far = ps_option_distance(ps_str_from(word), ps_str_from(commands[i].name));
+    for (size_t i = 0; commands[i] != NULL; i++) {
+        size_t far = ps_option_distance(ps_str_from(word), ps_str_from(commands[i]->name));
         if (far < least) {
-            near = commands[i].name;
+            near = commands[i]->name;
             least = far;
         }
     }
@@ -75,30 +96,38 @@ static int say_unknown(const char *word)
     return 2;
 }
 
-static int version_command(int argc, char **argv)
+/* Parses the arguments of the commands below. Returns -1, or the status to leave with. */
+static int parse(const struct ps_command *command, int argc, char **argv, void *opts)
 {
-    if (argc > 1) {
-        bool help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
-        fputs("usage: penstock version\n", help ? stdout : stderr);
-        return help ? 0 : 2;
-    }
-    puts("penstock " PS_VERSION " (" PS_VERSION_GIT ")");
-    return 0;
+    int err = ps_args_parse(command, argc, argv, opts);
+    return err == PS_OK ? -1 : err == PS_ECANCELED ? 0 : 2;
 }
 
-/* `penstock help serve` is `penstock serve --help`. */
-static int help_command(int argc, char **argv)
+static int run_version(int argc, char **argv)
 {
-    static char option[] = "--help";
-    const struct command *command = argc > 1 ? find(argv[1]) : NULL;
-    if (command != NULL && command->run != help_command) {
-        char *words[] = {argv[1], option, NULL};
-        return command->run(2, words);
+    int status = parse(&version_command, argc, argv, NULL);
+    if (status < 0) {
+        puts("penstock " PS_VERSION " (" PS_VERSION_GIT ")");
+        status = 0;
     }
-    if (argc > 1 && command == NULL && argv[1][0] != '-') {
-        return say_unknown(argv[1]);
+    return status;
+}
+
+static int run_help(int argc, char **argv)
+{
+    struct help_opts opts = {0};
+    int status = parse(&help_command, argc, argv, &opts);
+    if (status >= 0) {
+        return status;
     }
-    print_help(stdout);
+    const struct ps_command *command = opts.command == NULL ? NULL : find(opts.command);
+    if (command != NULL) {
+        ps_args_help(command, stdout);
+    } else if (opts.command != NULL) {
+        return say_unknown(opts.command);
+    } else {
+        print_help(stdout);
+    }
     return 0;
 }
 
@@ -108,6 +137,6 @@ int main(int argc, char **argv)
         print_help(stderr);
         return 2;
     }
-    const struct command *command = find(argv[1]);
+    const struct ps_command *command = find(argv[1]);
     return command == NULL ? say_unknown(argv[1]) : command->run(argc - 1, argv + 1);
 }

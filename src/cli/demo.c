@@ -62,12 +62,18 @@ static const struct ps_arg args[] = {
 };
 /* clang-format on */
 
-static const struct ps_command command = {
+static int run_command(int argc, char **argv);
+
+const struct ps_command ps_demo_command = {
     .name = "demo",
+    .brief = "two simulated servers, the gateway, recorded traffic: see it work",
     .summary = "Two simulated GPU servers, the gateway in front of them, and ten minutes of\n"
                "recorded traffic through it. The servers are simulated, the traffic and the\n"
                "gateway are real.",
     .args = args,
+    .success = "it played until its end, or until it was asked to end",
+    .failure = "something could not be started, a process died, or no request succeeded",
+    .run = run_command,
 };
 
 struct demo {
@@ -156,7 +162,7 @@ static int choose_address(struct demo *demo, struct ps_address *address)
 {
     char text[PS_ADDRESS_TEXT];
     if (ps_address_parse(ps_str_from(demo->opts.listen), address) != PS_OK) {
-        return ps_args_usage_error(&command, "--listen %s: expected an address such as "
+        return ps_args_usage_error(&ps_demo_command, "--listen %s: expected an address such as "
                                              "127.0.0.1:5000", demo->opts.listen);
     }
     int err = is_taken(address) ? PS_EINUSE : try_address(demo, address);
@@ -679,7 +685,7 @@ static int execute(struct demo *demo)
     return sum_up(demo);
 }
 
-int ps_demo_command(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     struct demo *demo = calloc(1, sizeof *demo);
     if (demo == NULL) {
@@ -687,7 +693,7 @@ int ps_demo_command(int argc, char **argv)
         return 1;
     }
     int status = 2;
-    int err = ps_args_parse(&command, argc, argv, &demo->opts);
+    int err = ps_args_parse(&ps_demo_command, argc, argv, &demo->opts);
     if (err == PS_OK) {
         (void)signal(SIGPIPE, SIG_IGN);
         ps_screen_init(&demo->view.screen, stdout);

@@ -92,14 +92,19 @@ static const struct ps_arg args[] = {
 };
 /* clang-format on */
 
-static const struct ps_command command = {
+static int run_command(int argc, char **argv);
+
+const struct ps_command ps_replay_command = {
     .name = "replay",
+    .brief = "sends a recorded trace to a server, and measures",
     .summary = "Sends the requests of a recorded trace to a server, at their recorded times\n"
                "whatever the server does, and prints what came of them.",
     .args = args,
     .notes = "Traces: Azure LLM inference CSV, Mooncake JSONL, ServeGen CSV of rates; told apart by\n"
-             "content. Exit status: 0 all requests succeeded, 1 some failed or none succeeded or\n"
-             "the trace broke off, 2 wrong usage.",
+             "content.",
+    .success = "every request that ended succeeded, and there was one",
+    .failure = "a request failed, none succeeded, the trace broke off, or a report was not written",
+    .run = run_command,
 };
 
 struct run {
@@ -255,7 +260,7 @@ static int read_key(struct run *run)
         if (file != NULL) {
             fclose(file);
         }
-        return ps_args_usage_error(&command, "%s: %s", path,
+        return ps_args_usage_error(&ps_replay_command, "%s: %s", path,
                                    file == NULL ? strerror(error) : "the file is empty");
     }
     fclose(file);
@@ -276,7 +281,7 @@ static int open_plan(struct run *run)
     struct ps_plan_error error;
     return ps_plan_open(&run->plan, &plan, &error) == PS_OK
                ? 0
-               : ps_args_usage_error(&command, "%s", error.text);
+               : ps_args_usage_error(&ps_replay_command, "%s", error.text);
 }
 
 static int open_target(struct run *run)
@@ -293,7 +298,7 @@ static int open_target(struct run *run)
     struct ps_target_error error;
     return ps_target_new(&run->target, run->loop, &target, on_target, run, &error) == PS_OK
                ? 0
-               : ps_args_usage_error(&command, "%s", error.text);
+               : ps_args_usage_error(&ps_replay_command, "%s", error.text);
 }
 
 static int open_loop(struct run *run)
@@ -376,7 +381,7 @@ static int execute(struct run *run)
     return report(run);
 }
 
-int ps_replay_command(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     struct run *run = calloc(1, sizeof *run);
     if (run == NULL) {
@@ -384,7 +389,7 @@ int ps_replay_command(int argc, char **argv)
         return 1;
     }
     int status = 2;
-    int err = ps_args_parse(&command, argc, argv, &run->opts);
+    int err = ps_args_parse(&ps_replay_command, argc, argv, &run->opts);
     if (err == PS_OK) {
         (void)signal(SIGPIPE, SIG_IGN);
         ps_screen_init(&run->screen, stderr);

@@ -83,11 +83,11 @@ static void make_table(struct table *table)
 {
     static const struct ps_arg own[] = {
         {"--listen", PS_ARG_TEXT, offsetof(struct opts, listen), "ADDR:PORT", "127.0.0.1:8000",
-         "where to serve; port 0 picks a free one", 0, 0, false},
-        {"--model", PS_ARG_LIST, offsetof(struct opts, models), "NAME", NULL,
-         "name of a model that is served, \"sim\" unless given; may be repeated", 0, 0, false},
-        {"--no-prefix-caching", PS_ARG_FLAG, offsetof(struct opts, no_prefix_caching), NULL, NULL,
-         "compute every prompt from its beginning", 0, 0, false},
+         .help = "where to serve; port 0 picks a free one"},
+        {"--model", PS_ARG_LIST, offsetof(struct opts, models), "NAME",
+         .help = "name of a model that is served, \"sim\" unless given; may be repeated"},
+        {"--no-prefix-caching", PS_ARG_FLAG, offsetof(struct opts, no_prefix_caching),
+         .help = "compute every prompt from its beginning"},
     };
     memset(table, 0, sizeof *table);
     for (size_t i = 0; i < PS_ARRAY_LEN(own); i++) {
@@ -175,26 +175,40 @@ out:
     return status;
 }
 
-int ps_sim_command(int argc, char **argv)
+/* The rows and their names: large, and filled once. */
+static const struct ps_arg *make_args(void)
 {
-    static struct table
-        table; /* rows and their names; large, and only ever filled in the same way */
+    static struct table table;
+    if (table.count == 0) {
+        make_table(&table);
+    }
+    return table.rows;
+}
+
+static int run_command(int argc, char **argv);
+
+const struct ps_command ps_sim_command = {
+    .name = "sim",
+    .brief = "a simulated GPU inference server",
+    .summary = "A simulated GPU inference server that speaks like vLLM.",
+    .make_args = make_args,
+    .notes = notes,
+    .success = "it was asked to end, and did",
+    .failure = "it could not start; standard error says why",
+    .run = run_command,
+};
+
+static int run_command(int argc, char **argv)
+{
     struct opts opts = {0};
-    struct ps_command command = {
-        .name = "sim",
-        .summary = "A simulated GPU inference server that speaks like vLLM.",
-        .args = table.rows,
-        .notes = notes,
-    };
     ps_sim_opts_init(&opts.sim);
-    make_table(&table);
-    int err = ps_args_parse(&command, argc, argv, &opts);
+    int err = ps_args_parse(&ps_sim_command, argc, argv, &opts);
     if (err != PS_OK) {
         return err == PS_ECANCELED ? 0 : 2;
     }
     struct ps_address at;
     if (ps_address_parse(ps_str_from(opts.listen), &at) != PS_OK) {
-        return ps_args_usage_error(&command, "--listen %s: expected an address such as 127.0.0.1:8000", opts.listen);
+        return ps_args_usage_error(&ps_sim_command, "--listen %s: expected an address such as 127.0.0.1:8000", opts.listen);
     }
     if (opts.models.count > 0) {
         opts.sim.models = opts.models.items;
