@@ -75,8 +75,12 @@ struct ps_command {
 
 /* All that there is, for what speaks of more than one command. */
 struct ps_program {
-    const char *brief; /* half a sentence */
-    const char *notes; /* how to start, as text */
+    const char *version;
+    const char *date;    /* of the version: YYYY-MM-DD, or "" when it is not known */
+    const char *brief;   /* half a sentence */
+    const char *summary; /* what it does; marked up, see base/roff.h; and so are ... */
+    const char *files;   /* ... the files that it reads and writes where it is installed as a package */
+    const char *notes;   /* how to begin */
     const struct ps_command *const *commands; /* NULL-terminated */
 };
 
