@@ -8,6 +8,7 @@
 #   make bench NAME=proxy   a benchmark beside its peer
 #   make fuzz               every fuzz target for FUZZ_SECONDS (60)
 #   make install            PREFIX (/usr/local), DESTDIR
+#   make package            a Debian package: build/package/penstock_VERSION_ARCH.deb
 #   make format             clang-format on the C files changed since the last commit (ALL=1: on all)
 
 BUILD ?= build
@@ -17,7 +18,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 60
 ARGS ?=
 
-.PHONY: run build test test-slow bench fuzz install format format-check clean
+.PHONY: run build test test-slow bench fuzz install package format format-check clean
 
 run: build
 	@exec $(BUILD)/penstock demo $(ARGS)
@@ -47,6 +48,10 @@ install: build
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
 	@ninja -C $(BUILD) penstock
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+
+package:
+	@tools/deps.sh build package
+	@tools/package.sh $(BUILD)/package
 
 format:
 	@tools/deps.sh format

@@ -102,7 +102,8 @@ static void bash_any_values(const struct ps_command *command, FILE *out)
     fputs(any ? ") ;;\n" : "", out);
 }
 
-static void bash_known_values(const struct ps_program *program, const struct ps_command *command, FILE *out)
+static void bash_known_values(const struct ps_program *program, const struct ps_command *command,
+                              FILE *out)
 {
     for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END; arg++) {
         if (takes_value(arg) && kind_of(arg) != ANYTHING) {
@@ -123,7 +124,8 @@ static const struct ps_arg *first_word(const struct ps_command *command)
 }
 
 /* Where no word is expected the options are offered unasked; a second word is taken for a first. */
-static void bash_command(const struct ps_program *program, const struct ps_command *command, FILE *out)
+static void bash_command(const struct ps_program *program, const struct ps_command *command,
+                         FILE *out)
 {
     const struct ps_arg *word = first_word(command);
     bash_any_values(command, out);
@@ -208,7 +210,8 @@ static void zsh_arg(const struct ps_program *program, const struct ps_arg *arg, 
 {
     fputs(" \\\n            '", out);
     if (arg->type != PS_ARG_WORD) {
-        fprintf(out, "%s%s%s[", arg->type == PS_ARG_LIST ? "*" : "", arg->name, takes_value(arg) ? "=" : "");
+        fprintf(out, "%s%s%s[", arg->type == PS_ARG_LIST ? "*" : "", arg->name,
+                takes_value(arg) ? "=" : "");
         zsh_text(arg->help == NULL ? "" : arg->help, true, out);
         fputc(']', out);
     }
@@ -218,7 +221,8 @@ static void zsh_arg(const struct ps_program *program, const struct ps_arg *arg, 
     fputc('\'', out);
 }
 
-static void zsh_command(const struct ps_program *program, const struct ps_command *command, FILE *out)
+static void zsh_command(const struct ps_program *program, const struct ps_command *command,
+                        FILE *out)
 {
     fprintf(out, "        %s)\n        _arguments", command->name);
     for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END; arg++) {

@@ -109,7 +109,10 @@ static int row(struct ps_roff *page, const struct ps_arg *arg)
     char term[128];
     const char *value = ps_arg_metavar(arg);
     struct ps_buf words = ps_buf_make(4096);
-    snprintf(term, sizeof term, arg->type == PS_ARG_WORD ? "**%s**" : value == NULL ? "`%s`" : "`%s` **%s**",
+    snprintf(term, sizeof term,
+             arg->type == PS_ARG_WORD ? "**%s**"
+             : value == NULL          ? "`%s`"
+                                      : "`%s` **%s**",
              arg->name, value);
     int err = write_row(arg, &words);
     ps_roff_term(page, term);
@@ -122,7 +125,8 @@ static int options(struct ps_roff *page, const struct ps_command *command)
 {
     int err = PS_OK;
     ps_roff_heading(page, 1, "Options");
-    for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END && err == PS_OK; arg++) {
+    for (const struct ps_arg *arg = ps_command_args(command);
+         arg->type != PS_ARG_END && err == PS_OK; arg++) {
         err = row(page, arg);
     }
     ps_roff_term(page, "`--help`");

@@ -18,6 +18,7 @@
 void ps_program_manual(const struct ps_program *program, FILE *out);
 
 /* penstock-COMMAND(1). PS_OK, PS_ELIMIT (a row of over 4 KiB) or PS_ENOMEM. */
-PS_MUST_CHECK int ps_command_manual(const struct ps_program *program, const struct ps_command *command, FILE *out);
+PS_MUST_CHECK int ps_command_manual(const struct ps_program *program,
+                                    const struct ps_command *command, FILE *out);
 
 #endif

@@ -148,7 +148,8 @@ void ps_roff_heading(struct ps_roff *roff, int level, const char *text)
 void ps_roff_name(struct ps_roff *roff, const char *name, const char *brief)
 {
     ps_roff_heading(roff, 1, "Name");
-    fprintf(roff->out, "%s \\-", name); /* the name as it is: an escape would be part of what whatis(1) looks for */
+    fprintf(roff->out, "%s \\-",
+            name); /* the name as it is: an escape would be part of what whatis(1) looks for */
     roff->column = strlen(name) + 3;
     put_words(roff, ps_str_from(brief));
     begin_line(roff);

@@ -68,7 +68,8 @@ static void each_sentence_begins_a_line(void **state)
 static void paragraphs_lists_and_lines_as_they_are(void **state)
 {
     (void)state;
-    expect_text("a\n\nb\n\n- c\n  d\n- e\n\nf", "a\n.PP\nb\n.IP \\(bu 2\nc d\n.IP \\(bu 2\ne\n.PP\nf\n");
+    expect_text("a\n\nb\n\n- c\n  d\n- e\n\nf",
+                "a\n.PP\nb\n.IP \\(bu 2\nc d\n.IP \\(bu 2\ne\n.PP\nf\n");
     expect_text("a\n  b  c\n  d\ne", "a\n.PP\n.nf\n  b  c\n  d\n.fi\n.PP\ne\n");
     expect_text("", "");
 }
@@ -78,7 +79,8 @@ static void no_line_is_longer_than_80_bytes(void **state)
     (void)state;
     struct ps_roff page = open_page();
     for (int i = 0; i < 50; i++) {
-        ps_roff_text(&page, PS_STR("a word and `--another-one` and **more** of them, `a-b-c` and so on"));
+        ps_roff_text(&page,
+                     PS_STR("a word and `--another-one` and **more** of them, `a-b-c` and so on"));
     }
     assert_int_equal(fclose(page.out), 0);
     for (char *line = written; *line != '\0'; line += strcspn(line, "\n") + 1) {
@@ -124,8 +126,12 @@ static const struct ps_command paint = {
 
 static const struct ps_command *const commands[] = {&paint, NULL};
 
-static const struct ps_program program = {
-    .version = "1.2", .date = "2025-01-02", .brief = "a brief", .summary = "S.", .files = "F.", .commands = commands};
+static const struct ps_program program = {.version = "1.2",
+                                          .date = "2025-01-02",
+                                          .brief = "a brief",
+                                          .summary = "S.",
+                                          .files = "F.",
+                                          .commands = commands};
 
 static void expect_within(const char *needle)
 {
@@ -142,7 +148,8 @@ static void a_page_says_all_that_the_rows_say(void **state)
     assert_int_equal(fclose(page.out), 0);
     expect_within("\\fBpenstock paint\\fR \\fIFILE\\fR\n[\\fIOPTIONS\\fR]\n");
     expect_within("Paints a file.\n.PP\nLet it dry.\n");
-    expect_within("\\fB\\-\\-colour\\fR \\fINAME\\fR\nwhich (default \\fBred\\fR, one of \\fBred\\fR, \\fBgreen\\fR)\n");
+    expect_within("\\fB\\-\\-colour\\fR \\fINAME\\fR\nwhich (default \\fBred\\fR, one of "
+                  "\\fBred\\fR, \\fBgreen\\fR)\n");
     expect_within("\\fB\\-\\-for\\fR \\fITIME\\fR\nhow long (at least 1s, at most 1m)\n");
     expect_within("\\fIFILE\\fR\nwhat to paint (required)\n");
     expect_within(".TP\n1\nit fell off\n.TP\n2\nwrong usage\n");
