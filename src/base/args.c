@@ -25,7 +25,11 @@ const char *ps_command_status(const struct ps_command *command, int status)
 {
     const char *success = command->success == NULL ? "it went well" : command->success;
     const char *failure = command->failure == NULL ? "it could not be done" : command->failure;
-    return status == 0 ? success : status == 1 ? failure : "wrong usage";
+    return status == 0   ? success
+           : status == 1 ? failure
+           : status == 2 ? "wrong usage"
+           : status == 3 ? command->severe
+                         : NULL;
 }
 
 static void *field(const struct ps_arg *arg, void *opts)
@@ -423,8 +427,10 @@ static void print_text(const char *text, FILE *out)
 static void print_exit_status(const struct ps_command *command, FILE *out)
 {
     if (command->success != NULL || command->failure != NULL) {
-        fprintf(out, "\nExit status:\n  0  %s\n  1  %s\n  2  %s\n", ps_command_status(command, 0),
-                ps_command_status(command, 1), ps_command_status(command, 2));
+        fputs("\nExit status:\n", out);
+        for (int status = 0; ps_command_status(command, status) != NULL; status++) {
+            fprintf(out, "  %d  %s\n", status, ps_command_status(command, status));
+        }
     }
 }
 

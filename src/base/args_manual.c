@@ -137,7 +137,7 @@ static int options(struct ps_roff *page, const struct ps_command *command)
 static void exit_status(struct ps_roff *page, const struct ps_command *command)
 {
     ps_roff_heading(page, 1, "Exit status");
-    for (int status = 0; status <= 2; status++) {
+    for (int status = 0; ps_command_status(command, status) != NULL; status++) {
         ps_roff_term(page, (char[]){(char)('0' + status), '\0'});
         text(page, ps_command_status(command, status));
     }

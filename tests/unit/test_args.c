@@ -140,6 +140,7 @@ static void an_exit_status_has_words_of_its_own_or_the_usual_ones(void **state)
     assert_string_equal(ps_command_status(&own, 0), "it went well");
     assert_string_equal(ps_command_status(&own, 1), "the trace broke off");
     assert_string_equal(ps_command_status(&own, 2), "wrong usage");
+    assert_null(ps_command_status(&own, 3));
 }
 
 static void help_wins_over_what_is_missing(void **state)
