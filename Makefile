@@ -33,7 +33,7 @@ test:
 	@python3 tools/test.py --build $(BUILD) $(if $(FULL),--full) $(if $(TOTAL),--total $(TOTAL)) $(ARGS)
 
 test-slow:
-	@tools/deps.sh build test
+	@tools/deps.sh build test system
 	@python3 tools/test.py --build $(BUILD) --slow $(ARGS)
 
 bench: build

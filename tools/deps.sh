@@ -1,7 +1,7 @@
 #!/bin/sh
 # deps - installs what Penstock is built, tested and measured with, and nothing that is there already.
 #
-# Usage: tools/deps.sh [build] [test] [bench] [package] [format]     default: build test bench
+# Usage: tools/deps.sh [build] [test] [bench] [package] [system] [format]     default: build test bench
 #
 # Knows Debian 12 and 13 and Ubuntu 24.04, as root or through sudo. Asks dpkg first: when nothing
 # is missing it says nothing, needs no network and no rights. A command that is on the PATH counts,
@@ -18,6 +18,7 @@ TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:s
     mandoc:mandoc"
 BENCH="nginx:nginx haproxy:haproxy wrk:wrk"
 PACKAGE="dpkg-dev:dpkg-shlibdeps"
+SYSTEM="debootstrap:debootstrap systemd-container:systemd-nspawn" # a Debian to install the package on
 FORMAT="clang-format:clang-format"
 SERVICES="nginx haproxy" # packages that start a daemon of their own: ours to use, not to run
 
@@ -137,9 +138,10 @@ for group in "${@:-build test bench}"; do
         test) wanted="$wanted $BUILD $PACKAGE $TEST $(clang_runtime) $(node_packages)" ;;
         bench) wanted="$wanted $BUILD $BENCH" ;;
         package) wanted="$wanted $BUILD $PACKAGE" ;;
+        system) wanted="$wanted $SYSTEM" ;;
         format) wanted="$wanted $FORMAT" ;;
         *)
-            say "no group '$name': build, test, bench, package, format" >&2
+            say "no group '$name': build, test, bench, package, system, format" >&2
             exit 2
             ;;
         esac

@@ -5,7 +5,8 @@
 #
 #   PACKAGE_VERSION   instead of the version in meson.build, e.g. 0.1.0+git20250101
 #   MAINTAINER        "Name <address>" for the package's head
-#   PACKAGE_SETUP     more words for meson setup
+#   PACKAGE_BUILD     a finished build to take instead of making one, whatever its prefix: a test
+#                     that has one need not wait for another
 #
 # A build of its own in FOLDER/obj, installed below FOLDER/debian/penstock with meson install: whatever is
 # installed there, libraries and headers included, is in the package. What is special about Debian
@@ -20,7 +21,7 @@ cd "$(dirname "$0")/.."
 out=${1:-build/package}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-obj=$out/obj
+obj=${PACKAGE_BUILD:-$out/obj}
 root=$out/debian/penstock
 doc=$root/usr/share/doc/penstock
 version=${PACKAGE_VERSION:-$(sed -n "s/^ *version: '\(.*\)',$/\1/p" meson.build)}
@@ -32,16 +33,26 @@ export LC_ALL=C TZ=UTC
 
 build() {
     if [ ! -f "$obj/build.ninja" ]; then
-        # shellcheck disable=SC2086
         meson setup "$obj" --prefix=/usr --sysconfdir=/etc --localstatedir=/var -Dtests=disabled \
-            -Dc_args="-ffile-prefix-map=$PWD=. -ffile-prefix-map=$obj=obj" ${PACKAGE_SETUP:-} >"$out/setup.log"
+            -Dc_args="-ffile-prefix-map=$PWD=. -ffile-prefix-map=$obj=obj" >"$out/setup.log"
     fi
     ninja -C "$obj" >"$out/build.log" || {
         tail -n 40 "$out/build.log"
         exit 1
     }
+}
+
+# INSTALL_PREFIX is for tools/install.sh, which writes the path of the program into the unit.
+stage() {
     rm -rf "$root"
-    meson install -C "$obj" --no-rebuild --destdir "$root" >"$out/install.log"
+    INSTALL_PREFIX=/usr meson install -C "$obj" --no-rebuild --destdir "$root" >"$out/install.log"
+    if [ ! -d "$root/usr/bin" ]; then # the prefix of PACKAGE_BUILD: it becomes /usr
+        prefix=$(dirname "$(dirname "$(find "$root" -path '*/bin/penstock')")")
+        mv "$prefix" "$out/debian/usr"
+        rm -rf "$root"
+        mkdir "$root"
+        mv "$out/debian/usr" "$root/usr"
+    fi
 }
 
 # What Debian keeps elsewhere, or packed.
@@ -107,7 +118,8 @@ pack() {
     echo "$deb"
 }
 
-build
+[ -n "${PACKAGE_BUILD:-}" ] || build
+stage
 strip_all
 arrange
 describe
