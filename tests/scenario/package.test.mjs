@@ -1,3 +1,5 @@
+// timeout: 300
+//
 // package - the Debian package is built, installed into a root of its own, removed and purged.
 //
 // Nothing of this machine is touched: dpkg --root runs the package's scripts with DPKG_ROOT set, which they heed. The
@@ -12,7 +14,8 @@ import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { program, tempDir } from './lib/penstock.mjs';
+import { program, startPenstock, tempDir } from './lib/penstock.mjs';
+import { freePort } from './lib/ports.mjs';
 import { sanitizer } from './lib/wait.mjs';
 
 const run = promisify(execFile);
@@ -144,4 +147,37 @@ test('make install puts pages, completion and unit below the prefix', { skip: wh
   }
   const unit = fs.readFileSync(path.join(dir, prefix, 'lib/systemd/system/penstock.service'), 'utf8');
   assert.ok(unit.includes(`\nExecStart=${prefix}/bin/penstock serve `));
+});
+
+/// The instructions of deploy/Containerfile, continued lines joined: [word, rest].
+function readContainerfile() {
+  return fs.readFileSync(path.join(root, 'deploy/Containerfile'), 'utf8').replaceAll('\\\n', ' ')
+    .split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+    .map((line) => /^([A-Z]+)\s+(.*)$/.exec(line).slice(1));
+}
+
+test('the Containerfile is of known instructions, and what it copies and runs is there', () => {
+  const known = ['FROM', 'COPY', 'RUN', 'USER', 'EXPOSE', 'STOPSIGNAL', 'HEALTHCHECK', 'ENTRYPOINT', 'CMD'];
+  const lines = readContainerfile();
+  assert.equal(lines[0][0], 'FROM');
+  for (const [word, rest] of lines) {
+    assert.ok(known.includes(word), word);
+    for (const [, file] of rest.matchAll(/\/src\/(\S+)/g)) {
+      assert.ok(fs.existsSync(path.join(root, file)), file);
+    }
+    if (word === 'ENTRYPOINT' || word === 'CMD') {
+      assert.ok(Array.isArray(JSON.parse(rest)), rest);
+    }
+  }
+  assert.deepEqual(lines.filter(([word]) => word === 'USER'), [['USER', 'penstock']]);
+});
+
+test('its health check tells a gateway that serves from one that does not', async (t) => {
+  const [, rest] = readContainerfile().find(([word]) => word === 'HEALTHCHECK');
+  const [command, ...words] = JSON.parse(/CMD (.*)$/.exec(rest)[1]);
+  const check = (port) => run(command, words.map((word) => word.replace('5000', port)), { env, timeout: 20000 })
+    .then(() => 'healthy', () => 'not');
+  const gate = await startPenstock(t);
+  assert.equal(await check(gate.port), 'healthy');
+  assert.equal(await check(await freePort()), 'not');
 });
