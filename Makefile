@@ -9,6 +9,7 @@
 #   make bench NAME=proxy   a benchmark beside its peer
 #   make fuzz               every fuzz target for FUZZ_SECONDS (60)
 #   make install            PREFIX (/usr/local), DESTDIR
+#   make package            a Debian package: build/package/penstock_VERSION_ARCH.deb
 #   make format             clang-format on the C files changed since the last commit (ALL=1: on all)
 
 BUILD ?= build
@@ -18,7 +19,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 60
 ARGS ?=
 
-.PHONY: run build test test-slow bench fuzz install format format-check clean
+.PHONY: run build test test-slow bench fuzz install package format format-check clean
 
 run: build
 	@exec $(BUILD)/penstock demo $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
@@ -33,7 +34,7 @@ test:
 	@python3 tools/test.py --build $(BUILD) $(if $(FULL),--full) $(if $(TOTAL),--total $(TOTAL)) $(ARGS)
 
 test-slow:
-	@tools/deps.sh build test
+	@tools/deps.sh build test system
 	@python3 tools/test.py --build $(BUILD) --slow $(ARGS)
 
 bench: build
@@ -48,6 +49,10 @@ install: build
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
 	@ninja -C $(BUILD) penstock
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+
+package:
+	@tools/deps.sh build package
+	@tools/package.sh $(BUILD)/package
 
 format:
 	@tools/deps.sh format

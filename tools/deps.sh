@@ -1,7 +1,7 @@
 #!/bin/sh
 # deps - installs what Penstock is built, tested and measured with, and nothing that is there already.
 #
-# Usage: tools/deps.sh [build] [test] [bench] [format]     default: build test bench
+# Usage: tools/deps.sh [build] [test] [bench] [package] [system] [format]     default: build test bench
 #
 # Knows Debian 12 and 13 and Ubuntu 24.04, as root or through sudo. Asks dpkg first: when nothing
 # is missing it says nothing, needs no network and no rights. A command that is on the PATH counts,
@@ -14,8 +14,11 @@ set -eu
 BUILD="make:make gcc:gcc libc6-dev meson:meson ninja-build:ninja pkgconf:pkg-config
     libuv1-dev libssl-dev libyajl-dev libjansson-dev libyaml-dev zlib1g-dev
     python3:python3 git:git xz-utils:xz ca-certificates"
-TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:slowhttptest"
+TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:slowhttptest
+    mandoc:mandoc"
 BENCH="nginx:nginx haproxy:haproxy wrk:wrk"
+PACKAGE="dpkg-dev:dpkg-shlibdeps"
+SYSTEM="debootstrap:debootstrap systemd-container:systemd-nspawn" # a Debian to install the package on
 FORMAT="clang-format:clang-format"
 SERVICES="nginx haproxy" # packages that start a daemon of their own: ours to use, not to run
 
@@ -132,11 +135,13 @@ for group in "${@:-build test bench}"; do
     for name in $group; do
         case $name in
         build) wanted="$wanted $BUILD" ;;
-        test) wanted="$wanted $BUILD $TEST $(clang_runtime) $(node_packages)" ;;
+        test) wanted="$wanted $BUILD $PACKAGE $TEST $(clang_runtime) $(node_packages)" ;;
         bench) wanted="$wanted $BUILD $BENCH" ;;
+        package) wanted="$wanted $BUILD $PACKAGE" ;;
+        system) wanted="$wanted $SYSTEM" ;;
         format) wanted="$wanted $FORMAT" ;;
         *)
-            say "no group '$name': build, test, bench, format" >&2
+            say "no group '$name': build, test, bench, package, system, format" >&2
             exit 2
             ;;
         esac

@@ -16,6 +16,22 @@
 #define HELP_COLUMN 29 /* where the second column begins */
 #define HELP_WIDTH 80
 
+const struct ps_arg *ps_command_args(const struct ps_command *command)
+{
+    return command->make_args == NULL ? command->args : command->make_args();
+}
+
+const char *ps_command_status(const struct ps_command *command, int status)
+{
+    const char *success = command->success == NULL ? "it went well" : command->success;
+    const char *failure = command->failure == NULL ? "it could not be done" : command->failure;
+    return status == 0   ? success
+           : status == 1 ? failure
+           : status == 2 ? "wrong usage"
+           : status == 3 ? command->severe
+                         : NULL;
+}
+
 static void *field(const struct ps_arg *arg, void *opts)
 {
     return (char *)opts + arg->offset;
@@ -55,6 +71,17 @@ static const char *expected(enum ps_arg_type type)
     return "text";
 }
 
+/* "a, b or c" */
+static void write_names(const struct ps_arg *arg, char *out, size_t size)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; arg->names[i] != NULL && len < size; i++) {
+        const char *between = i == 0 ? "" : arg->names[i + 1] == NULL ? " or " : ", ";
+        len += (size_t)snprintf(out + len, size - len, "%s%s", between, arg->names[i]);
+    }
+}
+
 static bool in_bounds(const struct ps_arg *arg, double value)
 {
     return (arg->min == 0 && arg->max == 0) || (value >= arg->min && value <= arg->max);
@@ -92,9 +119,22 @@ static int set_number(const struct ps_arg *arg, void *opts, struct ps_str text)
     return PS_OK;
 }
 
+static bool is_named(const struct ps_arg *arg, const char *text)
+{
+    for (size_t i = 0; arg->names != NULL && arg->names[i] != NULL; i++) {
+        if (strcmp(arg->names[i], text) == 0) {
+            return true;
+        }
+    }
+    return arg->names == NULL;
+}
+
 static int set(const struct ps_arg *arg, void *opts, const char *text)
 {
     struct ps_arg_list *list = NULL;
+    if (!is_named(arg, text)) {
+        return PS_EINVAL;
+    }
     switch (arg->type) {
     case PS_ARG_END:
         break;
@@ -149,6 +189,17 @@ static void clear(const struct ps_arg *arg, void *opts)
     }
 }
 
+static void say_expected(const struct ps_command *command, const struct ps_arg *arg, const char *text)
+{
+    char names[512];
+    if (arg->names == NULL) {
+        (void)ps_args_usage_error(command, "%s %s: expected %s", arg->name, text, expected(arg->type));
+    } else {
+        write_names(arg, names, sizeof names);
+        (void)ps_args_usage_error(command, "%s %s: expected %s", arg->name, text, names);
+    }
+}
+
 static int set_or_say(const struct ps_command *command, const struct ps_arg *arg, void *opts,
                       const char *text)
 {
@@ -163,8 +214,7 @@ static int set_or_say(const struct ps_command *command, const struct ps_arg *arg
         (void)ps_args_usage_error(command, "%s %s: expected %g to %g%s", arg->name, text, arg->min,
                                   arg->max, arg->type == PS_ARG_SPAN ? " seconds" : "");
     } else {
-        (void)ps_args_usage_error(command, "%s %s: expected %s", arg->name, text,
-                                  expected(arg->type));
+        say_expected(command, arg, text);
     }
     return PS_EINVAL;
 }
@@ -173,7 +223,7 @@ static int set_or_say(const struct ps_command *command, const struct ps_arg *arg
 
 static const struct ps_arg *find(const struct ps_command *command, struct ps_str name)
 {
-    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+    for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END; arg++) {
         if (arg->type != PS_ARG_WORD && ps_str_eq(name, ps_str_from(arg->name))) {
             return arg;
         }
@@ -185,7 +235,7 @@ static const char *nearest(const struct ps_command *command, struct ps_str name)
 {
     const char *best = NULL;
     size_t best_distance = name.len / 3 + 2; /* a third of the letters may be wrong */
-    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+    for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END; arg++) {
         size_t far = ps_option_distance(name, ps_str_from(arg->name));
         if (arg->type != PS_ARG_WORD && far < best_distance) {
             best = arg->name;
@@ -228,7 +278,7 @@ static int take_option(const struct ps_command *command, struct scan *scan, void
     if (arg == NULL) {
         return say_unknown(command, name);
     }
-    scan->given |= UINT64_C(1) << (arg - command->args);
+    scan->given |= UINT64_C(1) << (arg - ps_command_args(command));
     if (arg->type == PS_ARG_FLAG) {
         if (value != NULL) {
             (void)ps_args_usage_error(command, "%s takes no value", arg->name);
@@ -247,10 +297,10 @@ static int take_word(const struct ps_command *command, struct scan *scan, void *
 {
     const char *text = scan->argv[scan->at++];
     size_t skip = scan->words++;
-    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+    for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END; arg++) {
         if (arg->type == PS_ARG_WORD && skip-- == 0) {
-            scan->given |= UINT64_C(1) << (arg - command->args);
-            return set(arg, opts, text);
+            scan->given |= UINT64_C(1) << (arg - ps_command_args(command));
+            return set_or_say(command, arg, opts, text);
         }
     }
     (void)ps_args_usage_error(command, "unexpected argument '%s'", text);
@@ -259,7 +309,7 @@ static int take_word(const struct ps_command *command, struct scan *scan, void *
 
 static int set_defaults(const struct ps_command *command, void *opts)
 {
-    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+    for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END; arg++) {
         clear(arg, opts);
         if (arg->fallback != NULL && set_or_say(command, arg, opts, arg->fallback) != PS_OK) {
             return PS_EINVAL;
@@ -270,8 +320,8 @@ static int set_defaults(const struct ps_command *command, void *opts)
 
 static int check_required(const struct ps_command *command, const struct scan *scan)
 {
-    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
-        if (arg->required && (scan->given >> (arg - command->args) & 1) == 0) {
+    for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END; arg++) {
+        if (arg->required && (scan->given >> (arg - ps_command_args(command)) & 1) == 0) {
             (void)ps_args_usage_error(command, "%s is missing", arg->name);
             return PS_EINVAL;
         }
@@ -320,9 +370,11 @@ static void print_wrapped(struct ps_str text, FILE *out)
     fputc('\n', out);
 }
 
-/* What stands for the value when the table has no word of its own. */
-static const char *metavar_of(const struct ps_arg *arg)
+const char *ps_arg_metavar(const struct ps_arg *arg)
 {
+    if (arg->type == PS_ARG_FLAG || arg->type == PS_ARG_WORD) {
+        return NULL;
+    }
     if (arg->metavar != NULL) {
         return arg->metavar;
     }
@@ -340,38 +392,65 @@ static const char *metavar_of(const struct ps_arg *arg)
     }
 }
 
+/* The sentence, then what may stand there and what stands there by itself. */
+static void write_help(const struct ps_arg *arg, char *out, size_t size)
+{
+    char names[512] = "";
+    if (arg->names != NULL) {
+        write_names(arg, names, sizeof names);
+    }
+    bool fallback = arg->fallback != NULL;
+    snprintf(out, size, "%s%s%s%s%s%s", arg->help == NULL ? "" : arg->help, names[0] == '\0' ? "" : ": ", names,
+             fallback ? " (default " : "", fallback ? arg->fallback : "", fallback ? ")" : "");
+}
+
 static void print_row(const struct ps_arg *arg, FILE *out)
 {
     char left[64];
-    char help[512];
-    bool bare = arg->type == PS_ARG_FLAG || arg->type == PS_ARG_WORD;
-    int len = snprintf(left, sizeof left, "  %s%s%s", arg->name, bare ? "" : " ", bare ? "" : metavar_of(arg));
+    char help[1024];
+    const char *value = ps_arg_metavar(arg);
+    int len = snprintf(left, sizeof left, "  %s%s%s", arg->name, value == NULL ? "" : " ", value == NULL ? "" : value);
     fprintf(out, "%-*s", HELP_COLUMN, left);
     if (len >= HELP_COLUMN) {
         fprintf(out, "\n%*s", HELP_COLUMN, "");
     }
-    bool fallback = arg->fallback != NULL;
-    snprintf(help, sizeof help, "%s%s%s%s", arg->help == NULL ? "" : arg->help, fallback ? " (default " : "",
-             fallback ? arg->fallback : "", fallback ? ")" : "");
+    write_help(arg, help, sizeof help);
     print_wrapped(ps_str_from(help), out);
+}
+
+static void print_text(const char *text, FILE *out)
+{
+    fprintf(out, "\n%s%s", text, text[strlen(text) - 1] == '\n' ? "" : "\n");
+}
+
+/* Only where a command says more than all do. */
+static void print_exit_status(const struct ps_command *command, FILE *out)
+{
+    if (command->success != NULL || command->failure != NULL) {
+        fputs("\nExit status:\n", out);
+        for (int status = 0; ps_command_status(command, status) != NULL; status++) {
+            fprintf(out, "  %d  %s\n", status, ps_command_status(command, status));
+        }
+    }
 }
 
 void ps_args_help(const struct ps_command *command, FILE *out)
 {
     fprintf(out, "usage: penstock %s", command->name);
-    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+    for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END; arg++) {
         if (arg->type == PS_ARG_WORD) {
             fprintf(out, arg->required ? " %s" : " [%s]", arg->name);
         } else if (arg->required) {
-            fprintf(out, " %s %s", arg->name, metavar_of(arg));
+            fprintf(out, " %s %s", arg->name, ps_arg_metavar(arg));
         }
     }
     fprintf(out, " [OPTIONS]\n\n%s\n\n", command->summary);
-    for (const struct ps_arg *arg = command->args; arg->type != PS_ARG_END; arg++) {
+    for (const struct ps_arg *arg = ps_command_args(command); arg->type != PS_ARG_END; arg++) {
         print_row(arg, out);
     }
     fprintf(out, "%-*s%s\n", HELP_COLUMN, "  --help", "print this");
     if (command->notes != NULL) {
-        fprintf(out, "\n%s%s", command->notes, command->notes[strlen(command->notes) - 1] == '\n' ? "" : "\n");
+        print_text(command->notes, out);
     }
+    print_exit_status(command, out);
 }

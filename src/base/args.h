@@ -11,6 +11,9 @@
  * Written as `--name value` or `--name=value`; `--` ends the options; `--help` and `-h` always work.
  * An unknown option names the nearest known one. Text is borrowed from argv and never freed.
  *
+ * Manual pages (base/args_manual.h) and completion in shells (base/args_complete.h) are written from
+ * the same rows. What a value is called tells the shells what to offer: FILE, DIR, COMMAND.
+ *
  * Thread: the main thread.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -55,6 +58,7 @@ struct ps_arg {
     const char *help;     /* one sentence */
     double min, max;      /* numbers (spans in seconds); both 0 = no bound */
     bool required;
+    const char *const *names; /* TEXT, LIST, WORD: NULL-terminated, nothing else is taken; NULL = anything */
 };
 
 struct ps_command {
@@ -62,7 +66,33 @@ struct ps_command {
     const char *summary;       /* one sentence for the head of the help */
     const struct ps_arg *args; /* ends with an empty row */
     const char *notes;         /* text below the options in the help, or NULL */
+    const char *brief;         /* half a sentence for the list of commands */
+    const char *success;       /* what exit status 0 says; NULL: that it went well */
+    const char *failure;       /* what exit status 1 says; NULL: that it could not be done */
+    const char *severe;        /* what exit status 3 says; NULL: there is none */
+    const struct ps_arg *(*make_args)(void); /* instead of args: rows made from others, always the same */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's own word; returns the exit status */
 };
+
+/* All that there is, for what speaks of more than one command. */
+struct ps_program {
+    const char *version;
+    const char *date;    /* of the version: YYYY-MM-DD, or "" when it is not known */
+    const char *brief;   /* half a sentence */
+    const char *summary; /* what it does; marked up, see base/roff.h; and so are ... */
+    const char *files;   /* ... the files that it reads and writes where it is installed as a package */
+    const char *notes;   /* how to begin */
+    const struct ps_command *const *commands; /* NULL-terminated */
+};
+
+/* The rows of a command, wherever they come from. */
+const struct ps_arg *ps_command_args(const struct ps_command *command);
+
+/* What an exit status says: 0, 1, 2, which is wrong usage of any command, or 3; NULL: it has none. */
+const char *ps_command_status(const struct ps_command *command, int status);
+
+/* What stands for the value of an option in help and manual: "RATE"; NULL: it takes none. */
+const char *ps_arg_metavar(const struct ps_arg *arg);
 
 /* Fills *opts (zeroed by the caller or not) with defaults and then from argv[1..]; argv[0] is the
  * command's own word. PS_OK; PS_ECANCELED when --help was asked for and printed on standard output

@@ -130,6 +130,12 @@ PS_MUST_CHECK int ps_option_print(const struct ps_option *row, const void *opts,
 PS_MUST_CHECK int ps_option_manual(const struct ps_option *table, const char *path,
                                    struct ps_buf *out);
 
+/* Writes the same as the body of a manual page. Errors of the stream stay there. PS_OK, PS_ELIMIT or
+ * PS_ENOMEM. */
+struct ps_roff;
+PS_MUST_CHECK int ps_option_roff(const struct ps_option *table, const char *path,
+                                 struct ps_roff *roff);
+
 /* Appends the struct as YAML; rows that hold their default are left out unless `all`. */
 PS_MUST_CHECK int ps_option_yaml(const struct ps_option *table, const void *opts, unsigned indent,
                                  bool all, struct ps_buf *out);

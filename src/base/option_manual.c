@@ -3,6 +3,7 @@
 
 #include "base/option.h"
 #include "base/option_scalar.h"
+#include "base/roff.h"
 
 enum { INDENT = 2 };
 
@@ -243,13 +244,19 @@ static int manual_notes(const struct ps_option *row, struct ps_buf *out)
     return err;
 }
 
-static int manual_row(const struct ps_option *row, struct ps_buf *out)
+static int manual_value(const struct ps_option *row, struct ps_buf *out)
 {
-    int err = ps_buf_printf(out, "| `%s` | %s", row->name, type_words(row));
+    int err = ps_buf_append_str(out, ps_str_from(type_words(row)));
     if (err == PS_OK && row->type == PS_OPTION_ENUM) {
         err = manual_names(row, out);
     }
-    err = err == PS_OK ? manual_bounds(row, out) : err;
+    return err == PS_OK ? manual_bounds(row, out) : err;
+}
+
+static int manual_row(const struct ps_option *row, struct ps_buf *out)
+{
+    int err = ps_buf_printf(out, "| `%s` | ", row->name);
+    err = err == PS_OK ? manual_value(row, out) : err;
     err = err == PS_OK ? ps_buf_append_str(out, PS_STR(" | ")) : err;
     err = err == PS_OK ? manual_default(row, out) : err;
     err = err == PS_OK ? ps_buf_printf(out, " | %s.", row->help) : err;
@@ -267,14 +274,25 @@ static int manual_rows(const struct ps_option *table, struct ps_buf *out)
     return err;
 }
 
+enum { PATH_SIZE = 256 };
+
+/* "upstreams[].admission": where a nested table stands. */
+static void write_path(const struct ps_option *row, const char *path, char *out)
+{
+    snprintf(out, PATH_SIZE, "%s%s%s%s", path, *path == '\0' ? "" : ".", row->name,
+             row->type == PS_OPTION_LIST ? "[]" : "");
+}
+
+static char capital(char c)
+{
+    return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+}
+
 static int manual_nested(const struct ps_option *row, const char *path, struct ps_buf *out)
 {
-    char below[256];
-    snprintf(below, sizeof below, "%s%s%s%s", path, *path == '\0' ? "" : ".", row->name,
-             row->type == PS_OPTION_LIST ? "[]" : "");
-    char first = row->help[0] >= 'a' && row->help[0] <= 'z' ? (char)(row->help[0] - 'a' + 'A')
-                                                            : row->help[0];
-    int err = ps_buf_printf(out, "\n## `%s`\n\n%c%s.\n\n", below, first, row->help + 1);
+    char below[PATH_SIZE];
+    write_path(row, path, below);
+    int err = ps_buf_printf(out, "\n## `%s`\n\n%c%s.\n\n", below, capital(row->help[0]), row->help + 1);
     return err == PS_OK ? ps_option_manual(row->table, below, out) : err;
 }
 
@@ -284,6 +302,54 @@ int ps_option_manual(const struct ps_option *table, const char *path, struct ps_
     for (; table->type != PS_OPTION_END && err == PS_OK; table++) {
         if (table->type == PS_OPTION_SECTION || table->type == PS_OPTION_LIST) {
             err = manual_nested(table, path, out);
+        }
+    }
+    return err;
+}
+
+/* --- the manual page ----------------------------------------------------------------------------
+ */
+
+static int roff_words(const struct ps_option *row, struct ps_buf *out)
+{
+    int err = ps_buf_printf(out, "%c%s.", capital(row->help[0]), row->help + 1);
+    err = err == PS_OK ? manual_notes(row, out) : err;
+    err = err == PS_OK ? ps_buf_append_str(out, PS_STR(" Value: ")) : err;
+    err = err == PS_OK ? manual_value(row, out) : err;
+    err = err == PS_OK ? ps_buf_append_str(out, PS_STR("; default: ")) : err;
+    err = err == PS_OK ? manual_default(row, out) : err;
+    return err == PS_OK ? ps_buf_append_str(out, PS_STR(".")) : err;
+}
+
+static int roff_row(const struct ps_option *row, struct ps_roff *roff)
+{
+    char term[128];
+    struct ps_buf words = ps_buf_make(16 * 1024);
+    snprintf(term, sizeof term, "`%s`", row->name);
+    int err = roff_words(row, &words);
+    ps_roff_term(roff, term);
+    ps_roff_text(roff, ps_buf_str(&words));
+    ps_buf_fini(&words);
+    return err;
+}
+
+static int roff_nested(const struct ps_option *row, const char *path, struct ps_roff *roff)
+{
+    char below[PATH_SIZE];
+    write_path(row, path, below);
+    ps_roff_heading(roff, 2, below);
+    return ps_option_roff(row->table, below, roff);
+}
+
+int ps_option_roff(const struct ps_option *table, const char *path, struct ps_roff *roff)
+{
+    int err = PS_OK;
+    for (const struct ps_option *row = table; row->type != PS_OPTION_END && err == PS_OK; row++) {
+        err = roff_row(row, roff);
+    }
+    for (; table->type != PS_OPTION_END && err == PS_OK; table++) {
+        if (table->type == PS_OPTION_SECTION || table->type == PS_OPTION_LIST) {
+            err = roff_nested(table, path, roff);
         }
     }
     return err;

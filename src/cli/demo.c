@@ -51,7 +51,7 @@ struct opts {
 /* clang-format off */
 static const struct ps_arg args[] = {
     {"--engine", PS_ARG_TEXT, offsetof(struct opts, engine), "NAME", "vllm",
-     .help = "what the servers are: vllm, sglang, trtllm, llamacpp, tgi, tei, ollama or comfyui"},
+     .help = "what the servers are", .names = ps_demo_engine_names},
     {"--listen", PS_ARG_TEXT, offsetof(struct opts, listen), "ADDR:PORT", "127.0.0.1:5000",
      .help = "where the gateway serves"},
     {"--speed", PS_ARG_DOUBLE, offsetof(struct opts, speed), "X", "1",
@@ -66,12 +66,18 @@ static const struct ps_arg args[] = {
 };
 /* clang-format on */
 
-static const struct ps_command command = {
+static int run_command(int argc, char **argv);
+
+const struct ps_command ps_demo_command = {
     .name = "demo",
+    .brief = "two simulated servers, the gateway, recorded traffic: see it work",
     .summary = "Two simulated GPU servers, the gateway in front of them, and ten minutes of\n"
                "recorded traffic through it. The servers are simulated, the traffic and the\n"
                "gateway are real.",
     .args = args,
+    .success = "it played until its end, or until it was asked to end",
+    .failure = "something could not be started, a process died, or no request succeeded",
+    .run = run_command,
 };
 
 struct demo {
@@ -161,7 +167,7 @@ static int choose_address(struct demo *demo, struct ps_address *address)
 {
     char text[PS_ADDRESS_TEXT];
     if (ps_address_parse(ps_str_from(demo->opts.listen), address) != PS_OK) {
-        return ps_args_usage_error(&command, "--listen %s: expected an address such as "
+        return ps_args_usage_error(&ps_demo_command, "--listen %s: expected an address such as "
                                              "127.0.0.1:5000", demo->opts.listen);
     }
     int err = is_taken(address) ? PS_EINUSE : try_address(demo, address);
@@ -593,15 +599,6 @@ static int make_loop(struct demo *demo)
     return err == PS_OK ? 0 : 1;
 }
 
-static int choose_engine(struct demo *demo)
-{
-    demo->view.engine = ps_demo_engine_find(demo->opts.engine);
-    return demo->view.engine != NULL
-               ? 0
-               : ps_args_usage_error(&command, "--engine %s: the demo plays %s", demo->opts.engine,
-                                     ps_demo_engine_list());
-}
-
 static int start_all(struct demo *demo)
 {
     struct ps_address address;
@@ -698,8 +695,7 @@ static void teardown(struct demo *demo)
 
 static int execute(struct demo *demo)
 {
-    int status = choose_engine(demo);
-    status = status != 0 ? status : find_data(demo);
+    int status = find_data(demo);
     status = status != 0 ? status : make_folder(demo);
     status = status != 0 ? status : make_loop(demo);
     status = status != 0 ? status : start_all(demo);
@@ -713,7 +709,7 @@ static int execute(struct demo *demo)
     return sum_up(demo);
 }
 
-int ps_demo_command(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     struct demo *demo = calloc(1, sizeof *demo);
     if (demo == NULL) {
@@ -721,11 +717,12 @@ int ps_demo_command(int argc, char **argv)
         return 1;
     }
     int status = 2;
-    int err = ps_args_parse(&command, argc, argv, &demo->opts);
+    int err = ps_args_parse(&ps_demo_command, argc, argv, &demo->opts);
     if (err == PS_OK) {
         (void)signal(SIGPIPE, SIG_IGN);
         ps_screen_init(&demo->view.screen, stdout);
         demo->view.speed = demo->opts.speed;
+        demo->view.engine = ps_demo_engine_find(demo->opts.engine);
         status = execute(demo);
     } else if (err == PS_ECANCELED) {
         status = 0;

@@ -10,9 +10,10 @@
 #ifndef PS_CLI_DEMO_H
 #define PS_CLI_DEMO_H
 
+#include "base/args.h"
+
 /* Runs until SIGTERM or SIGINT, for --duration, or with --once until the traces end; every process that it
- * started is gone then. argv[0] is "demo". Returns the exit status: 0; 1 when something could not be
- * started, a process died or no request succeeded; 2 for wrong usage. */
-int ps_demo_command(int argc, char **argv);
+ * started is gone then. */
+extern const struct ps_command ps_demo_command;
 
 #endif

@@ -33,17 +33,16 @@ static const struct ps_demo_engine engines[] = {
     {"comfyui", PS_PROTOCOL_COMFYUI, "pictures", false, true, NULL, "/system_stats"},
 };
 
+const char *const ps_demo_engine_names[] = {
+    "vllm", "sglang", "trtllm", "llamacpp", "tgi", "tei", "ollama", "comfyui", NULL,
+};
+
 const struct ps_demo_engine *ps_demo_engine_find(const char *name)
 {
-    for (size_t i = 0; i < PS_ARRAY_LEN(engines); i++) {
-        if (strcmp(engines[i].name, name) == 0) {
-            return &engines[i];
-        }
+    size_t i = 0;
+    while (strcmp(engines[i].name, name) != 0) {
+        i++;
+        PS_CHECK(i < PS_ARRAY_LEN(engines));
     }
-    return NULL;
-}
-
-const char *ps_demo_engine_list(void)
-{
-    return "vllm, sglang, trtllm, llamacpp, tgi, tei, ollama, comfyui";
+    return &engines[i];
 }

@@ -21,10 +21,10 @@ struct ps_demo_engine {
     const char *example; /* a command to try: path, and a body in single quotes */
 };
 
-/* NULL when the demo has nothing to play for it. */
-const struct ps_demo_engine *ps_demo_engine_find(const char *name);
+/* The names that there are, and NULL. */
+extern const char *const ps_demo_engine_names[];
 
-/* "vllm, sglang, ...": what may be asked for. */
-const char *ps_demo_engine_list(void);
+/* The row of one of these names. */
+const struct ps_demo_engine *ps_demo_engine_find(const char *name);
 
 #endif

@@ -64,7 +64,8 @@ static const struct ps_arg args[] = {
     {"--model", PS_ARG_TEXT, offsetof(struct opts, model), "NAME", "sim",
      .help = "the model that requests ask for"},
     {"--protocol", PS_ARG_TEXT, offsetof(struct opts, protocol), "NAME", "openai",
-     .help = "what the server speaks: openai, ollama, or comfyui (pictures instead of chats)"},
+     .help = "what the server speaks; comfyui gets pictures to make instead of chats",
+     .names = ps_protocol_names},
     {"--seed", PS_ARG_U64, offsetof(struct opts, seed), "N", "1",
      .help = "seed of prompts and of drawn arrivals"},
     {"--max-prompt-tokens", PS_ARG_U64, offsetof(struct opts, max_prompt_tokens), "N",
@@ -95,14 +96,19 @@ static const struct ps_arg args[] = {
 };
 /* clang-format on */
 
-static const struct ps_command command = {
+static int run_command(int argc, char **argv);
+
+const struct ps_command ps_replay_command = {
     .name = "replay",
+    .brief = "sends a recorded trace to a server, and measures",
     .summary = "Sends the requests of a recorded trace to a server, at their recorded times\n"
                "whatever the server does, and prints what came of them.",
     .args = args,
     .notes = "Traces: Azure LLM inference CSV, Mooncake JSONL, ServeGen CSV of rates; told apart by\n"
-             "content. Exit status: 0 all requests succeeded, 1 some failed or none succeeded or\n"
-             "the trace broke off, 2 wrong usage.",
+             "content.",
+    .success = "every request that ended succeeded, and there was one",
+    .failure = "a request failed, none succeeded, the trace broke off, or a report was not written",
+    .run = run_command,
 };
 
 struct run {
@@ -258,7 +264,7 @@ static int read_key(struct run *run)
         if (file != NULL) {
             fclose(file);
         }
-        return ps_args_usage_error(&command, "%s: %s", path,
+        return ps_args_usage_error(&ps_replay_command, "%s: %s", path,
                                    file == NULL ? strerror(error) : "the file is empty");
     }
     fclose(file);
@@ -269,9 +275,6 @@ static int read_key(struct run *run)
 static int open_plan(struct run *run)
 {
     const struct opts *opts = &run->opts;
-    if (ps_protocol_find(ps_str_from(opts->protocol)) == PS_PROTOCOL_COUNT) {
-        return ps_args_usage_error(&command, "--protocol %s: openai, ollama or comfyui", opts->protocol);
-    }
     struct ps_plan_opts plan = {
         .path = opts->file,
         .seed = opts->seed,
@@ -282,7 +285,7 @@ static int open_plan(struct run *run)
     struct ps_plan_error error;
     return ps_plan_open(&run->plan, &plan, &error) == PS_OK
                ? 0
-               : ps_args_usage_error(&command, "%s", error.text);
+               : ps_args_usage_error(&ps_replay_command, "%s", error.text);
 }
 
 static int open_target(struct run *run)
@@ -299,7 +302,7 @@ static int open_target(struct run *run)
     struct ps_target_error error;
     return ps_target_new(&run->target, run->loop, &target, on_target, run, &error) == PS_OK
                ? 0
-               : ps_args_usage_error(&command, "%s", error.text);
+               : ps_args_usage_error(&ps_replay_command, "%s", error.text);
 }
 
 static int open_loop(struct run *run)
@@ -382,7 +385,7 @@ static int execute(struct run *run)
     return report(run);
 }
 
-int ps_replay_command(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     struct run *run = calloc(1, sizeof *run);
     if (run == NULL) {
@@ -390,7 +393,7 @@ int ps_replay_command(int argc, char **argv)
         return 1;
     }
     int status = 2;
-    int err = ps_args_parse(&command, argc, argv, &run->opts);
+    int err = ps_args_parse(&ps_replay_command, argc, argv, &run->opts);
     if (err == PS_OK) {
         (void)signal(SIGPIPE, SIG_IGN);
         ps_screen_init(&run->screen, stderr);

@@ -50,7 +50,6 @@ struct table {
 };
 
 static const char notes[] =
-    "Engines: " PS_SIM_ENGINE_NAMES ".\n"
     "Nothing that it reports was measured on a GPU: every answer says simulated. The defaults\n"
     "above are those of the engine that was named. docs/sim.md lists each engine's routes;\n"
     "GET /sim/state tells the truth about any of them. TensorRT-LLM's memory calls need\n"
@@ -112,35 +111,36 @@ static void add_row(struct table *table, const struct ps_option *option,
     table->count++;
 }
 
+static const char *const control_names[] = {"none", "explicit", NULL};
+
 static void make_table(struct table *table, const struct ps_sim_personality *personality)
 {
     static const struct ps_arg own[] = {
         {"--engine", PS_ARG_TEXT, offsetof(struct opts, engine), "NAME", "vllm",
-         "which server it imitates", 0, 0, false},
-        {"--engine-version", PS_ARG_TEXT, offsetof(struct opts, version), "TEXT", NULL,
-         "the version that it reports; its own unless given", 0, 0, false},
+         .help = "which server it imitates", .names = ps_sim_engine_names},
+        {"--engine-version", PS_ARG_TEXT, offsetof(struct opts, version), "TEXT",
+         .help = "the version that it reports; its own unless given"},
         {"--listen", PS_ARG_TEXT, offsetof(struct opts, listen), "ADDR:PORT", "127.0.0.1:8000",
-         "where to serve; port 0 picks a free one", 0, 0, false},
-        {"--metrics-listen", PS_ARG_TEXT, offsetof(struct opts, metrics_listen), "ADDR:PORT", NULL,
-         "a second address for the same routes, as Triton has one for its metrics", 0, 0, false},
-        {"--model", PS_ARG_LIST, offsetof(struct opts, models), "NAME", NULL,
-         "name of a model that is served, \"sim\" unless given; may be repeated", 0, 0, false},
-        {"--no-prefix-caching", PS_ARG_FLAG, offsetof(struct opts, no_prefix_caching), NULL, NULL,
-         "compute every prompt from its beginning", 0, 0, false},
-        {"--no-dev-mode", PS_ARG_FLAG, offsetof(struct opts, no_dev_mode), NULL, NULL,
-         "vLLM without VLLM_SERVER_DEV_MODE: no memory and cache calls", 0, 0, false},
-        {"--enable-sleep-mode", PS_ARG_FLAG, offsetof(struct opts, sleep_mode), NULL, NULL,
-         "memory can be released: vLLM's sleep mode, SGLang's memory saver, TensorRT-LLM's sleep "
-         "mode",
-         0, 0, false},
-        {"--enable-metrics", PS_ARG_FLAG, offsetof(struct opts, metrics), NULL, NULL,
-         "SGLang and llama.cpp: publish metrics (the others always do)", 0, 0, false},
+         .help = "where to serve; port 0 picks a free one"},
+        {"--metrics-listen", PS_ARG_TEXT, offsetof(struct opts, metrics_listen), "ADDR:PORT",
+         .help = "a second address for the same routes, as Triton has one for its metrics"},
+        {"--model", PS_ARG_LIST, offsetof(struct opts, models), "NAME",
+         .help = "name of a model that is served, \"sim\" unless given; may be repeated"},
+        {"--no-prefix-caching", PS_ARG_FLAG, offsetof(struct opts, no_prefix_caching),
+         .help = "compute every prompt from its beginning"},
+        {"--no-dev-mode", PS_ARG_FLAG, offsetof(struct opts, no_dev_mode),
+         .help = "vLLM without VLLM_SERVER_DEV_MODE: no memory and cache calls"},
+        {"--enable-sleep-mode", PS_ARG_FLAG, offsetof(struct opts, sleep_mode),
+         .help = "memory can be released: vLLM's sleep mode, SGLang's memory saver, TensorRT-LLM's "
+                 "sleep mode"},
+        {"--enable-metrics", PS_ARG_FLAG, offsetof(struct opts, metrics),
+         .help = "SGLang and llama.cpp: publish metrics (the others always do)"},
         {"--model-control-mode", PS_ARG_TEXT, offsetof(struct opts, model_control), "MODE", "none",
-         "Triton: explicit lets clients load and unload models", 0, 0, false},
-        {"--router", PS_ARG_FLAG, offsetof(struct opts, router), NULL, NULL,
-         "llama.cpp: router mode, models are loaded on demand and unloaded by call", 0, 0, false},
+         .help = "Triton: explicit lets clients load and unload models", .names = control_names},
+        {"--router", PS_ARG_FLAG, offsetof(struct opts, router),
+         .help = "llama.cpp: router mode, models are loaded on demand and unloaded by call"},
         {"--lie", PS_ARG_TEXT, offsetof(struct opts, lie), "WHICH", "none",
-         "about released memory: keep, half, late (see --lie-delay) or busy", 0, 0, false},
+         .help = "what is untrue about released memory; see also --lie-delay", .names = ps_sim_lie_names},
     };
     memset(table, 0, sizeof *table);
     for (size_t i = 0; i < PS_ARRAY_LEN(own); i++) {
@@ -258,40 +258,27 @@ out:
 
 /* --- what was asked for ----------------------------------------------------------------------- */
 
-static int read_place(const struct ps_command *command, const char *option, const char *text,
-                      struct places *places)
+static int read_place(const char *option, const char *text, struct places *places)
 {
     if (text == NULL) {
         return 0;
     }
     if (ps_address_parse(ps_str_from(text), &places->at[places->count]) != PS_OK) {
-        return ps_args_usage_error(command, "%s %s: expected an address such as 127.0.0.1:8000",
+        return ps_args_usage_error(&ps_sim_command, "%s %s: expected an address such as 127.0.0.1:8000",
                                    option, text);
     }
     places->count++;
     return 0;
 }
 
-static int read_lie(const struct ps_command *command, struct opts *opts)
+/* It is one of them: the table's names see to that. */
+static enum ps_sim_lie find_lie(const char *text)
 {
-    for (size_t i = 0; ps_sim_lie_names[i] != NULL; i++) {
-        if (strcmp(opts->lie, ps_sim_lie_names[i]) == 0) {
-            opts->sim.lie = (enum ps_sim_lie)i;
-            return 0;
-        }
+    size_t i = 0;
+    while (strcmp(text, ps_sim_lie_names[i]) != 0) {
+        i++;
     }
-    return ps_args_usage_error(command, "--lie %s: expected none, keep, late, half or busy",
-                               opts->lie);
-}
-
-static int read_control(const struct ps_command *command, struct opts *opts)
-{
-    opts->sim.explicit_control = strcmp(opts->model_control, "explicit") == 0;
-    if (!opts->sim.explicit_control && strcmp(opts->model_control, "none") != 0) {
-        return ps_args_usage_error(command, "--model-control-mode %s: expected none or explicit",
-                                   opts->model_control);
-    }
-    return 0;
+    return (enum ps_sim_lie)i;
 }
 
 static void read_switches(struct opts *opts)
@@ -303,6 +290,8 @@ static void read_switches(struct opts *opts)
     if (opts->version != NULL) {
         opts->sim.version = opts->version;
     }
+    opts->sim.lie = find_lie(opts->lie);
+    opts->sim.explicit_control = strcmp(opts->model_control, "explicit") == 0;
     opts->sim.prefix_caching = !opts->no_prefix_caching;
     opts->sim.dev_mode = !opts->no_dev_mode;
     opts->sim.sleep_mode = opts->sleep_mode;
@@ -311,32 +300,49 @@ static void read_switches(struct opts *opts)
     opts->sim.control_key = getenv("TRTLLM_RUNTIME_CONTROL_API_KEY");
 }
 
-int ps_sim_command(int argc, char **argv)
+/* --- the command ------------------------------------------------------------------------------ */
+
+/* The rows as the manual has them. They and their names are large, and filled once. */
+static const struct ps_arg *make_args(void)
 {
-    /* rows and their names; large, and only ever filled in the same way */
+    static struct table table;
+    if (table.count == 0) {
+        make_table(&table, &ps_sim_vllm);
+    }
+    return table.rows;
+}
+
+static int run_command(int argc, char **argv);
+
+const struct ps_command ps_sim_command = {
+    .name = "sim",
+    .brief = "a simulated GPU inference server",
+    .summary = "A simulated GPU inference server that speaks like one of ten engines.",
+    .make_args = make_args,
+    .notes = notes,
+    .success = "it was asked to end, and did",
+    .failure = "it could not start; standard error says why",
+    .run = run_command,
+};
+
+static int run_command(int argc, char **argv)
+{
     static struct table table;
     struct opts opts = {0};
     struct places places = {.count = 0};
-    struct ps_command command = {
-        .name = "sim",
-        .summary = "A simulated GPU inference server that speaks like one of ten engines.",
-        .args = table.rows,
-        .notes = notes,
-    };
     const struct ps_sim_personality *personality = find_engine(argc, argv);
+    personality = personality == NULL ? &ps_sim_vllm : personality; /* the parser says what is wrong with it */
+    struct ps_command command = ps_sim_command;
+    command.make_args = NULL;
+    command.args = table.rows;
     ps_sim_opts_init(&opts.sim);
-    make_table(&table, personality == NULL ? &ps_sim_vllm : personality);
+    make_table(&table, personality);
     int err = ps_args_parse(&command, argc, argv, &opts);
     if (err != PS_OK) {
         return err == PS_ECANCELED ? 0 : 2;
     }
-    if (personality == NULL) {
-        return ps_args_usage_error(&command, "--engine %s: expected " PS_SIM_ENGINE_NAMES,
-                                   opts.engine);
-    }
-    if (read_place(&command, "--listen", opts.listen, &places) != 0 ||
-        read_place(&command, "--metrics-listen", opts.metrics_listen, &places) != 0 ||
-        read_lie(&command, &opts) != 0 || read_control(&command, &opts) != 0) {
+    if (read_place("--listen", opts.listen, &places) != 0 ||
+        read_place("--metrics-listen", opts.metrics_listen, &places) != 0) {
         return 2;
     }
     bool router = opts.router && personality == &ps_sim_llamacpp;

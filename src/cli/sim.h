@@ -7,8 +7,9 @@
 #ifndef PS_CLI_SIM_H
 #define PS_CLI_SIM_H
 
-/* Runs until SIGTERM or SIGINT. argv[0] is "sim". Returns the exit status: 0, 1 (it could not
- * start), 2 (wrong arguments). */
-int ps_sim_command(int argc, char **argv);
+#include "base/args.h"
+
+/* Runs until SIGTERM or SIGINT. */
+extern const struct ps_command ps_sim_command;
 
 #endif

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -122,6 +123,10 @@ PS_MUST_CHECK int ps_config_yaml(const struct ps_config *config, bool all, struc
 
 /* Appends the manual in Markdown. PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_config_manual(struct ps_buf *out);
+
+/* Writes the same as the manual page penstock.yaml(5); `date` as in base/roff.h. Errors of the stream
+ * stay there. PS_OK, PS_ELIMIT or PS_ENOMEM. */
+PS_MUST_CHECK int ps_config_page(const char *version, const char *date, FILE *out);
 
 /* --- what command lines change ------------------------------------------------------------------
  */

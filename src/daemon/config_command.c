@@ -1,7 +1,6 @@
 #include "daemon/config_command.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -9,10 +8,37 @@
 
 enum { EXIT_GOOD = 0, EXIT_WRONG = 1, EXIT_USAGE = 2, OUTPUT_LIMIT = 64 * 1024 * 1024 };
 
-static const char usage[] =
-    "usage: penstock config --check FILE     name every mistake in FILE\n"
-    "       penstock config --print [FILE]   show the configuration in force\n"
-    "       penstock config --reference      print the manual (Markdown)\n";
+struct opts {
+    const char *file;
+    bool check;
+    bool print;
+    bool reference;
+};
+
+/* clang-format off */
+static const struct ps_arg args[] = {
+    {"FILE", PS_ARG_WORD, offsetof(struct opts, file), .help = "the configuration, in YAML"},
+    {"--check", PS_ARG_FLAG, offsetof(struct opts, check),
+     .help = "name every mistake in FILE, with line and column"},
+    {"--print", PS_ARG_FLAG, offsetof(struct opts, print),
+     .help = "show the configuration in force, defaults included, secrets as ***"},
+    {"--reference", PS_ARG_FLAG, offsetof(struct opts, reference), .help = "print the manual, in Markdown"},
+    {0},
+};
+/* clang-format on */
+
+static int run_command(int argc, char **argv);
+
+const struct ps_command ps_config_command = {
+    .name = "config",
+    .brief = "checks a configuration, prints it, or prints its manual",
+    .summary = "Checks a configuration, shows what it comes to, or prints the manual of all its keys.",
+    .args = args,
+    .notes = "One of the three at a time; --print without FILE shows the defaults.\n",
+    .success = "the configuration is valid, or what was asked for is printed",
+    .failure = "it has mistakes, or the output could not be written",
+    .run = run_command,
+};
 
 static int complain(const char *what)
 {
@@ -92,27 +118,32 @@ static int reference(void)
     return finish(stdout, &out, err, EXIT_GOOD);
 }
 
-static bool is_verb(const char *word)
+/* What the table can't say: exactly one of the three, and which of them takes a file. */
+static int check_opts(const struct opts *opts)
 {
-    return strcmp(word, "--check") == 0 || strcmp(word, "--print") == 0 || strcmp(word, "--reference") == 0;
+    int verbs = opts->check + opts->print + opts->reference;
+    if (verbs != 1) {
+        return ps_args_usage_error(&ps_config_command, "give one of --check, --print and --reference");
+    }
+    if (opts->check && opts->file == NULL) {
+        return ps_args_usage_error(&ps_config_command, "--check needs a FILE");
+    }
+    if (opts->reference && opts->file != NULL) {
+        return ps_args_usage_error(&ps_config_command, "--reference takes no FILE");
+    }
+    return EXIT_GOOD;
 }
 
-int ps_config_command(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
-    const char *verb = argc > 1 ? argv[1] : "";
-    if (strcmp(verb, "--check") == 0 && argc == 3) {
-        return check(argv[2]);
+    struct opts opts = {0};
+    int err = ps_args_parse(&ps_config_command, argc, argv, &opts);
+    if (err != PS_OK) {
+        return err == PS_ECANCELED ? EXIT_GOOD : EXIT_USAGE;
     }
-    if (strcmp(verb, "--print") == 0 && argc <= 3) {
-        return print(argc == 3 ? argv[2] : NULL);
+    int status = check_opts(&opts);
+    if (status != EXIT_GOOD) {
+        return status;
     }
-    if (strcmp(verb, "--reference") == 0 && argc == 2) {
-        return reference();
-    }
-    bool help = strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0;
-    if (!help && argc > 1 && !is_verb(verb)) {
-        fprintf(stderr, "penstock config: there is no '%s'\n", verb);
-    }
-    fputs(usage, help ? stdout : stderr);
-    return help ? EXIT_GOOD : EXIT_USAGE;
+    return opts.check ? check(opts.file) : opts.print ? print(opts.file) : reference();
 }

@@ -40,13 +40,19 @@ static const struct ps_arg doctor_args[] = {
 };
 /* clang-format on */
 
-static const struct ps_command command = {
+static int run_command(int argc, char **argv);
+
+const struct ps_command ps_doctor_command = {
     .name = "doctor",
+    .brief = "finds out what is wrong with an installation, and says what to do",
     .summary =
         "Finds out what is wrong with an installation, and says what to do. Changes nothing:\n"
         "servers are asked with GET only.",
     .args = doctor_args,
-    .notes = "Exit status: 0 healthy, 1 a warning, 3 an error, 2 wrong usage.\n",
+    .success = "healthy",
+    .failure = "there is a warning",
+    .severe = "there is an error",
+    .run = run_command,
 };
 
 static const struct {
@@ -123,13 +129,13 @@ static int check_upstreams(const struct doctor_opts *opts)
         }
         if (ps_str_find(text, '@') < text.len) {
             return ps_args_usage_error(
-                &command,
+                &ps_doctor_command,
                 "--upstream (number %zu): a URL must not hold a user or password; "
                 "use api_key_file in a configuration",
                 i + 1);
         }
         return ps_args_usage_error(
-            &command, "--upstream (number %zu): not a URL like http://127.0.0.1:8000", i + 1);
+            &ps_doctor_command, "--upstream (number %zu): not a URL like http://127.0.0.1:8000", i + 1);
     }
     return 0;
 }
@@ -144,10 +150,10 @@ static void release(struct ps_doctor *doctor)
     ps_config_free(doctor->config);
 }
 
-int ps_doctor_command(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     struct doctor_opts opts = {0};
-    int err = ps_args_parse(&command, argc, argv, &opts);
+    int err = ps_args_parse(&ps_doctor_command, argc, argv, &opts);
     if (err != PS_OK) {
         return err == PS_ECANCELED ? EXIT_HEALTHY : EXIT_USAGE;
     }

@@ -14,8 +14,9 @@
 #ifndef PS_DAEMON_DOCTOR_H
 #define PS_DAEMON_DOCTOR_H
 
-/* argv[0] is "doctor". Returns the exit status: 0 healthy, 1 a warning, 3 an error, 2 wrong usage
- * (as with every command). */
-int ps_doctor_command(int argc, char **argv);
+#include "base/args.h"
+
+/* Exit status: 0 healthy, 1 a warning, 3 an error, 2 wrong usage (as with every command). */
+extern const struct ps_command ps_doctor_command;
 
 #endif

@@ -24,12 +24,18 @@ static const struct ps_arg serve_args[] = {
     {0},
 };
 
-static const struct ps_command command = {
+static int run_command(int argc, char **argv);
+
+const struct ps_command ps_serve_command = {
     .name = "serve",
+    .brief = "the gateway, in front of your inference servers",
     .summary = "The gateway: carries requests to inference servers and their answers back.",
     .args = serve_args,
     .notes = "Signals: HUP reads the configuration again, USR1 reopens the access log, TERM lets\n"
              "requests end.\n",
+    .success = "it was asked to end, and did",
+    .failure = "it could not serve; standard error says why",
+    .run = run_command,
 };
 
 static void print_report(struct ps_config_report *report, const char *file)
@@ -49,14 +55,14 @@ static int apply(const struct serve_opts *opts, struct ps_config *config)
         const char *url = opts->upstreams.items[i];
         int err = ps_config_add_endpoint(config, PS_STR("default"), ps_str_from(url));
         if (err != PS_OK) {
-            return ps_args_usage_error(&command, "--upstream: '%s' is not a URL like http://127.0.0.1:8000", url);
+            return ps_args_usage_error(&ps_serve_command, "--upstream: '%s' is not a URL like http://127.0.0.1:8000", url);
         }
     }
     for (size_t i = 0; i < opts->listen.count; i++) {
         const char *address = opts->listen.items[i];
         int err = ps_config_add_listen(config, ps_str_from(address), i == 0);
         if (err != PS_OK) {
-            return ps_args_usage_error(&command, "--listen: '%s' is not an address like 127.0.0.1:5000", address);
+            return ps_args_usage_error(&ps_serve_command, "--listen: '%s' is not an address like 127.0.0.1:5000", address);
         }
     }
     config->workers = opts->workers > 0 ? opts->workers : config->workers;
@@ -86,11 +92,11 @@ static int load(const struct serve_opts *opts, struct ps_config **out)
     return 0;
 }
 
-int ps_serve_command(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     struct serve_opts opts = {0};
     struct ps_control_opts control = {0};
-    int err = ps_args_parse(&command, argc, argv, &opts);
+    int err = ps_args_parse(&ps_serve_command, argc, argv, &opts);
     if (err != PS_OK) {
         return err == PS_ECANCELED ? 0 : 2;
     }

@@ -7,7 +7,8 @@
 #ifndef PS_DAEMON_SERVE_H
 #define PS_DAEMON_SERVE_H
 
-/* argv[0] is "serve". Returns the exit status: 0, 1 (it could not serve), 2 (usage). */
-int ps_serve_command(int argc, char **argv);
+#include "base/args.h"
+
+extern const struct ps_command ps_serve_command;
 
 #endif

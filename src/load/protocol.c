@@ -8,8 +8,14 @@
 
 #define JSON PS_STR_INIT("application/json")
 
+const char *const ps_protocol_names[] = {
+    [PS_PROTOCOL_OPENAI] = "openai",
+    [PS_PROTOCOL_OLLAMA] = "ollama",
+    [PS_PROTOCOL_COMFYUI] = "comfyui",
+    [PS_PROTOCOL_COUNT] = NULL,
+};
+
 struct protocol {
-    const char *name;
     struct ps_protocol_call chat;
     struct ps_protocol_call embedding; /* no path: there is none */
 };
@@ -17,29 +23,21 @@ struct protocol {
 /* clang-format off */
 static const struct protocol protocols[PS_PROTOCOL_COUNT] = {
     [PS_PROTOCOL_OPENAI] = {
-        "openai",
         {PS_STR_INIT("/v1/chat/completions"), PS_STR_INIT("text/event-stream"), PS_FRAMING_EVENTS},
         {PS_STR_INIT("/v1/embeddings"), JSON, PS_FRAMING_WHOLE}},
     [PS_PROTOCOL_OLLAMA] = {
-        "ollama",
         {PS_STR_INIT("/api/chat"), PS_STR_INIT("application/x-ndjson"), PS_FRAMING_LINES},
         {PS_STR_INIT("/api/embed"), JSON, PS_FRAMING_WHOLE}},
     [PS_PROTOCOL_COMFYUI] = {
-        "comfyui",
         {PS_STR_INIT("/prompt"), JSON, PS_FRAMING_JOB},
         {{NULL, 0}, {NULL, 0}, PS_FRAMING_WHOLE}},
 };
 /* clang-format on */
 
-const char *ps_protocol_name(enum ps_protocol protocol)
-{
-    return protocols[protocol].name;
-}
-
 enum ps_protocol ps_protocol_find(struct ps_str name)
 {
     int i = 0;
-    while (i < PS_PROTOCOL_COUNT && !ps_str_eq(name, ps_str_from(protocols[i].name))) {
+    while (i < PS_PROTOCOL_COUNT && !ps_str_eq(name, ps_str_from(ps_protocol_names[i]))) {
         i++;
     }
     return (enum ps_protocol)i;

@@ -21,8 +21,8 @@
 
 enum ps_protocol { PS_PROTOCOL_OPENAI, PS_PROTOCOL_OLLAMA, PS_PROTOCOL_COMFYUI, PS_PROTOCOL_COUNT };
 
-/* "openai", ... */
-const char *ps_protocol_name(enum ps_protocol protocol);
+/* All names, and NULL. */
+extern const char *const ps_protocol_names[];
 
 /* The protocol of this name; PS_PROTOCOL_COUNT when there is none. */
 enum ps_protocol ps_protocol_find(struct ps_str name);

@@ -124,7 +124,7 @@ static bool prepare(struct ps_replay *replay)
     }
     if (err == PS_OK && ps_protocol_call(replay->opts.prompt.protocol, replay->entry.kind) == NULL) {
         snprintf(replay->error.text, sizeof replay->error.text, "%s has no embeddings",
-                 ps_protocol_name(replay->opts.prompt.protocol));
+                 ps_protocol_names[replay->opts.prompt.protocol]);
         err = PS_EINVAL;
     }
     if (err == PS_OK) {

@@ -15,6 +15,10 @@ static const struct ps_sim_personality *const all[] = {
     &ps_sim_tgi,
     &ps_sim_tei,
 };
+
+const char *const ps_sim_engine_names[] = {
+    "vllm", "sglang", "trtllm", "triton", "ollama", "llamacpp", "comfyui", "a1111", "tgi", "tei", NULL,
+};
 /* clang-format on */
 
 const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name)

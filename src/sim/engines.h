@@ -22,9 +22,8 @@ extern const struct ps_sim_personality ps_sim_a1111;
 extern const struct ps_sim_personality ps_sim_tgi;
 extern const struct ps_sim_personality ps_sim_tei;
 
-/* "vllm, sglang, ..." for messages. */
-#define PS_SIM_ENGINE_NAMES \
-    "vllm, sglang, trtllm, triton, ollama, llamacpp, comfyui, a1111, tgi, tei"
+/* "vllm", "sglang", ..., NULL. */
+extern const char *const ps_sim_engine_names[];
 
 /* The personality of this name, or NULL. */
 const struct ps_sim_personality *ps_sim_engines_find(struct ps_str name);

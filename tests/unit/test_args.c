@@ -22,7 +22,10 @@ struct opts {
     bool quiet;
     const char *name;
     struct ps_arg_list headers;
+    const char *colour;
 };
+
+static const char *const colours[] = {"red", "green", NULL};
 
 static const struct ps_arg table[] = {
     {"FILE", PS_ARG_WORD, offsetof(struct opts, file), .required = true},
@@ -33,6 +36,7 @@ static const struct ps_arg table[] = {
     {"--quiet", PS_ARG_FLAG, offsetof(struct opts, quiet), .help = "x"},
     {"--name", PS_ARG_TEXT, offsetof(struct opts, name), .help = "x"},
     {"--header", PS_ARG_LIST, offsetof(struct opts, headers), .help = "x"},
+    {"--colour", PS_ARG_TEXT, offsetof(struct opts, colour), "NAME", "green", .names = colours},
     {0},
 };
 
@@ -40,7 +44,7 @@ static const struct ps_command command = {.name = "test", .summary = "A test.", 
 
 static struct opts opts;
 
-static int parse(char *words)
+static int parse_with(const struct ps_command *with, char *words)
 {
     char *argv[32] = {words};
     int argc = 0;
@@ -48,10 +52,10 @@ static int parse(char *words)
     for (char *word = strtok_r(words, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
         argv[argc++] = word;
     }
-    return ps_args_parse(&command, argc, argv, &opts);
+    return ps_args_parse(with, argc, argv, &opts);
 }
 
-#define PARSE(text) parse((char[]){text})
+#define PARSE(text) parse_with(&command, (char[]){text})
 
 static void both_ways_of_writing_a_value_are_read(void **state)
 {
@@ -104,6 +108,41 @@ static void mistakes_are_refused(void **state)
     assert_int_equal(PARSE("test a -q"), PS_EINVAL);
 }
 
+static void a_named_value_is_one_of_the_names(void **state)
+{
+    (void)state;
+    assert_int_equal(PARSE("test a"), PS_OK);
+    assert_string_equal(opts.colour, "green");
+    assert_int_equal(PARSE("test a --colour red"), PS_OK);
+    assert_string_equal(opts.colour, "red");
+    assert_int_equal(PARSE("test a --colour blue"), PS_EINVAL);
+    assert_int_equal(PARSE("test a --colour="), PS_EINVAL);
+}
+
+static const struct ps_arg *make_rows(void)
+{
+    return table;
+}
+
+static void rows_that_are_made_are_read_alike(void **state)
+{
+    (void)state;
+    const struct ps_command made = {.name = "test", .summary = "A test.", .make_args = make_rows};
+    assert_ptr_equal(ps_command_args(&made), table);
+    assert_int_equal(parse_with(&made, (char[]){"test trace --limit 7"}), PS_OK);
+    assert_int_equal(opts.limit, 7);
+}
+
+static void an_exit_status_has_words_of_its_own_or_the_usual_ones(void **state)
+{
+    (void)state;
+    const struct ps_command own = {.name = "test", .failure = "the trace broke off"};
+    assert_string_equal(ps_command_status(&own, 0), "it went well");
+    assert_string_equal(ps_command_status(&own, 1), "the trace broke off");
+    assert_string_equal(ps_command_status(&own, 2), "wrong usage");
+    assert_null(ps_command_status(&own, 3));
+}
+
 static void help_wins_over_what_is_missing(void **state)
 {
     (void)state;
@@ -117,6 +156,9 @@ int main(void)
         cmocka_unit_test(what_is_not_given_has_its_default),
         cmocka_unit_test(two_dashes_end_the_options),
         cmocka_unit_test(mistakes_are_refused),
+        cmocka_unit_test(a_named_value_is_one_of_the_names),
+        cmocka_unit_test(rows_that_are_made_are_read_alike),
+        cmocka_unit_test(an_exit_status_has_words_of_its_own_or_the_usual_ones),
         cmocka_unit_test(help_wins_over_what_is_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
