@@ -49,7 +49,7 @@ function collect(stream) {
 /// One GET without keep-alive: {status, headers, body}, or null while nobody answers.
 export function get(port, target, headers = {}) {
   return new Promise((resolve) => {
-    const request = http.get({ host: '127.0.0.1', port, path: target, headers, agent: false, timeout: 2000 },
+    const request = http.get({ host: '127.0.0.1', port, path: target, headers, agent: false, timeout: 5000 * slowness },
       (response) => {
         let body = '';
         response.setEncoding('utf8');
