@@ -32,7 +32,8 @@ static int run_command(int argc, char **argv);
 const struct ps_command ps_config_command = {
     .name = "config",
     .brief = "checks a configuration, prints it, or prints its manual",
-    .summary = "Checks a configuration, shows what it comes to, or prints the manual of all its keys.",
+    .summary =
+        "Checks a configuration, shows what it comes to, or prints the manual of all its keys.",
     .args = args,
     .notes = "One of the three at a time; --print without FILE shows the defaults.\n",
     .success = "the configuration is valid, or what was asked for is printed",
@@ -123,7 +124,8 @@ static int check_opts(const struct opts *opts)
 {
     int verbs = opts->check + opts->print + opts->reference;
     if (verbs != 1) {
-        return ps_args_usage_error(&ps_config_command, "give one of --check, --print and --reference");
+        return ps_args_usage_error(&ps_config_command,
+                                   "give one of --check, --print and --reference");
     }
     if (opts->check && opts->file == NULL) {
         return ps_args_usage_error(&ps_config_command, "--check needs a FILE");

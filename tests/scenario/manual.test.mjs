@@ -1,3 +1,5 @@
+// timeout: 300
+//
 // manual - help, manual pages and completion say the same: all of them come from the tables.
 //
 // SPDX-License-Identifier: Apache-2.0
