@@ -157,7 +157,7 @@ int ps_backend_pick(struct ps_backend *backend, const struct ps_pick *pick, ps_t
 bool ps_backend_done(struct ps_backend *backend, int index, uint64_t tokens,
                      enum ps_outcome outcome, ps_time now);
 
-/* Is there an endpoint that could be picked? For readiness. */
+/* Is there an endpoint that could be picked and has an address? For readiness. */
 bool ps_backend_is_usable(const struct ps_backend *backend, ps_time now);
 
 /* When an endpoint comes back at the earliest, between 1 s and 60 s. */
