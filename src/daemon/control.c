@@ -229,6 +229,24 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_site_unref(before);
 }
 
+/* The file as it is now, under the command line as it was. */
+static int load_again(struct ps_control *control, struct ps_config **out, struct ps_config_report *report)
+{
+    struct ps_config *config = NULL;
+    int err = ps_config_load(&config, control->opts.path, report);
+    if (err != PS_OK) {
+        return err;
+    }
+    err = control->opts.amend(control->opts.ctx, config);
+    err = err != PS_OK ? err : ps_config_validate(config, report);
+    if (err != PS_OK) {
+        ps_config_free(config);
+        return err;
+    }
+    *out = config;
+    return PS_OK;
+}
+
 static void reload(struct ps_control *control)
 {
     struct ps_config_report report = {0};
@@ -241,7 +259,7 @@ static void reload(struct ps_control *control)
                NULL);
         return;
     }
-    int err = ps_config_load(&config, control->opts.path, &report);
+    int err = load_again(control, &config, &report);
     log_report(&report, control->opts.path);
     ps_config_report_fini(&report);
     if (err == PS_OK) {

@@ -19,6 +19,9 @@ struct ps_config;
 struct ps_control_opts {
     struct ps_config *config; /* taken over */
     const char *path;         /* where it came from, for SIGHUP; NULL = the command line */
+    /* Puts what the command line says over a file that was read again. PS_OK or an error. */
+    int (*amend)(void *ctx, struct ps_config *config);
+    void *ctx;
     bool print_yaml;          /* print the equivalent file once the engines are known */
     bool default_listen;      /* the address is the built-in one: a missing IPv6 is no error */
 };

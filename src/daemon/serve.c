@@ -16,7 +16,7 @@ struct serve_opts {
 static const struct ps_arg serve_args[] = {
     {"--config", PS_ARG_TEXT, offsetof(struct serve_opts, config), "FILE", .help = "the configuration, in YAML"},
     {"--upstream", PS_ARG_LIST, offsetof(struct serve_opts, upstreams), "URL",
-     .help = "an inference server; repeated: they share the requests"},
+     .help = "an inference server, without --config; repeated: they share the requests"},
     {"--listen", PS_ARG_LIST, offsetof(struct serve_opts, listen), "ADDR:PORT",
      .help = "where to serve; repeated: all of them (127.0.0.1:5000 and [::1]:5000 without it)"},
     {"--workers", PS_ARG_U64, offsetof(struct serve_opts, workers), "N",
@@ -48,9 +48,11 @@ static void print_report(struct ps_config_report *report, const char *file)
     ps_config_report_fini(report);
 }
 
-/* What the command line says goes over what the file says. */
-static int apply(const struct serve_opts *opts, struct ps_config *config)
+static int add_upstreams(const struct serve_opts *opts, struct ps_config *config)
 {
+    if (opts->config != NULL && opts->upstreams.count > 0) {
+        return ps_args_usage_error(&ps_serve_command, "--upstream is for starting without --config: the file names the servers");
+    }
     for (size_t i = 0; i < opts->upstreams.count; i++) {
         const char *url = opts->upstreams.items[i];
         int err = ps_config_add_endpoint(config, PS_STR("default"), ps_str_from(url));
@@ -58,15 +60,39 @@ static int apply(const struct serve_opts *opts, struct ps_config *config)
             return ps_args_usage_error(&ps_serve_command, "--upstream: '%s' is not a URL like http://127.0.0.1:8000", url);
         }
     }
+    return 0;
+}
+
+/* What the command line says goes over what the file says, at the start and at each reload. `bad` gets the
+ * address that is none. */
+static int amend(const struct serve_opts *opts, struct ps_config *config, const char **bad)
+{
     for (size_t i = 0; i < opts->listen.count; i++) {
-        const char *address = opts->listen.items[i];
-        int err = ps_config_add_listen(config, ps_str_from(address), i == 0);
+        int err = ps_config_add_listen(config, ps_str_from(opts->listen.items[i]), i == 0);
         if (err != PS_OK) {
-            return ps_args_usage_error(&ps_serve_command, "--listen: '%s' is not an address like 127.0.0.1:5000", address);
+            *bad = opts->listen.items[i];
+            return err;
         }
     }
     config->workers = opts->workers > 0 ? opts->workers : config->workers;
-    return 0;
+    return PS_OK;
+}
+
+static int on_reload(void *ctx, struct ps_config *config)
+{
+    const char *bad = NULL;
+    return amend(ctx, config, &bad);
+}
+
+static int apply(const struct serve_opts *opts, struct ps_config *config)
+{
+    const char *bad = NULL;
+    int status = add_upstreams(opts, config);
+    if (status == 0 && amend(opts, config, &bad) != PS_OK) {
+        status = ps_args_usage_error(&ps_serve_command, "--listen: '%s' is not an address like 127.0.0.1:5000",
+                                     bad == NULL ? "" : bad);
+    }
+    return status;
 }
 
 static int load(const struct serve_opts *opts, struct ps_config **out)
@@ -105,6 +131,8 @@ static int run_command(int argc, char **argv)
         return status;
     }
     control.path = opts.config;
+    control.amend = on_reload;
+    control.ctx = &opts;
     control.print_yaml = opts.config == NULL && opts.upstreams.count > 0;
     control.default_listen = opts.config == NULL && opts.listen.count == 0;
     return ps_control_run(&control);

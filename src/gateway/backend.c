@@ -415,11 +415,11 @@ int ps_backend_index(const struct ps_backend *backend, uint32_t id)
 
 bool ps_backend_is_usable(const struct ps_backend *backend, ps_time now)
 {
-    if (candidates(backend, 0) != 0) {
-        return true;
-    }
+    uint64_t set = candidates(backend, 0);
     for (size_t i = 0; i < backend->count; i++) {
-        if (ps_endpoint_wants_probe(backend->endpoints[i], now)) {
+        const struct ps_endpoint *endpoint = backend->endpoints[i];
+        bool chosen = (set & bit(i)) != 0 || ps_endpoint_wants_probe(endpoint, now);
+        if (chosen && atomic_load(&endpoint->generation) > 0) { /* its address is known */
             return true;
         }
     }

@@ -147,7 +147,7 @@ bool ps_backend_keeps_jobs(const struct ps_backend *backend);
 /* The index of an endpoint by its id, or -1: it is not one of these. */
 int ps_backend_index(const struct ps_backend *backend, uint32_t id);
 
-/* Is there an endpoint that could be picked? For readiness. */
+/* Is there an endpoint that could be picked and has an address? For readiness. */
 bool ps_backend_is_usable(const struct ps_backend *backend, ps_time now);
 
 /* When an endpoint comes back at the earliest, between 1 s and 60 s. */

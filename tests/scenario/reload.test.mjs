@@ -10,7 +10,7 @@ import path from 'node:path';
 import test from 'node:test';
 
 import { allEvents, call, chat, chatBody, chatStream, events, many, tally } from './lib/client.mjs';
-import { Penstock, get, startPenstock, tempDir } from './lib/penstock.mjs';
+import { Penstock, get, runPenstock, startPenstock, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
 import { connect } from './lib/raw.mjs';
 import { echo, inference, startUpstream } from './lib/upstream.mjs';
@@ -95,6 +95,7 @@ test('a reload to servers that are known by name only fails no request either', 
   const b = await startUpstream(t, inference({ name: 'b' }));
   const config = (up, n) => `upstreams: [{name: u${n}, engine: openai, endpoints: ["http://localhost:${up.port}"], health: {interval: 0s}}]`;
   const gate = await startPenstock(t, { config: config(a, 0) });
+  await until('the first name is known', async () => (await get(gate.port, '/readyz'))?.status === 200);
   const codes = [];
   let going = true;
   const load = Promise.all([0, 1, 2, 3].map(async () => {
@@ -177,6 +178,26 @@ test('a broken file keeps the old configuration in force and says where', async 
   assert.equal((await call(gate.port, { path: '/still' })).status, 200);
   await reload(gate, `${good}\nmax_body: 1KiB`);
   await until('the new limit', async () => (await call(gate.port, { method: 'POST', path: '/x', body: 'x'.repeat(2000) })).status === 413);
+});
+
+test('what the command line says holds after a reload, too', async (t) => {
+  const port = await freePort();
+  const file = await freePort();
+  const gate = await startPenstock(t, {
+    port, config: `listen: ["127.0.0.1:${file}"]\nworkers: 1`, args: ['--listen', `127.0.0.1:${port}`, '--workers', '2'],
+  });
+  await reload(gate, `listen: ["127.0.0.1:${file}"]\nworkers: 1\nmax_headers: 50`);
+  assert.doesNotMatch(gate.stderr, /takes effect after a restart/);
+  assert.equal((await get(port, '/healthz')).status, 200);
+  assert.equal(await get(file, '/healthz'), null);
+});
+
+test('the servers come from the file or from the command line, not from both', async (t) => {
+  const dir = tempDir(t);
+  fs.writeFileSync(path.join(dir, 'a.yaml'), '');
+  const { code, stderr } = await runPenstock(t, ['serve', '--config', path.join(dir, 'a.yaml'), '--upstream', 'http://127.0.0.1:1']);
+  assert.equal(code, 2);
+  assert.match(stderr, /--upstream is for starting without --config/);
 });
 
 test('what only a restart can change is said', async (t) => {

@@ -220,6 +220,10 @@ static void all_out_is_panic_unless_forbidden(void **state)
         break_off(backend, 0, 3, NOW);
         break_off(backend, 1, 3, NOW);
         assert_int_equal(pick(backend, 0, 0, 0) >= 0, panic);
+        assert_false(ps_backend_is_usable(backend, NOW)); /* no address is known yet */
+        struct ps_address address;
+        assert_int_equal(ps_address_parse_host(PS_STR("10.0.0.1"), 80, &address), PS_OK);
+        assert_int_equal(ps_endpoint_set_addresses(backend->endpoints[1], &address, 1), PS_OK);
         assert_int_equal(ps_backend_is_usable(backend, NOW), panic);
         assert_in_range(ps_backend_retry_after(backend, NOW), PS_SECOND, 2 * PS_SECOND);
         ps_backend_unref(backend);
