@@ -38,6 +38,8 @@ struct ps_canon {
     struct counted item_end; /* size_t: where each ends */
     size_t item_numbers;     /* how many of the items are numbers */
     bool is_number;          /* the value that was just written is one */
+    bool text_hashed;        /* the text being read is a long one: it goes into `once` */
+    size_t text_start;       /* its encoding in `out` */
     bool item_member;        /* the member being read is the one with the items */
     bool ignoring;           /* the member being read is left out */
     uint32_t ignored_depth;  /* containers open inside it */
@@ -274,64 +276,79 @@ int ps_canon_number(struct ps_canon *canon, struct ps_str text)
     unsigned char encoding[HEAD + PS_CANON_NUMBER_MAX + 32];
     size_t len = ps_canon_write_number(text, (char *)encoding + HEAD);
     if (len == 0) {
-        return refuse(canon, "a number with too many digits");
+        return refuse(canon, "a malformed number, or one with too many digits");
     }
     write_head(encoding, '#', len);
     return put_scalar(canon, encoding, HEAD + len);
 }
 
-/* Eight bytes at a time while they are ASCII. */
-static bool is_utf8(struct ps_str text)
+/* ---------------------------------------------------------------- text */
+
+void ps_canon_begin_text(struct ps_canon *canon)
 {
-    while (text.len > 0) {
-        uint64_t word = UINT64_C(0x8080808080808080);
-        if (text.len >= sizeof word) {
-            memcpy(&word, text.ptr, sizeof word);
-        }
-        size_t len = sizeof word;
-        if ((word & UINT64_C(0x8080808080808080)) != 0) {
-            len = ps_str_utf8_length(text);
-        }
-        if (len == 0) {
-            return false;
-        }
-        text = ps_str_skip(text, len);
-    }
-    return true;
+    canon->text_hashed = false;
+    canon->text_start = canon->out.buf.len;
 }
 
-/* The encoding of a string: its digest, when it is long, without a copy. */
-static int put_string(struct ps_canon *canon, struct ps_str text)
+/* It will not stand for itself: what came so far goes into the digest, and all that follows. */
+static int begin_long_text(struct ps_canon *canon)
 {
-    unsigned char head[HEAD];
-    write_head(head, '"', text.len);
-    if (HEAD + text.len <= PS_CANON_INLINE) {
-        int err = put(canon, head, sizeof head);
-        return err != PS_OK ? err : put(canon, text.ptr, text.len);
-    }
     int err = begin_hash(canon, canon->once);
     if (err != PS_OK) {
         return err;
     }
-    add_hash(canon->once, head, sizeof head);
-    add_hash(canon->once, text.ptr, text.len);
-    return put_hash(canon, canon->once);
+    struct ps_buf *out = &canon->out.buf;
+    add_hash(canon->once, "\"", 1);
+    add_hash(canon->once, out->data + canon->text_start, out->len - canon->text_start);
+    out->len = canon->text_start;
+    canon->text_hashed = true;
+    return PS_OK;
 }
 
-int ps_canon_string(struct ps_canon *canon, struct ps_str text)
+int ps_canon_text(struct ps_canon *canon, struct ps_str piece)
 {
-    if (!is_utf8(text)) {
-        return refuse(canon, "a string is not UTF-8");
+    size_t held = canon->out.buf.len - canon->text_start;
+    if (!canon->text_hashed) {
+        if (HEAD + held + piece.len <= PS_CANON_INLINE) {
+            return put(canon, piece.ptr, piece.len);
+        }
+        int err = begin_long_text(canon);
+        if (err != PS_OK) {
+            return err;
+        }
     }
-    if (text.len > UINT32_MAX) {
-        return limit(canon, "a string is too long");
+    add_hash(canon->once, piece.ptr, piece.len);
+    return PS_OK;
+}
+
+/* Makes the text's bytes its encoding. */
+static int end_text(struct ps_canon *canon)
+{
+    if (canon->text_hashed) {
+        return put_hash(canon, canon->once);
     }
+    unsigned char head[HEAD];
+    struct ps_buf *out = &canon->out.buf;
+    size_t len = out->len - canon->text_start;
+    write_head(head, '"', len);
+    int err = put(canon, head, sizeof head); /* for the room */
+    if (err == PS_OK) {
+        char *at = out->data + canon->text_start;
+        memmove(at + sizeof head, at, len);
+        memcpy(at, head, sizeof head);
+    }
+    return err;
+}
+
+int ps_canon_end_string(struct ps_canon *canon)
+{
+    size_t start = canon->text_start;
     if (is_ignored(canon, 0)) {
+        canon->out.buf.len = start;
         return PS_OK;
     }
-    size_t start = canon->out.buf.len;
     canon->is_number = false;
-    int err = put_string(canon, text);
+    int err = end_text(canon);
     return err != PS_OK ? err : end_value(canon, start, false);
 }
 
@@ -365,26 +382,35 @@ static bool ignores(const struct ps_canon *canon, struct ps_str name)
     return false;
 }
 
-int ps_canon_name(struct ps_canon *canon, struct ps_str name)
+/* A top-level name: does its value count? Long names are none that we know. */
+static void recognise(struct ps_canon *canon)
 {
-    if (!is_utf8(name)) {
-        return refuse(canon, "a name is not UTF-8");
+    const struct ps_buf *out = &canon->out.buf;
+    struct ps_str name = {out->data + canon->text_start, out->len - canon->text_start};
+    if (canon->text_hashed) {
+        return;
     }
+    canon->ignoring = ignores(canon, name);
+    canon->item_member = canon->opts.items.len > 0 && ps_str_eq(canon->opts.items, name);
+}
+
+int ps_canon_end_name(struct ps_canon *canon)
+{
     if (canon->ignoring) {
+        canon->out.buf.len = canon->text_start;
         return PS_OK;
     }
     if (members_count(canon) == PS_CANON_MEMBERS_MAX) {
         return limit(canon, "too many members");
     }
-    bool first = canon->depth == 1;
-    canon->ignoring = first && ignores(canon, name);
-    canon->item_member = canon->item_member || (first && canon->opts.items.len > 0 &&
-                                                ps_str_eq(canon->opts.items, name));
+    if (canon->depth == 1) {
+        recognise(canon);
+    }
     struct member member = {
-        .at = canon->out.buf.len,
-        .left_out = first && (canon->ignoring || canon->item_member),
+        .at = canon->text_start,
+        .left_out = canon->depth == 1 && (canon->ignoring || canon->item_member),
     };
-    int err = put_string(canon, name);
+    int err = end_text(canon);
     member.name_len = canon->out.buf.len - member.at;
     member.len = member.name_len;
     return err != PS_OK ? err : append(canon, &canon->members, &member, sizeof member);

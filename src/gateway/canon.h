@@ -9,12 +9,10 @@
  *
  * A value whose encoding is longer than PS_CANON_INLINE is replaced by its digest, so that a long
  * prompt is hashed where it stands and memory is bounded by what is open, not by the document:
- * arrays are hashed as they come, and only the members of open objects are held.
+ * strings and arrays are hashed as they come, and only the members of open objects are held.
  *
- * What has no certain meaning is refused: a name that comes twice in one object, strings that are not UTF-8
- * (a parser may let surrogates and overlong forms through), numbers of more than PS_CANON_NUMBER_MAX
- * bytes. Half a surrogate pair that was escaped is gone from a parser's events: ps_escape finds it in
- * the text.
+ * What has no certain meaning is refused: a name that comes twice in one object, a number of more than
+ * PS_CANON_NUMBER_MAX bytes. Text must be valid UTF-8: that is the parser's part (canon_parse.h).
  *
  * Thread: owned by one thread.
  *
@@ -58,16 +56,20 @@ PS_MUST_CHECK int ps_canon_new(struct ps_canon **out, const struct ps_canon_opts
 /* NULL is fine. */
 void ps_canon_free(struct ps_canon *canon);
 
-/* The events of a parser that guarantees their order (yajl). PS_OK; PS_EPARSE: no certain meaning,
- * see ps_canon_reason(); PS_ELIMIT: a bound above or the budget; PS_ENOMEM. After a failure the
- * object is only good for freeing. */
+/* The events of a parser that guarantees their order. PS_OK; PS_EPARSE: no certain meaning, see
+ * ps_canon_reason(); PS_ELIMIT: a bound above or the budget; PS_ENOMEM. After a failure the object
+ * is only good for freeing. */
 PS_MUST_CHECK int ps_canon_null(struct ps_canon *canon);
 PS_MUST_CHECK int ps_canon_boolean(struct ps_canon *canon, bool yes);
 PS_MUST_CHECK int ps_canon_number(struct ps_canon *canon, struct ps_str text);
-PS_MUST_CHECK int ps_canon_string(struct ps_canon *canon, struct ps_str text);
 PS_MUST_CHECK int ps_canon_open(struct ps_canon *canon, bool object);
-PS_MUST_CHECK int ps_canon_name(struct ps_canon *canon, struct ps_str name);
 PS_MUST_CHECK int ps_canon_close(struct ps_canon *canon);
+
+/* A string or name: begins, comes in any pieces, ends as what it is. */
+void ps_canon_begin_text(struct ps_canon *canon);
+PS_MUST_CHECK int ps_canon_text(struct ps_canon *canon, struct ps_str piece);
+PS_MUST_CHECK int ps_canon_end_string(struct ps_canon *canon);
+PS_MUST_CHECK int ps_canon_end_name(struct ps_canon *canon);
 
 /* When the document is complete: its encoding, at most PS_CANON_INLINE + 1 bytes. Borrowed. */
 struct ps_str ps_canon_encoding(const struct ps_canon *canon);
@@ -80,21 +82,8 @@ struct ps_str ps_canon_item(const struct ps_canon *canon, size_t i);
 const char *ps_canon_reason(const struct ps_canon *canon);
 
 /* Writes the canonical form of a JSON number: digits without zeros at either end, `e`, the decimal
- * exponent; zero is `0`, never negative. Returns the length, or 0 when it has too many digits. */
+ * exponent; zero is `0`, never negative. Returns the length, or 0 for what is no number or has too many
+ * digits. */
 size_t ps_canon_write_number(struct ps_str text, char out[PS_CANON_NUMBER_MAX + 32]);
-
-/* Looks for half a surrogate pair among the escapes of JSON text, fed in any pieces. Zeroed before
- * the first. */
-struct ps_escape {
-    uint8_t state;
-    bool high; /* the first half of a pair was just read */
-    uint16_t code;
-};
-
-/* Returns PS_OK or PS_EPARSE. */
-PS_MUST_CHECK int ps_escape_feed(struct ps_escape *escape, struct ps_str text);
-
-/* At the end of the text: likewise. */
-PS_MUST_CHECK int ps_escape_end(const struct ps_escape *escape);
 
 #endif

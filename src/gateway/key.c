@@ -5,9 +5,10 @@
 
 #include <openssl/evp.h>
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "gateway/canon.h"
-#include "gateway/json.h"
+#include "gateway/canon_parse.h"
 
 static_assert(PS_CANON_DIGEST == PS_KEY_BYTES, "both are SHA-256");
 
@@ -137,15 +138,15 @@ struct ps_key_job {
     struct ps_keyer *keyer;
     enum ps_key_body body;
     struct ps_key scope; /* digest of everything but the body */
-    EVP_MD_CTX *raw;     /* of scope and raw body; NULL = no memo for this one */
-    struct ps_json *json;
+    EVP_MD_CTX *raw;     /* PS_KEY_RAW: of scope and body so far */
+    struct ps_budget *budget;
+    struct ps_buf held; /* a body that the memo may know: not parsed yet; counts against budget */
+    bool memo;          /* it may */
     struct ps_canon *canon;
-    struct ps_escape escape;
-    uint64_t bytes;
-    uint32_t depth;
     int err; /* sticky */
     const char *reason;
     size_t items;
+    struct ps_canon_parser parser; /* the last member: not zeroed at the start */
 };
 
 static const struct ps_str ignored[] = {
@@ -159,93 +160,6 @@ static const struct ps_str ignored[] = {
     PS_STR_INIT("stream"),
     PS_STR_INIT("stream_options"),
     {NULL, 0},
-};
-
-/* Passes the parser's events on; a failure stops it. */
-static int forward(struct ps_key_job *job, int err)
-{
-    if (err != PS_OK) {
-        job->err = err;
-        job->reason = ps_canon_reason(job->canon);
-    }
-    return err == PS_OK;
-}
-
-static int not_an_object(struct ps_key_job *job)
-{
-    job->err = PS_EPARSE;
-    job->reason = "the body is no object";
-    return 0;
-}
-
-static int on_null(void *ctx)
-{
-    struct ps_key_job *job = ctx;
-    return job->depth == 0 ? not_an_object(job) : forward(job, ps_canon_null(job->canon));
-}
-
-static int on_boolean(void *ctx, int yes)
-{
-    struct ps_key_job *job = ctx;
-    return job->depth == 0 ? not_an_object(job)
-                           : forward(job, ps_canon_boolean(job->canon, yes != 0));
-}
-
-static int on_number(void *ctx, const char *text, size_t len)
-{
-    struct ps_key_job *job = ctx;
-    struct ps_str number = {text, len};
-    return job->depth == 0 ? not_an_object(job)
-                           : forward(job, ps_canon_number(job->canon, number));
-}
-
-static int on_string(void *ctx, const unsigned char *bytes, size_t len)
-{
-    struct ps_key_job *job = ctx;
-    struct ps_str text = {(const char *)bytes, len};
-    return job->depth == 0 ? not_an_object(job) : forward(job, ps_canon_string(job->canon, text));
-}
-
-static int on_start_map(void *ctx)
-{
-    struct ps_key_job *job = ctx;
-    job->depth++;
-    return forward(job, ps_canon_open(job->canon, true));
-}
-
-static int on_start_array(void *ctx)
-{
-    struct ps_key_job *job = ctx;
-    if (job->depth == 0) {
-        return not_an_object(job);
-    }
-    job->depth++;
-    return forward(job, ps_canon_open(job->canon, false));
-}
-
-static int on_name(void *ctx, const unsigned char *bytes, size_t len)
-{
-    struct ps_key_job *job = ctx;
-    return forward(job, ps_canon_name(job->canon, (struct ps_str){(const char *)bytes, len}));
-}
-
-static int on_end(void *ctx)
-{
-    struct ps_key_job *job = ctx;
-    job->depth--;
-    return forward(job, ps_canon_close(job->canon));
-}
-
-static const yajl_callbacks calls = {
-    .yajl_null = on_null,
-    .yajl_boolean = on_boolean,
-    .yajl_number = on_number,
-    .yajl_string = on_string,
-    .yajl_start_map = on_start_map,
-    .yajl_map_key = on_name,
-    .yajl_end_map = on_end,
-    .yajl_start_array = on_start_array,
-    .yajl_end_array = on_end,
 };
 
 /* ---------------------------------------------------------------- the scope */
@@ -304,24 +218,23 @@ static void digest_scope(const struct ps_keyer *keyer, const struct ps_key_scope
 
 /* ---------------------------------------------------------------- life of a job */
 
-static int make_parser(struct ps_key_job *job, struct ps_budget *budget)
+static int make_parser(struct ps_key_job *job)
 {
     struct ps_canon_opts opts = {
         .sha256 = job->keyer->sha256,
-        .budget = budget,
+        .budget = job->budget,
         .ignored = ignored,
         .items = job->body == PS_KEY_EMBEDDINGS ? PS_STR("input") : PS_STR(""),
     };
     int err = ps_canon_new(&job->canon, &opts);
-    return err != PS_OK ? err : ps_json_new(&job->json, &calls, job, budget);
+    if (err == PS_OK) {
+        ps_canon_parser_init(&job->parser, job->canon);
+    }
+    return err;
 }
 
-/* Raw bodies are nothing but their bytes; a memo of embeddings would have to hold all items. */
 static int make_raw(struct ps_key_job *job)
 {
-    if (job->body == PS_KEY_EMBEDDINGS || (job->body == PS_KEY_JSON && job->keyer->memo == NULL)) {
-        return PS_OK;
-    }
     job->raw = EVP_MD_CTX_new();
     if (job->raw == NULL || EVP_DigestInit_ex2(job->raw, job->keyer->sha256, NULL) != 1) {
         return PS_ENOMEM;
@@ -334,17 +247,19 @@ int ps_key_job_new(struct ps_key_job **out, struct ps_keyer *keyer,
                    const struct ps_key_scope *scope, enum ps_key_body body,
                    struct ps_budget *budget)
 {
-    struct ps_key_job *job = calloc(1, sizeof *job);
+    struct ps_key_job *job = malloc(sizeof *job);
     if (job == NULL) {
         return PS_ENOMEM;
     }
+    memset(job, 0, offsetof(struct ps_key_job, parser));
     job->keyer = keyer;
     job->body = body;
+    job->budget = budget;
+    job->held = ps_buf_make(PS_KEY_MEMO_BODY);
+    /* A memo of embeddings would have to hold all their items. */
+    job->memo = body == PS_KEY_JSON && keyer->memo != NULL;
     digest_scope(keyer, scope, body, &job->scope);
-    int err = make_raw(job);
-    if (err == PS_OK && body != PS_KEY_RAW) {
-        err = make_parser(job, budget);
-    }
+    int err = body == PS_KEY_RAW ? make_raw(job) : make_parser(job);
     if (err != PS_OK) {
         ps_key_job_free(job);
         return err;
@@ -353,47 +268,47 @@ int ps_key_job_new(struct ps_key_job **out, struct ps_keyer *keyer,
     return PS_OK;
 }
 
+static void drop_held(struct ps_key_job *job)
+{
+    ps_budget_give(job->budget, job->held.len);
+    ps_buf_fini(&job->held);
+}
+
 void ps_key_job_free(struct ps_key_job *job)
 {
     if (job != NULL) {
         EVP_MD_CTX_free(job->raw);
-        ps_json_free(job->json);
+        drop_held(job);
         ps_canon_free(job->canon);
         free(job);
     }
 }
 
-/* The parser's failure, unless a callback's own stopped it. */
-static int parsed(struct ps_key_job *job, int err)
+static int parse(struct ps_key_job *job, struct ps_str bytes)
 {
-    if (err != PS_OK && job->err == PS_OK) {
-        job->err = err;
-        job->reason = err == PS_EPARSE ? ps_json_reason(job->json) : NULL;
-    }
+    job->err = ps_canon_parser_feed(&job->parser, bytes);
     return job->err;
 }
 
-static int escaped(struct ps_key_job *job, int err)
+/* The body is too long for the memo, or the memo did not know it. */
+static int parse_held(struct ps_key_job *job)
 {
-    if (err != PS_OK) {
-        job->err = err;
-        job->reason = "half a surrogate pair";
-    }
+    int err = parse(job, ps_buf_str(&job->held));
+    drop_held(job);
     return err;
 }
 
-/* Beyond what the parser holds back anyway there is nothing to be saved. */
-static void feed_raw(struct ps_key_job *job, struct ps_str bytes)
+static int hold(struct ps_key_job *job, struct ps_str bytes)
 {
-    if (job->raw == NULL) {
-        return;
+    job->err = ps_budget_take(job->budget, bytes.len);
+    if (job->err != PS_OK) {
+        return job->err;
     }
-    if (job->body == PS_KEY_RAW || job->bytes < PS_KEY_MEMO_BODY) {
-        add(job->raw, bytes);
-        return;
+    job->err = ps_buf_append_str(&job->held, bytes);
+    if (job->err != PS_OK) {
+        ps_budget_give(job->budget, bytes.len);
     }
-    EVP_MD_CTX_free(job->raw);
-    job->raw = NULL;
+    return job->err;
 }
 
 int ps_key_job_feed(struct ps_key_job *job, struct ps_str bytes)
@@ -401,21 +316,28 @@ int ps_key_job_feed(struct ps_key_job *job, struct ps_str bytes)
     if (job->err != PS_OK) {
         return job->err;
     }
-    job->bytes += bytes.len;
-    feed_raw(job, bytes);
     if (job->body == PS_KEY_RAW) {
+        add(job->raw, bytes);
         return PS_OK;
     }
-    int err = escaped(job, ps_escape_feed(&job->escape, bytes));
-    return err != PS_OK ? err : parsed(job, ps_json_feed(job->json, bytes));
+    if (job->memo && bytes.len < PS_KEY_MEMO_BODY - job->held.len) {
+        return hold(job, bytes);
+    }
+    if (job->memo) {
+        job->memo = false;
+        int err = parse_held(job);
+        if (err != PS_OK) {
+            return err;
+        }
+    }
+    return parse(job, bytes);
 }
 
 static int end_parse(struct ps_key_job *job)
 {
-    int err = escaped(job, ps_escape_end(&job->escape));
-    err = err != PS_OK ? err : parsed(job, ps_json_end(job->json));
-    job->items = err == PS_OK ? ps_canon_items(job->canon) : 0;
-    if (err == PS_OK && job->body == PS_KEY_EMBEDDINGS && job->items == 0) {
+    job->err = ps_canon_parser_end(&job->parser);
+    job->items = job->err == PS_OK ? ps_canon_items(job->canon) : 0;
+    if (job->err == PS_OK && job->body == PS_KEY_EMBEDDINGS && job->items == 0) {
         job->err = PS_EPARSE;
         job->reason = "there is no input";
     }
@@ -458,14 +380,18 @@ static void key_of_items(struct ps_key_job *job, struct ps_key *out)
 static int end_json(struct ps_key_job *job, struct ps_key *out)
 {
     struct ps_key seen;
-    bool memo = job->raw != NULL;
+    bool memo = job->memo;
     if (memo) {
-        end(job->raw, &seen);
+        begin(job->keyer, job->keyer->hash);
+        add_key(job->keyer->hash, &job->scope);
+        add(job->keyer->hash, ps_buf_str(&job->held));
+        end(job->keyer->hash, &seen);
         if (recall(job->keyer, &seen, out)) {
             return PS_OK;
         }
     }
-    int err = end_parse(job);
+    int err = memo ? parse_held(job) : PS_OK;
+    err = err != PS_OK ? err : end_parse(job);
     if (err != PS_OK) {
         return err;
     }
@@ -504,7 +430,9 @@ size_t ps_key_job_items(const struct ps_key_job *job)
 
 const char *ps_key_job_reason(const struct ps_key_job *job)
 {
-    return job->reason != NULL ? job->reason : ps_err_text(job->err);
+    return job->reason != NULL ? job->reason
+           : job->canon != NULL ? ps_canon_parser_reason(&job->parser)
+                                : ps_err_text(job->err);
 }
 
 /* ---------------------------------------------------------------- hex */

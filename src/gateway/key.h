@@ -13,9 +13,10 @@
  * What has no certain meaning has no key: duplicate members, invalid UTF-8, half a surrogate pair,
  * nesting or numbers beyond bounds. Such a request is forwarded and never stored.
  *
- * A job is fed while the body arrives. Bodies below PS_KEY_MEMO_BODY are only hashed until they are
- * complete: when the same bytes came before under the same names, the keyer's memo knows the key
- * and nothing is parsed. The memo is itself keyed by SHA-256, so it cannot be made to lie.
+ * A job is fed while the body arrives. With a memo, bodies below PS_KEY_MEMO_BODY are held until they
+ * are complete: when the same bytes came before under the same names, the memo knows the key and
+ * nothing is parsed. The memo is itself keyed by SHA-256, so it cannot be made to lie. Longer bodies
+ * are parsed as they come, which costs little more than a digest of the same bytes would.
  *
  * Embeddings: the members beside `input` are one part, each item of `input` another, so an item has
  * the key that it would have in a request of its own.
