@@ -290,6 +290,11 @@ void ps_canon_begin_text(struct ps_canon *canon)
     canon->text_start = canon->out.buf.len;
 }
 
+static struct ps_str text_so_far(const struct ps_canon *canon)
+{
+    return ps_str_skip(ps_buf_str(&canon->out.buf), canon->text_start);
+}
+
 /* It will not stand for itself: what came so far goes into the digest, and all that follows. */
 static int begin_long_text(struct ps_canon *canon)
 {
@@ -297,19 +302,18 @@ static int begin_long_text(struct ps_canon *canon)
     if (err != PS_OK) {
         return err;
     }
-    struct ps_buf *out = &canon->out.buf;
+    struct ps_str held = text_so_far(canon);
     add_hash(canon->once, "\"", 1);
-    add_hash(canon->once, out->data + canon->text_start, out->len - canon->text_start);
-    out->len = canon->text_start;
+    add_hash(canon->once, held.ptr, held.len);
+    canon->out.buf.len = canon->text_start;
     canon->text_hashed = true;
     return PS_OK;
 }
 
 int ps_canon_text(struct ps_canon *canon, struct ps_str piece)
 {
-    size_t held = canon->out.buf.len - canon->text_start;
     if (!canon->text_hashed) {
-        if (HEAD + held + piece.len <= PS_CANON_INLINE) {
+        if (HEAD + text_so_far(canon).len + piece.len <= PS_CANON_INLINE) {
             return put(canon, piece.ptr, piece.len);
         }
         int err = begin_long_text(canon);
@@ -385,8 +389,7 @@ static bool ignores(const struct ps_canon *canon, struct ps_str name)
 /* A top-level name: does its value count? Long names are none that we know. */
 static void recognise(struct ps_canon *canon)
 {
-    const struct ps_buf *out = &canon->out.buf;
-    struct ps_str name = {out->data + canon->text_start, out->len - canon->text_start};
+    struct ps_str name = text_so_far(canon);
     if (canon->text_hashed) {
         return;
     }
