@@ -315,7 +315,8 @@ enum ps_cache_answer ps_cache_peek(struct ps_cache *cache, const struct ps_key *
 
 /* ---------------------------------------------------------------- put */
 
-/* Evicts until `need` more bytes fit, a handful at most. Returns how many left; they go to out[]. */
+/* Evicts until `need` more bytes fit, a handful at most. Returns how many left; they go to out[].
+ */
 static size_t make_room(struct shard *shard, uint64_t need, struct ps_entry *out[EVICT_AT_ONCE])
 {
     size_t count = 0;
@@ -525,8 +526,8 @@ static bool shard_is_sane(struct shard *shard)
             found = found && ps_slots_find(&shard->slots, &slot->key) == id;
         }
     }
-    bool sane = found && bytes == shard->bytes && count == shard->slots.count &&
-                bytes <= shard->limit;
+    bool sane =
+        found && bytes == shard->bytes && count == shard->slots.count && bytes <= shard->limit;
     pthread_mutex_unlock(&shard->lock);
     return sane;
 }

@@ -1,8 +1,8 @@
 /* cache - L1: answers in memory, shared by all workers.
  *
- * Keys are spread over shards; a shard has a lock that is held for a look-up, a few links and at most
- * a handful of evictions, never for input, output, a match of patterns or the freeing of an entry.
- * What a get returns is a counted reference: the entry lives as long as somebody sends it.
+ * Keys are spread over shards; a shard has a lock that is held for a look-up, a few links and at
+ * most a handful of evictions, never for input, output, a match of patterns or the freeing of an
+ * entry. What a get returns is a counted reference: the entry lives as long as somebody sends it.
  *
  *      key -> shard -> slots (cache_slots.h) -> entry (entry.h)
  *                  \-> policy (cache_policy.h): who leaves when the shard's bytes are used up
@@ -93,14 +93,14 @@ struct ps_cache_stats {
     uint64_t stale_hits;
     uint64_t misses;
     uint64_t entries;
-    uint64_t bytes; /* in use, everything counted */
+    uint64_t bytes;       /* in use, everything counted */
     uint64_t fixed_bytes; /* of these, what does not depend on the entries */
     uint64_t size;        /* the bound */
     uint64_t stored;
-    uint64_t evictions;   /* made room for others */
-    uint64_t expired;     /* taken out because of age */
-    uint64_t purged;      /* taken out because of a purge */
-    uint64_t refused;     /* not stored: too large or purged */
+    uint64_t evictions;       /* made room for others */
+    uint64_t expired;         /* taken out because of age */
+    uint64_t purged;          /* taken out because of a purge */
+    uint64_t refused;         /* not stored: too large or purged */
     double gpu_seconds_saved; /* upstream time of the entries that hits returned */
 };
 

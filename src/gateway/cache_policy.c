@@ -5,7 +5,7 @@
 const char *const ps_policy_names[] = {"gdsf", "lru", "s3fifo", "sieve", "lfuda", NULL};
 
 static const struct ps_policy_ops *const policies[PS_POLICY_COUNT] = {
-    [PS_POLICY_GDSF] = &ps_policy_gdsf,   [PS_POLICY_LRU] = &ps_policy_lru,
+    [PS_POLICY_GDSF] = &ps_policy_gdsf,     [PS_POLICY_LRU] = &ps_policy_lru,
     [PS_POLICY_S3FIFO] = &ps_policy_s3fifo, [PS_POLICY_SIEVE] = &ps_policy_sieve,
     [PS_POLICY_LFUDA] = &ps_policy_lfuda,
 };

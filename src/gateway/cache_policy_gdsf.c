@@ -7,9 +7,9 @@
  *   - the cost is upstream time, so what remains is what saves the most GPU-seconds per byte;
  *   - uses are remembered past eviction, by a sketch that sees every look-up;
  *   - what was asked for once only counts half: most of it never comes again;
- *   - the value is rounded to three bits behind its first (as in CAMP, Ghandeharizadeh et al. 2014),
- *     which loses nothing and makes it constant time: within one rounded value the oldest has the
- *     lowest priority, because L never falls, so each value is a plain queue; only the heads of
+ *   - the value is rounded to three bits behind its first (as in CAMP, Ghandeharizadeh et al.
+ * 2014), which loses nothing and makes it constant time: within one rounded value the oldest has
+ * the lowest priority, because L never falls, so each value is a plain queue; only the heads of
  *     BUCKETS queues compete, in a tournament of nine rounds.
  *
  * LFU-DA (Arlitt et al. 2000) is the same with priority = L + uses and no memory.
@@ -38,9 +38,9 @@ struct gdsf {
     double floor;
     struct ps_sketch sketch; /* not for LFU-DA */
     struct ps_slot_list lists[BUCKETS];
-    double heads[BUCKETS];        /* priority of the oldest of each list; INFINITY = empty */
-    uint16_t winners[BUCKETS];    /* [1] is the bucket with the lowest head; [n] the better of
-                                     [2n] and [2n + 1], which are buckets from BUCKETS on */
+    double heads[BUCKETS];     /* priority of the oldest of each list; INFINITY = empty */
+    uint16_t winners[BUCKETS]; /* [1] is the bucket with the lowest head; [n] the better of
+                                  [2n] and [2n + 1], which are buckets from BUCKETS on */
 };
 
 static unsigned contender(const struct gdsf *gdsf, unsigned node)
@@ -100,8 +100,8 @@ static void play(struct gdsf *gdsf, unsigned bucket)
 static void head_changed(struct gdsf *gdsf, unsigned bucket)
 {
     uint32_t oldest = gdsf->lists[bucket].oldest;
-    double head = oldest == PS_SLOT_NONE ? INFINITY
-                                         : ps_slots_at(gdsf->policy.slots, oldest)->priority;
+    double head =
+        oldest == PS_SLOT_NONE ? INFINITY : ps_slots_at(gdsf->policy.slots, oldest)->priority;
     if (head != gdsf->heads[bucket]) {
         gdsf->heads[bucket] = head;
         play(gdsf, bucket);

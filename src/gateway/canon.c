@@ -426,7 +426,8 @@ static int compare_members(const void *a, const void *b, void *ctx)
     const char *out = ctx;
     size_t len = left->name_len < right->name_len ? left->name_len : right->name_len;
     int order = memcmp(out + left->at, out + right->at, len);
-    return order != 0 ? order : (left->name_len > right->name_len) - (left->name_len < right->name_len);
+    return order != 0 ? order
+                      : (left->name_len > right->name_len) - (left->name_len < right->name_len);
 }
 
 /* Most come in an order of their own that is no order; few are many. */

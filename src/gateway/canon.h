@@ -11,8 +11,9 @@
  * prompt is hashed where it stands and memory is bounded by what is open, not by the document:
  * strings and arrays are hashed as they come, and only the members of open objects are held.
  *
- * What has no certain meaning is refused: a name that comes twice in one object, a number of more than
- * PS_CANON_NUMBER_MAX bytes. Text must be valid UTF-8: that is the parser's part (canon_parse.h).
+ * What has no certain meaning is refused: a name that comes twice in one object, a number of more
+ * than PS_CANON_NUMBER_MAX bytes. Text must be valid UTF-8: that is the parser's part
+ * (canon_parse.h).
  *
  * Thread: owned by one thread.
  *
@@ -82,8 +83,8 @@ struct ps_str ps_canon_item(const struct ps_canon *canon, size_t i);
 const char *ps_canon_reason(const struct ps_canon *canon);
 
 /* Writes the canonical form of a JSON number: digits without zeros at either end, `e`, the decimal
- * exponent; zero is `0`, never negative. Returns the length, or 0 for what is no number or has too many
- * digits. */
+ * exponent; zero is `0`, never negative. Returns the length, or 0 for what is no number or has too
+ * many digits. */
 size_t ps_canon_write_number(struct ps_str text, char out[PS_CANON_NUMBER_MAX + 32]);
 
 #endif

@@ -130,14 +130,13 @@ static size_t plain_run(struct ps_str text)
         memcpy(&word, text.ptr + i, sizeof word);
         uint64_t control = (word - UINT64_C(0x2020202020202020)) & ~word;
         uint64_t high = word | control;
-        if (((high & UINT64_C(0x8080808080808080)) |
-             has_zero(word ^ UINT64_C(0x2222222222222222)) |
+        if (((high & UINT64_C(0x8080808080808080)) | has_zero(word ^ UINT64_C(0x2222222222222222)) |
              has_zero(word ^ UINT64_C(0x5c5c5c5c5c5c5c5c))) != 0) {
             break;
         }
     }
-    while (i < text.len && (unsigned char)text.ptr[i] >= 0x20 && (unsigned char)text.ptr[i] < 0x80 &&
-           text.ptr[i] != '"' && text.ptr[i] != '\\') {
+    while (i < text.len && (unsigned char)text.ptr[i] >= 0x20 &&
+           (unsigned char)text.ptr[i] < 0x80 && text.ptr[i] != '"' && text.ptr[i] != '\\') {
         i++;
     }
     return i;
@@ -316,7 +315,9 @@ static int on_code(struct ps_canon_parser *parser)
 static int on_hex(struct ps_canon_parser *parser, char c)
 {
     char lower = (char)(c | 0x20);
-    int digit = c >= '0' && c <= '9' ? c - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+    int digit = c >= '0' && c <= '9'           ? c - '0'
+                : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10
+                                               : -1;
     if (digit < 0) {
         return refuse(parser, "an escape without its four digits");
     }
@@ -412,7 +413,8 @@ static int on_comma(struct ps_canon_parser *parser, char c)
         parser->state = in_object(parser) ? NAME : VALUE;
         return PS_OK;
     }
-    return c == '}' || c == ']' ? close_container(parser, c) : refuse(parser, "no comma or bracket");
+    return c == '}' || c == ']' ? close_container(parser, c)
+                                : refuse(parser, "no comma or bracket");
 }
 
 static int on_name(struct ps_canon_parser *parser, char c)

@@ -1,4 +1,5 @@
-/* entry - an answer that is remembered: what was said, what it is about, what it cost, how long it holds.
+/* entry - an answer that is remembered: what was said, what it is about, what it cost, how long it
+ * holds.
  *
  * An entry never changes after it is made, so any number of threads may read and send it. It is one
  * block of memory; references are counted, so an entry that the cache throws out lives on until the
@@ -57,7 +58,7 @@ struct ps_entry_spec {
     ps_span while_revalidate; /* how long it may be sent stale while somebody asks anew */
     ps_span if_error;         /* how long it may be sent stale when the upstream fails */
 
-    double seconds; /* upstream time that a hit saves; 0 = unknown */
+    double seconds;                            /* upstream time that a hit saves; 0 = unknown */
     uint64_t prompt_tokens, completion_tokens; /* what a hit saves in tokens */
 };
 

@@ -22,7 +22,8 @@ PS_MUST_CHECK int ps_json_view_is_valid(struct ps_str text);
 /* Without white space at both ends. */
 struct ps_str ps_json_view_trim(struct ps_str text);
 
-/* What a value begins with tells what it is: '{', '[', '"', 't', 'f', 'n', '-' or a digit; 0 = nothing. */
+/* What a value begins with tells what it is: '{', '[', '"', 't', 'f', 'n', '-' or a digit; 0 =
+ * nothing. */
 char ps_json_view_type(struct ps_str value);
 
 /* The inside of a container or string (without its brackets or quotes). */

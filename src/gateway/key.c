@@ -174,7 +174,8 @@ static bool is_utf8_charset(struct ps_str parameter)
     return ps_str_ieq(value, PS_STR("utf-8")) || ps_str_ieq(value, PS_STR("\"utf-8\""));
 }
 
-/* The media type in lower case; parameters as they are, but for the charset that JSON has anyway. */
+/* The media type in lower case; parameters as they are, but for the charset that JSON has anyway.
+ */
 static void add_content_type(EVP_MD_CTX *hash, struct ps_str text)
 {
     struct ps_str part = {NULL, 0};
@@ -430,7 +431,7 @@ size_t ps_key_job_items(const struct ps_key_job *job)
 
 const char *ps_key_job_reason(const struct ps_key_job *job)
 {
-    return job->reason != NULL ? job->reason
+    return job->reason != NULL  ? job->reason
            : job->canon != NULL ? ps_canon_parser_reason(&job->parser)
                                 : ps_err_text(job->err);
 }

@@ -13,10 +13,10 @@
  * What has no certain meaning has no key: duplicate members, invalid UTF-8, half a surrogate pair,
  * nesting or numbers beyond bounds. Such a request is forwarded and never stored.
  *
- * A job is fed while the body arrives. With a memo, bodies below PS_KEY_MEMO_BODY are held until they
- * are complete: when the same bytes came before under the same names, the memo knows the key and
- * nothing is parsed. The memo is itself keyed by SHA-256, so it cannot be made to lie. Longer bodies
- * are parsed as they come, which costs little more than a digest of the same bytes would.
+ * A job is fed while the body arrives. With a memo, bodies below PS_KEY_MEMO_BODY are held until
+ * they are complete: when the same bytes came before under the same names, the memo knows the key
+ * and nothing is parsed. The memo is itself keyed by SHA-256, so it cannot be made to lie. Longer
+ * bodies are parsed as they come, which costs little more than a digest of the same bytes would.
  *
  * Embeddings: the members beside `input` are one part, each item of `input` another, so an item has
  * the key that it would have in a request of its own.
@@ -73,7 +73,8 @@ struct ps_key_scope {
     bool any_tenant;        /* ... unless the route says that they may */
     struct ps_str route;    /* name of the route */
     struct ps_str upstream; /* name of the upstream */
-    struct ps_str revision; /* of the model: whatever changes when the same name answers otherwise */
+    struct ps_str
+        revision; /* of the model: whatever changes when the same name answers otherwise */
     struct ps_str method, path, query;
     struct ps_str content_type; /* `Application/JSON; charset=utf-8` is `application/json` */
 };

@@ -52,7 +52,8 @@ struct ps_purge {
 
 struct ps_purge_log;
 
-/* Keeps at most `max` records (at least 1), each until `keep` after its time. PS_OK or PS_ENOMEM. */
+/* Keeps at most `max` records (at least 1), each until `keep` after its time. PS_OK or PS_ENOMEM.
+ */
 PS_MUST_CHECK int ps_purge_log_new(struct ps_purge_log **out, size_t max, ps_span keep);
 
 /* NULL is fine. */

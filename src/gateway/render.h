@@ -11,11 +11,11 @@
  *               "content":"Hello"},"finish_reason":"stop"}],"usage":{...}}
  *
  * Values are copied as they stand, so numbers and escapes keep their spelling. What the OpenAI API
- * defines is put together by its rules: text, reasoning, refusals and the arguments of tool calls are
- * joined, log probabilities are strung together. Members that it does not define are carried over where
- * that loses nothing (they say the same in every event, or are there once); an answer in which they
- * do not, which reports an error, or which has no proper end, can't be rendered: PS_EPARSE, and
- * whoever asked must ask the upstream.
+ * defines is put together by its rules: text, reasoning, refusals and the arguments of tool calls
+ * are joined, log probabilities are strung together. Members that it does not define are carried
+ * over where that loses nothing (they say the same in every event, or are there once); an answer in
+ * which they do not, which reports an error, or which has no proper end, can't be rendered:
+ * PS_EPARSE, and whoever asked must ask the upstream.
  *
  * Formats: OpenAI API reference, "chat/object", "chat/streaming", "completions/object".
  *
@@ -36,8 +36,8 @@
 #define PS_RENDER_MEMBERS_MAX 64  /* members of an object */
 
 /* Appends the JSON object that a whole event stream amounts to. Its usage is the last that was
- * reported, if any was. PS_OK, PS_EPARSE, or what the buffer says: PS_ELIMIT, PS_ENOMEM (then *out is
- * as it was). */
+ * reported, if any was. PS_OK, PS_EPARSE, or what the buffer says: PS_ELIMIT, PS_ENOMEM (then *out
+ * is as it was). */
 PS_MUST_CHECK int ps_render_json(struct ps_str events, struct ps_buf *out);
 
 /* Appends the event stream of a JSON object: for each choice one event with all of its content and

@@ -101,10 +101,11 @@ static int read_answer(struct answer *answer, struct ps_str json)
 static int begin_event(struct ps_buf *out, struct answer *answer)
 {
     static const struct ps_str everywhere[] = {
-        PS_STR_INIT("id"),          PS_STR_INIT("created"), PS_STR_INIT("model"),
-        PS_STR_INIT("system_fingerprint"), PS_STR_INIT("service_tier"), {NULL, 0}};
-    static const struct ps_str apart[] = {PS_STR_INIT("object"), PS_STR_INIT("choices"),
-                                          PS_STR_INIT("usage"), {NULL, 0}};
+        PS_STR_INIT("id"),           PS_STR_INIT("created"),
+        PS_STR_INIT("model"),        PS_STR_INIT("system_fingerprint"),
+        PS_STR_INIT("service_tier"), {NULL, 0}};
+    static const struct ps_str apart[] = {
+        PS_STR_INIT("object"), PS_STR_INIT("choices"), PS_STR_INIT("usage"), {NULL, 0}};
     struct ps_str rest = ps_json_view_inside(answer->text);
     struct ps_str name;
     struct ps_str value;
@@ -151,8 +152,10 @@ static int put_calls(struct ps_buf *out, struct ps_str calls, bool *comma)
 /* Texts that a stream joins must be texts. */
 static bool fits_a_delta(struct ps_str name, struct ps_str value)
 {
-    static const struct ps_str texts[] = {PS_STR_INIT("content"), PS_STR_INIT("reasoning_content"),
-                                          PS_STR_INIT("reasoning"), PS_STR_INIT("refusal"),
+    static const struct ps_str texts[] = {PS_STR_INIT("content"),
+                                          PS_STR_INIT("reasoning_content"),
+                                          PS_STR_INIT("reasoning"),
+                                          PS_STR_INIT("refusal"),
                                           {NULL, 0}};
     char type = ps_json_view_type(value);
     return !is_one_of(name, texts) || type == '"' || type == 'n';
@@ -230,8 +233,11 @@ static int put_content(struct ps_buf *out, struct answer *answer, const struct c
 
 static int put_end(struct ps_buf *out, struct answer *answer, const struct choice *choice)
 {
-    static const struct ps_str said[] = {PS_STR_INIT("index"), PS_STR_INIT("message"),
-                                         PS_STR_INIT("text"), PS_STR_INIT("logprobs"), {NULL, 0}};
+    static const struct ps_str said[] = {PS_STR_INIT("index"),
+                                         PS_STR_INIT("message"),
+                                         PS_STR_INIT("text"),
+                                         PS_STR_INIT("logprobs"),
+                                         {NULL, 0}};
     struct ps_str rest = ps_json_view_inside(choice->text);
     struct ps_str name;
     struct ps_str value;
@@ -241,7 +247,7 @@ static int put_end(struct ps_buf *out, struct answer *answer, const struct choic
     while (err == PS_OK && ps_json_view_next_member(&rest, &name, &value)) {
         bool foreign = ps_str_eq(name, answer->chat ? PS_STR("text") : PS_STR("message")) ||
                        ps_str_eq(name, PS_STR("delta"));
-        err = foreign ? PS_EPARSE
+        err = foreign                 ? PS_EPARSE
               : is_one_of(name, said) ? PS_OK
                                       : put_pair(out, name, value, &comma);
     }

@@ -143,8 +143,8 @@ static int get_member(struct object *object, const struct name_rule *rules, stru
         return PS_OK;
     }
     int err = PS_OK;
-    object->members = grow(object->members, object->count, PS_RENDER_MEMBERS_MAX,
-                           sizeof(struct member), &err);
+    object->members =
+        grow(object->members, object->count, PS_RENDER_MEMBERS_MAX, sizeof(struct member), &err);
     if (err == PS_OK) {
         *out = &object->members[object->count++];
         **out = (struct member){
@@ -279,8 +279,8 @@ static int get_call(struct choice *choice, uint64_t index, struct call **out)
         }
     }
     int err = PS_OK;
-    choice->calls = grow(choice->calls, choice->calls_count, PS_RENDER_CHOICES_MAX,
-                         sizeof(struct call), &err);
+    choice->calls =
+        grow(choice->calls, choice->calls_count, PS_RENDER_CHOICES_MAX, sizeof(struct call), &err);
     if (err == PS_OK) {
         *out = &choice->calls[choice->calls_count++];
         **out = (struct call){.index = index};
@@ -645,8 +645,8 @@ static int put_choice(struct ps_buf *out, const struct merge *merge, const struc
     if (merge->chat) {
         err = THEN(err, put_message(out, choice, &comma));
     }
-    err = THEN(err, put_object(out, PS_STR("logprobs"), &choice->logprobs, choice->logprobs_seen,
-                               &comma));
+    err = THEN(
+        err, put_object(out, PS_STR("logprobs"), &choice->logprobs, choice->logprobs_seen, &comma));
     err = THEN(err, put_members(out, &choice->own, &comma));
     return THEN(err, put(out, "}"));
 }

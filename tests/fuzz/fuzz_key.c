@@ -58,10 +58,12 @@ static bool has_numbers(const json_t *value)
     json_t *child;
     size_t i;
     bool found = json_is_number(value);
-    json_object_foreach ((json_t *)(uintptr_t)value, name, child) {
+    json_object_foreach((json_t *)(uintptr_t)value, name, child)
+    {
         found = found || has_numbers(child);
     }
-    json_array_foreach (value, i, child) {
+    json_array_foreach(value, i, child)
+    {
         found = found || has_numbers(child);
     }
     return found;
@@ -98,9 +100,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct outcome cut = key_of(plain, PS_KEY_JSON, body, 1 + size % 5);
     PS_CHECK(whole.err == cut.err && (whole.err != PS_OK || ps_key_eq(&whole.key, &cut.key)));
     json_error_t error;
-    json_t *root = json_loadb((const char *)data, size,
-                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL,
-                              &error);
+    json_t *root =
+        json_loadb((const char *)data, size,
+                   JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
     if (whole.err == PS_OK && root == NULL) {
         enum json_error_code code = json_error_code(&error);
         PS_CHECK(code == json_error_numeric_overflow || code == json_error_duplicate_key ||

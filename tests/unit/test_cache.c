@@ -364,7 +364,8 @@ static void a_scan_does_not_wash_out_what_is_used(void **state)
 {
     (void)state;
     static char body[4000];
-    static const int resistant[] = {PS_POLICY_GDSF, PS_POLICY_S3FIFO, PS_POLICY_SIEVE, PS_POLICY_LFUDA};
+    static const int resistant[] = {PS_POLICY_GDSF, PS_POLICY_S3FIFO, PS_POLICY_SIEVE,
+                                    PS_POLICY_LFUDA};
     struct ps_str text = {body, sizeof body};
     for (size_t p = 0; p < PS_ARRAY_LEN(resistant); p++) {
         struct ps_cache *cache = cache_of(resistant[p], 200000);
@@ -409,8 +410,8 @@ static void a_sketch_counts_and_forgets(void **state)
 
 /* ---------------------------------------------------------------- purges */
 
-static int purge(struct ps_cache *cache, enum ps_purge_kind kind, const char *text, const char *tenant,
-                 ps_time at)
+static int purge(struct ps_cache *cache, enum ps_purge_kind kind, const char *text,
+                 const char *tenant, ps_time at)
 {
     struct ps_purge record = {
         .kind = kind,
@@ -549,7 +550,10 @@ static void a_full_log_purges_more_and_never_less(void **state)
     spec.born = START + 15;
     struct ps_entry *after = entry_of(&spec);
     for (int i = 0; i < 3; i++) {
-        struct ps_purge record = tag_purge(i == 0 ? PS_STR("x") : i == 1 ? PS_STR("y") : PS_STR("z"), START + 10 * i);
+        struct ps_purge record = tag_purge(i == 0   ? PS_STR("x")
+                                           : i == 1 ? PS_STR("y")
+                                                    : PS_STR("z"),
+                                           START + 10 * i);
         assert_int_equal(ps_purge_log_add(log, &record, START + 100), PS_OK);
         assert_int_equal(ps_purge_log_add(log, &record, START + 100), PS_OK); /* twice is once */
         assert_int_equal(ps_purge_log_hits(log, before, &key), i == 2);

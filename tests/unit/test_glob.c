@@ -17,14 +17,29 @@ static void patterns_match_whole_texts(void **state)
         const char *pattern, *text;
         bool match;
     } cases[] = {
-        {"", "", true},          {"", "a", false},          {"*", "", true},
-        {"*", "a/b", true},      {"a", "a", true},          {"a", "ab", false},
-        {"?", "", false},        {"?", "x", true},          {"a*", "a", true},
-        {"a*b", "ab", true},     {"a*b", "acbcb", true},    {"a*b", "acbc", false},
-        {"*a*b*", "xxaxxb", true}, {"**", "abc", true},     {"a?c", "abc", true},
-        {"a\\*", "a*", true},    {"a\\*", "ab", false},     {"\\?", "?", true},
-        {"\\\\", "\\", true},    {"a\\", "a\\", true},      {"[a]", "a", false},
-        {"A", "a", false},       {"*.x", "a.x.y.x", true},
+        {"", "", true},
+        {"", "a", false},
+        {"*", "", true},
+        {"*", "a/b", true},
+        {"a", "a", true},
+        {"a", "ab", false},
+        {"?", "", false},
+        {"?", "x", true},
+        {"a*", "a", true},
+        {"a*b", "ab", true},
+        {"a*b", "acbcb", true},
+        {"a*b", "acbc", false},
+        {"*a*b*", "xxaxxb", true},
+        {"**", "abc", true},
+        {"a?c", "abc", true},
+        {"a\\*", "a*", true},
+        {"a\\*", "ab", false},
+        {"\\?", "?", true},
+        {"\\\\", "\\", true},
+        {"a\\", "a\\", true},
+        {"[a]", "a", false},
+        {"A", "a", false},
+        {"*.x", "a.x.y.x", true},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         bool match = ps_glob_match(ps_str_from(cases[i].pattern), ps_str_from(cases[i].text));
@@ -45,7 +60,8 @@ static void hostile_patterns_end(void **state)
         pattern[i + 1] = 'a';
     }
     pattern[sizeof pattern - 1] = 'b';
-    assert_false(ps_glob_match((struct ps_str){pattern, sizeof pattern}, (struct ps_str){text, sizeof text}));
+    assert_false(ps_glob_match((struct ps_str){pattern, sizeof pattern},
+                               (struct ps_str){text, sizeof text}));
 }
 
 int main(void)

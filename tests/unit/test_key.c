@@ -1,4 +1,5 @@
-/* key - what means the same has the same key, whatever differs has another, and what is uncertain has none. */
+/* key - what means the same has the same key, whatever differs has another, and what is uncertain
+ * has none. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,8 +46,8 @@ static struct ps_keyer *keyer_of(size_t memo)
 }
 
 /* Feeds in pieces of `step` bytes. */
-static int key_in_pieces(struct ps_keyer *keyer, const struct ps_key_scope *in, enum ps_key_body kind,
-                         struct ps_str body, size_t step, struct ps_key *out)
+static int key_in_pieces(struct ps_keyer *keyer, const struct ps_key_scope *in,
+                         enum ps_key_body kind, struct ps_str body, size_t step, struct ps_key *out)
 {
     struct ps_key_job *job = NULL;
     assert_int_equal(ps_key_job_new(&job, keyer, in, kind, NULL), PS_OK);
@@ -95,8 +96,9 @@ static void spelling_makes_no_difference(void **state)
         {"{\"\\u0061\":{\"y\":[],\"x\":{}}}", "{\"a\":{\"x\":{},\"y\":[]}}"},
         {"{\"a\":1}", "{\"a\":1,\"user\":\"u\",\"metadata\":{\"x\":[1,{\"y\":2}]},\"store\":true}"},
         {"{\"a\":1}", "{\"stream\":true,\"a\":1,\"stream_options\":{\"include_usage\":true}}"},
-        {"{\"a\":1}", "{\"safety_identifier\":1,\"service_tier\":[],\"a\":1,\"prompt_cache_key\":\"x\","
-                      "\"prompt_cache_retention\":null}"},
+        {"{\"a\":1}",
+         "{\"safety_identifier\":1,\"service_tier\":[],\"a\":1,\"prompt_cache_key\":\"x\","
+         "\"prompt_cache_retention\":null}"},
     };
     struct ps_keyer *keyer = keyer_of(0);
     for (size_t i = 0; i < PS_ARRAY_LEN(pairs); i++) {
@@ -237,7 +239,8 @@ static void long_values_are_told_apart(void **state)
         snprintf(a, sizeof a, "{\"a\":\"%0*d\"}", (int)len, 1);
         snprintf(b, sizeof b, "{\"a\":\"%0*d\"}", (int)len, 2);
         assert_int_equal(key_of(keyer, a, &left), PS_OK);
-        assert_int_equal(key_in_pieces(keyer, &scope, PS_KEY_JSON, ps_str_from(a), 3, &right), PS_OK);
+        assert_int_equal(key_in_pieces(keyer, &scope, PS_KEY_JSON, ps_str_from(a), 3, &right),
+                         PS_OK);
         assert_true(ps_key_eq(&left, &right));
         assert_int_equal(key_of(keyer, b, &right), PS_OK);
         assert_false(ps_key_eq(&left, &right));
@@ -287,7 +290,8 @@ static void long_arrays_are_told_apart(void **state)
     struct ps_key keys[3];
     for (size_t i = 0; i < 3; i++) {
         struct ps_str body = ps_buf_str(&bodies[i]);
-        assert_int_equal(key_in_pieces(keyer, &scope, PS_KEY_JSON, body, 5000 + i, &keys[i]), PS_OK);
+        assert_int_equal(key_in_pieces(keyer, &scope, PS_KEY_JSON, body, 5000 + i, &keys[i]),
+                         PS_OK);
         ps_buf_fini(&bodies[i]);
     }
     assert_true(ps_key_eq(&keys[0], &keys[1]));
@@ -325,8 +329,9 @@ static void every_part_of_the_scope_counts(void **state)
     assert_int_equal(key_in_pieces(keyer, &scope, PS_KEY_JSON, PS_STR("{}"), 9, &base), PS_OK);
     for (size_t i = 0; i < 8; i++) {
         struct ps_key_scope other = scope;
-        struct ps_str *parts[] = {&other.tenant, &other.route, &other.upstream, &other.revision,
-                                  &other.method, &other.path, &other.query, &other.content_type};
+        struct ps_str *parts[] = {&other.tenant,   &other.route,       &other.upstream,
+                                  &other.revision, &other.method,      &other.path,
+                                  &other.query,    &other.content_type};
         *parts[i] = PS_STR("other");
         struct ps_key key;
         assert_int_equal(key_in_pieces(keyer, &other, PS_KEY_JSON, PS_STR("{}"), 9, &key), PS_OK);
@@ -491,11 +496,13 @@ static void token_ids_are_one_item(void **state)
     assert_true(ps_key_eq(&flat.keys[0], &nested_once.keys[0]));
     struct ps_buf ids = array_of(2000, "0", "");
     struct ps_buf both = ps_buf_make(1 << 20);
-    assert_int_equal(ps_buf_printf(&both, "{\"input\":%.*s", (int)ids.len - 5, ids.data + 5), PS_OK);
+    assert_int_equal(ps_buf_printf(&both, "{\"input\":%.*s", (int)ids.len - 5, ids.data + 5),
+                     PS_OK);
     assert_int_equal(ps_buf_append(&both, "", 1), PS_OK);
     struct items longer = items_of(keyer, both.data);
     ps_buf_clear(&both);
-    assert_int_equal(ps_buf_printf(&both, "{\"input\":[%.*s,[7]]}", (int)ids.len - 6, ids.data + 5), PS_OK);
+    assert_int_equal(ps_buf_printf(&both, "{\"input\":[%.*s,[7]]}", (int)ids.len - 6, ids.data + 5),
+                     PS_OK);
     assert_int_equal(ps_buf_append(&both, "", 1), PS_OK);
     struct items inside = items_of(keyer, both.data);
     assert_int_equal(longer.count, 1);
@@ -538,8 +545,9 @@ struct document {
     size_t count;
 };
 
-static const char *const letters[] = {"a", "\"", "\\", "\n", "\x01", "/", "\xc3\xa9", "\xe2\x82\xac",
-                                      "\xf0\x9f\x98\x80", "~", "\x7f", " "};
+static const char *const letters[] = {
+    "a", "\"",   "\\", "\n", "\x01", "/", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+    "~", "\x7f", " "};
 
 static size_t grow(struct document *document, struct ps_rng *rng, unsigned depth)
 {
@@ -622,13 +630,17 @@ static void number(struct ps_buf *out, uint32_t value, struct ps_rng *rng)
     assert_int_equal(err, PS_OK);
 }
 
-static void write_node(struct ps_buf *out, const struct document *document, size_t at, struct ps_rng *rng);
+static void write_node(struct ps_buf *out, const struct document *document, size_t at,
+                       struct ps_rng *rng);
 
 static void ignored_member(struct ps_buf *out, struct ps_rng *rng)
 {
-    static const char *const members[] = {
-        "\"user\":\"%\"",   "\"user\":\"u\"",  "\"stream\":true",
-        "\"store\":[{\"a\":1}]", "\"metadata\":{\"x\":{\"y\":2}}", "\"str\\u0065am_options\":{}"};
+    static const char *const members[] = {"\"user\":\"%\"",
+                                          "\"user\":\"u\"",
+                                          "\"stream\":true",
+                                          "\"store\":[{\"a\":1}]",
+                                          "\"metadata\":{\"x\":{\"y\":2}}",
+                                          "\"str\\u0065am_options\":{}"};
     text(out, members[ps_rng_below(rng, PS_ARRAY_LEN(members))]);
 }
 
@@ -661,7 +673,8 @@ static void write_children(struct ps_buf *out, const struct document *document, 
     }
 }
 
-static void write_node(struct ps_buf *out, const struct document *document, size_t at, struct ps_rng *rng)
+static void write_node(struct ps_buf *out, const struct document *document, size_t at,
+                       struct ps_rng *rng)
 {
     const struct node *node = &document->nodes[at];
     space(out, rng);
@@ -715,7 +728,9 @@ static void change(struct document *document, struct ps_rng *rng)
         } else if (node->count > 0 && node->type == NODE_OBJECT) {
             document->nodes[node->children[0]].name += 1000;
         } else {
-            node->type = node->count > 0 ? NODE_NULL : node->type == NODE_ARRAY ? NODE_OBJECT : NODE_ARRAY;
+            node->type = node->count > 0            ? NODE_NULL
+                         : node->type == NODE_ARRAY ? NODE_OBJECT
+                                                    : NODE_ARRAY;
         }
         break;
     }
@@ -791,7 +806,8 @@ static void no_tenant_meets_another(void **state)
         for (int j = 0; j < 2; j++) {
             struct ps_key_scope in = scope;
             in.tenant = ps_str_from(names[j]);
-            assert_int_equal(key_in_pieces(keyer, &in, PS_KEY_JSON, PS_STR("{\"a\":[1]}"), 99, &keys[j]), PS_OK);
+            assert_int_equal(
+                key_in_pieces(keyer, &in, PS_KEY_JSON, PS_STR("{\"a\":[1]}"), 99, &keys[j]), PS_OK);
         }
         assert_int_equal(ps_key_eq(&keys[0], &keys[1]), strcmp(names[0], names[1]) == 0);
     }
@@ -802,9 +818,12 @@ static void numbers_have_one_form(void **state)
 {
     (void)state;
     static const char *const forms[][2] = {
-        {"0", "0"}, {"-0", "0"}, {"0.0", "0"}, {"0e5", "0"}, {"10", "1e1"}, {"-12.50", "-125e-1"},
-        {"1E-7", "1e-7"}, {"123456789012345678901234567890", "12345678901234567890123456789e1"},
-        {"0.000001", "1e-6"}, {"1e0005", "1e5"}, {"100e-2", "1e0"},
+        {"0", "0"},           {"-0", "0"},
+        {"0.0", "0"},         {"0e5", "0"},
+        {"10", "1e1"},        {"-12.50", "-125e-1"},
+        {"1E-7", "1e-7"},     {"123456789012345678901234567890", "12345678901234567890123456789e1"},
+        {"0.000001", "1e-6"}, {"1e0005", "1e5"},
+        {"100e-2", "1e0"},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(forms); i++) {
         char out[PS_CANON_NUMBER_MAX + 32];
@@ -817,7 +836,8 @@ static void numbers_have_one_form(void **state)
     memset(digits, '7', sizeof digits);
     assert_int_equal(ps_canon_write_number((struct ps_str){digits, PS_CANON_NUMBER_MAX}, out),
                      PS_CANON_NUMBER_MAX + 2);
-    assert_int_equal(ps_canon_write_number((struct ps_str){digits, PS_CANON_NUMBER_MAX + 1}, out), 0);
+    assert_int_equal(ps_canon_write_number((struct ps_str){digits, PS_CANON_NUMBER_MAX + 1}, out),
+                     0);
 }
 
 static void hex_goes_both_ways(void **state)
