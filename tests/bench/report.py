@@ -118,7 +118,7 @@ def page(reports, notes):
     parts = [HEAD]
     for report in reports:
         results = report["results"]
-        parts += [f"## {report['name']}\n", INTRO[report["name"]], machine(report["environment"]) + "\n",
+        parts += [f"## {report['name']}\n", INTRO.get(report["name"], ""), machine(report["environment"]) + "\n",
                   table(results) + "\n", conclusion(results, notes) + "\n", meanings(results) + "\n"]
     return "\n".join(parts)
 
