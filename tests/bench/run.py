@@ -2,6 +2,10 @@
 """run - one benchmark beside its peers, in the same run, on this machine.
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
+    run.py eviction [--quick] [--only traces|gpu]
+
+Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
+what each is) and run(args, folder, save), which calls save(report) whenever it has got further.
 
 Writes build/bench/NAME.json and prints the same as a table; with --only, the other rows of that
 file stay if they were measured with the same programs on the same machine. --quick is one short
@@ -12,102 +16,20 @@ SPDX-License-Identifier: Apache-2.0
 """
 import argparse
 import atexit
-import datetime
 import json
 import os
 import pathlib
-import platform
-import re
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 
-from rows import ROWS, WHAT, say
-from targets import BUILD, BenchError, Lab
+import eviction
+import proxy
+from rows import say
+from targets import BUILD, BenchError
 
 SAME_ROW = {"memory": "streams"}
-
-
-class Plan:
-    """How long and how often."""
-
-    def __init__(self, args):
-        self.rounds = args.rounds or (1 if args.quick else 5)
-        self.quick = args.quick
-        self.patience = 20.0 if args.quick else 300.0  # seconds, for a machine in use by others
-        self.told = {}  # how the rounds of each row went
-        self.growth_seconds = 600.0 if args.long else 10.0 if args.quick else 40.0
-
-    def seconds(self, usual):
-        return max(1.0, usual / 2.0) if self.quick else float(usual)
-
-
-def first_line(command):
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-        return (done.stdout + done.stderr).strip().splitlines()[0]
-    except (OSError, IndexError, subprocess.TimeoutExpired):
-        return None
-
-
-def version_of(name, command):
-    """Only the number: a build's address and date say nothing about speed."""
-    line = first_line(command) if command[0] else None
-    found = re.search(r"\d+\.\d+(\.\d+)?", line or "")
-    return f"{name} {found.group(0)}" if found else None
-
-
-def cpu_model():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
-def environment(lab):
-    memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) / 1048576
-    hypervisor = "hypervisor" in pathlib.Path("/proc/cpuinfo").read_text()
-    return {
-        "cpu": cpu_model(), "cores": os.cpu_count(), "virtual": hypervisor,
-        "memory_gib": round(memory), "kernel": re.match(r"[\d.]+", platform.release()).group(0),
-        "date": datetime.date.today().isoformat(),
-        "placement": "client and upstream on one core, the proxy on another"
-        if lab.load_core != lab.proxy_core else "client, upstream and proxy on one core",
-        "programs": [version for version in (
-            version_of("nginx", [lab.find("nginx"), "-v"]),
-            version_of("haproxy", [lab.find("haproxy"), "-v"]),
-            version_of("penstock", [str(lab.penstock), "version"]),
-            version_of("gcc", ["gcc", "-dumpfullversion"])) if version],
-        "raised_priority": os.getpriority(os.PRIO_PROCESS, 0) < 0,
-        "skipped": lab.skipped,
-        "load_average_before": os.getloadavg()[0],
-    }
-
-
-def bench_proxy(args, folder, save):
-    """Calls save(report) after every row, so that what was measured outlives an interruption."""
-    lab = Lab(folder, pathlib.Path(args.penstock).resolve(), args.targets)
-    for name, why in lab.skipped.items():
-        say(f"{name} is skipped: {why}")
-    plan = Plan(args)
-    report = {"name": "proxy", "results": [], "environment": environment(lab)}
-    started = time.monotonic()
-    try:
-        for name, row in ROWS.items():
-            if args.only is not None and name not in args.only:
-                continue
-            report["results"] += row(lab, plan)
-            report["environment"].update({
-                "load_average_after": os.getloadavg()[0], "rounds": plan.rounds,
-                "quick": plan.quick, "minutes": round((time.monotonic() - started) / 60, 1),
-                "rows": plan.told})
-            save(report)
-    finally:
-        lab.close()
-    return report
 
 
 def shown(value):
@@ -117,7 +39,7 @@ def shown(value):
 def print_table(report):
     lines = [("metric", "unit", "ours", "peer", "", "ratio", "target", "holds")]
     for r in report["results"]:
-        holds = {True: "yes", False: "NO", None: "not measured"}[r["holds"]]
+        holds = {True: "yes", False: "NO", None: r.get("without", "not measured")}[r["holds"]]
         lines.append((r["metric"], r["unit"], shown(r["ours"]), shown(r["peer"]), r["peer_name"],
                       shown(r["ratio"]), r["target"], holds))
     widths = [max(len(line[i]) for line in lines) for i in range(8)]
@@ -142,8 +64,8 @@ def with_earlier_rows(report, earlier):
         return report
     now = {r["metric"] for r in report["results"]}
     kept = [r for r in earlier["results"] if r["metric"] not in now]
-    order = list(WHAT)
-    rows = {**earlier["environment"].get("rows", {}), **report["environment"]["rows"]}
+    order = list(BENCHES[report["name"]].WHAT)
+    rows = {**earlier["environment"].get("rows", {}), **report["environment"].get("rows", {})}
     return {**report,
             "results": sorted(kept + report["results"], key=lambda r: order.index(r["metric"])),
             "environment": {**report["environment"], "rows": rows}}
@@ -166,7 +88,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"proxy": bench_proxy}
+BENCHES = {"eviction": eviction, "proxy": proxy}
 
 
 def main():
@@ -174,8 +96,7 @@ def main():
     parser.add_argument("name", choices=sorted(BENCHES))
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--long", action="store_true", help="ten minutes of load for memory")
-    parser.add_argument("--only", action="append", choices=[*ROWS, *SAME_ROW],
-                        help="measure this row only (may be repeated)")
+    parser.add_argument("--only", action="append", help="measure this row only (may be repeated)")
     parser.add_argument("--targets", type=lambda text: text.split(","),
                         help="measure these proxies only: nginx,haproxy,penstock")
     parser.add_argument("--rounds", type=int, help="how many rounds; usually 5")
@@ -183,7 +104,11 @@ def main():
     parser.add_argument("--out", help="where the result goes; usually build/bench/NAME.json,"
                         " with --quick build/bench/NAME-quick.json")
     args = parser.parse_args()
+    bench = BENCHES[args.name]
     args.only = [SAME_ROW.get(name, name) for name in args.only] if args.only else None
+    unknown = set(args.only or []) - set(bench.PARTS)
+    if unknown:
+        parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(bench.PARTS)}")
     raise_priority()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -198,7 +123,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            report = BENCHES[args.name](args, pathlib.Path(folder), save)
+            report = bench.run(args, pathlib.Path(folder), save)
     except BenchError as err:
         sys.exit(f"bench: {err}")
     print_table(report)

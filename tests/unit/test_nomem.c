@@ -14,7 +14,9 @@
 #include <cmocka.h>
 
 #include "../helpers/turns.h"
+#include "gateway/cache.h"
 #include "gateway/forward.h"
+#include "gateway/render.h"
 #include "gateway/tunnel.h"
 #include "http/client.h"
 #include "http/server.h"
@@ -342,12 +344,96 @@ static void each_allocation_of_a_forwarded_head_may_fail(void **state)
     ps_h1_scratch_fini(&scratch);
 }
 
+/* --- the cache -------------------------------------------------------------------------------- */
+
+/* A body with something of everything, so that each buffer grows. */
+static int tell_key(struct ps_key *key)
+{
+    static const char body[] = "{\"input\":[[1,2],[3]],\"a\":[\"\\u00e9\",{\"b\":{}}],\"user\":\"u\"}";
+    struct ps_key_scope scope = {.tenant = PS_STR("t")};
+    struct ps_keyer *keyer = NULL;
+    struct ps_key_job *job = NULL;
+    struct ps_budget budget = {.limit = 1 << 20};
+    int err = ps_keyer_new(&keyer, 16);
+    for (int kind = 0; kind <= PS_KEY_EMBEDDINGS && err == PS_OK; kind++) {
+        err = ps_key_job_new(&job, keyer, &scope, (enum ps_key_body)kind, &budget);
+        err = err != PS_OK ? err : ps_key_job_feed(job, ps_str_from(body));
+        err = err != PS_OK ? err : ps_key_job_end(job, key);
+        ps_key_job_free(job);
+        job = NULL;
+    }
+    ps_keyer_free(keyer);
+    assert_int_equal(budget.used, 0);
+    return err;
+}
+
+static int tell_cache(const struct ps_key *key)
+{
+    struct ps_cache_opts opts = {.size = 1 << 20, .max_entry = 1 << 16, .shards = 1,
+                                 .mean_entry = 4096, .max_purges = 4, .max_age = PS_HOUR};
+    struct ps_entry_spec spec = {.status = 200, .body = PS_STR("b"), .born = 1, .fresh = PS_HOUR};
+    struct ps_purge purge = {.kind = PS_PURGE_PATTERN, .at = 0, .text = PS_STR("*")};
+    struct ps_cache *cache = NULL;
+    struct ps_entry *entry = NULL;
+    int err = ps_cache_new(&cache, &opts);
+    err = err != PS_OK ? err : ps_cache_invalidate(cache, &purge, 1);
+    err = err != PS_OK ? err : ps_entry_new(&entry, &spec);
+    err = err != PS_OK ? err : ps_cache_put(cache, key, entry);
+    if (cache != NULL) {
+        struct ps_entry *found = NULL;
+        enum ps_cache_answer answer = ps_cache_get(cache, key, 2, &found);
+        assert_int_equal(answer, err == PS_OK ? PS_CACHE_HIT : PS_CACHE_MISS);
+        assert_true(ps_cache_is_sane(cache));
+        ps_entry_unref(found);
+    }
+    ps_entry_unref(entry);
+    ps_cache_free(cache);
+    return err;
+}
+
+static int tell_rendering(void)
+{
+    static const char answer[] =
+        "{\"object\":\"chat.completion\",\n\"choices\":[{\"index\":0,\"message\":{\"content\":\"a\",\"tool_calls\":"
+        "[{\"function\":{\"name\":\"f\"}}]},\"logprobs\":{\"content\":[1]},\"finish_reason\":\"stop\"}]}";
+    struct ps_buf events = ps_buf_make(1 << 20);
+    struct ps_buf json = ps_buf_make(1 << 20);
+    struct ps_buf plain = ps_buf_make(1 << 20);
+    int err = ps_render_events(ps_str_from(answer), true, &events);
+    err = err != PS_OK ? err : ps_render_json(ps_buf_str(&events), &json);
+    err = err != PS_OK ? err : ps_render_without_usage(ps_buf_str(&events), &plain);
+    assert_true(err == PS_OK || plain.len == 0);
+    ps_buf_fini(&events);
+    ps_buf_fini(&json);
+    ps_buf_fini(&plain);
+    return err;
+}
+
+static void each_allocation_of_the_cache_may_fail(void **state)
+{
+    (void)state;
+    struct ps_key key = {{1}};
+    for (int tale = 0; tale < 3; tale++) {
+        int err;
+        int n = 0;
+        do {
+            left = n++;
+            err = tale == 0 ? tell_key(&key) : tale == 1 ? tell_cache(&key) : tell_rendering();
+            left = -1;
+            assert_true(err == PS_OK || err == PS_ENOMEM);
+        } while (err != PS_OK && n < 200);
+        assert_int_equal(err, PS_OK);
+        assert_true(n > 5);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_allocation_of_a_call_may_fail),
         cmocka_unit_test(each_allocation_of_a_tunnel_may_fail),
         cmocka_unit_test(each_allocation_of_a_forwarded_head_may_fail),
+        cmocka_unit_test(each_allocation_of_the_cache_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
