@@ -80,6 +80,11 @@ void ps_redis_request_free(struct ps_redis_request *request); /* one that is not
 /* Puts it to a link (NULL: PS_EBUSY). On failure it is the caller's still. */
 PS_MUST_CHECK int ps_redis_request_put(struct ps_redis_request *request, struct ps_redis_link *link);
 
+/* Makes and puts a request that nobody waits for. As ps_redis_request_put(); nothing is left on failure. */
+PS_MUST_CHECK int ps_redis_put_alone(struct ps_redis *redis, struct ps_redis_link *link,
+                                     const struct ps_str *words, size_t count,
+                                     ps_redis_finish_fn *finish);
+
 /* The link of the node that has a key, or NULL: it is not known. */
 struct ps_redis_link *ps_redis_route(struct ps_redis *redis, const uint8_t key[PS_REDIS_KEY_BYTES],
                                      struct ps_str text);

@@ -127,6 +127,15 @@ PS_MUST_CHECK int ps_redis_hub_node(struct ps_redis_hub *hub, const char *name,
 PS_MUST_CHECK int ps_redis_hub_set_map(struct ps_redis_hub *hub, const struct ps_redis_map *map,
                                        ps_time now);
 
+/* For the setup. An empty view with room for so many nodes; PS_OK or PS_ENOMEM. The view becomes the current
+ * one, and nodes that nobody holds any more are forgotten. The other two: under the mutex, or before anybody
+ * else knows the hub; PS_OK, PS_ELIMIT or PS_ENOMEM. */
+PS_MUST_CHECK int ps_redis_view_new(struct ps_redis_view **out, size_t room);
+void ps_redis_hub_swap_view(struct ps_redis_hub *hub, struct ps_redis_view *view);
+struct ps_redis_node *ps_redis_hub_find(struct ps_redis_hub *hub, const char *name);
+PS_MUST_CHECK int ps_redis_hub_add(struct ps_redis_hub *hub, const char *name, const char *where, bool local,
+                                   uint64_t weight, struct ps_redis_node **out);
+
 /* Tells the observer. */
 void ps_redis_hub_tell(struct ps_redis_hub *hub, const struct ps_redis_node *node, bool up,
                        const char *reason);

@@ -79,11 +79,7 @@ static bool on_nobody(struct ps_redis_request *request, const struct ps_redis_re
 
 static void put_after(struct ps_redis_request *before, const struct ps_str *words, size_t count)
 {
-    struct ps_redis_request *request = NULL;
-    int err = ps_redis_request_new(&request, before->redis, words, count, PS_NEVER, on_nobody);
-    if (err == PS_OK && ps_redis_request_put(request, before->link) != PS_OK) {
-        ps_redis_request_free(request);
-    }
+    PS_IGNORE(ps_redis_put_alone(before->redis, before->link, words, count, on_nobody));
 }
 
 /* Only now is it there for those who wake up. Old records go, and the log itself when it is not used. */
