@@ -55,8 +55,9 @@ cli() {
 # The process of a node, if it still is what was started: a number may have become somebody else's.
 pid_of() {
     [ -s "$DIR/$1/redis.pid" ] || return 1
-    pid=$(cat "$DIR/$1/redis.pid")
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "127.0.0.1:$1 " || return 1
+    pid=$(cat "$DIR/$1/redis.pid" 2>/dev/null) || return 1
+    [ -r "/proc/$pid/cmdline" ] || return 1
+    tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q "127.0.0.1:$1 " || return 1
     echo "$pid"
 }
 

@@ -169,7 +169,8 @@ static void ask_for_map(struct ps_redis *redis)
         !atomic_compare_exchange_strong(&hub->refresh_at, &not_before, now + PS_REDIS_REFRESH)) {
         return;
     }
-    int err = ps_redis_request_new(&request, redis, words, 2, now + hub->opts.breaker.stall, on_map);
+    int err = ps_redis_request_new(&request, redis, words, 2,
+                                   ps_redis_instant(redis->loop) + hub->opts.breaker.stall, on_map);
     if (err == PS_OK && ps_redis_request_put(request, guide) != PS_OK) {
         ps_redis_request_free(request);
     }
@@ -432,6 +433,7 @@ static void look_after_links(struct ps_redis *redis, ps_time now)
         if (!ps_redis_link_is_usable(link)) {
             ps_redis_link_probe(link, now);
         } else if (i < redis->view->owners) {
+            ps_redis_link_warm(link); /* another thread may have found it well again */
             beat(redis, link, now);
         }
     }

@@ -42,6 +42,11 @@ struct ps_redis_link {
     struct ps_rng rng;
 };
 
+ps_time ps_redis_instant(const struct ps_loop *loop)
+{
+    return ps_clock_now(ps_loop_clock(loop));
+}
+
 /* --- commands --------------------------------------------------------------------------------- */
 
 static void take_out(struct ps_redis_link *link, struct ps_redis_command *command)
@@ -248,11 +253,12 @@ static int send_some(struct ps_redis_link *link)
 {
     struct ps_str parts[PARTS];
     size_t count = 0;
+    ps_time now = ps_redis_instant(link->loop);
     while (count < PARTS && !ps_list_is_empty(&link->waiting)) {
         struct ps_redis_command *command = PS_LIST_FIRST(&link->waiting, struct ps_redis_command, link);
         ps_list_remove(&command->link);
         ps_list_push(&link->sent, &command->link);
-        command->sent = ps_loop_now(link->loop);
+        command->sent = now;
         ps_redis_count(&link->node->operations, 1);
         parts[count++] = command->bytes;
     }
@@ -286,7 +292,7 @@ int ps_redis_link_put(struct ps_redis_link *link, struct ps_redis_command *comma
     if (link->wire == NULL) {
         open_wire(link);
     }
-    command->put = ps_loop_now(link->loop);
+    command->put = ps_redis_instant(link->loop);
     command->late = false;
     if (link->wire == NULL || (command->asking && put_asking(link, command) != PS_OK)) {
         return PS_ENOMEM;
@@ -328,7 +334,7 @@ static void on_reply(void *ctx, const struct ps_redis_reply *reply)
     }
     struct ps_redis_command *command = PS_LIST_FIRST(&link->sent, struct ps_redis_command, link);
     take_out(link, command);
-    ps_redis_node_record(link->node, ps_loop_now(link->loop) - command->sent);
+    ps_redis_node_record(link->node, ps_redis_instant(link->loop) - command->sent);
     if (!command->late && reply->type != PS_REDIS_ERROR) {
         ps_redis_breaker_succeed(&link->node->breaker);
     }

@@ -53,6 +53,10 @@ struct ps_redis_link_ops {
     void (*on_change)(void *ctx, struct ps_redis_link *link, bool up);
 };
 
+/* This very instant, not the one that the turn of the loop began at: a turn that took long is not the
+ * node's fault. */
+ps_time ps_redis_instant(const struct ps_loop *loop);
+
 /* Makes a link; opens nothing. References are taken. PS_OK or PS_ENOMEM. */
 PS_MUST_CHECK int ps_redis_link_new(struct ps_redis_link **out, struct ps_loop *loop,
                                     struct ps_redis_hub *hub, struct ps_redis_node *node,

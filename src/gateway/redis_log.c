@@ -39,7 +39,7 @@ static void put_to_all(struct ps_redis_op *op, const struct ps_redis_request *mo
 {
     struct ps_redis *redis = op->redis;
     static const uint8_t no_key[PS_REDIS_KEY_BYTES];
-    ps_time deadline = ps_loop_now(redis->loop) + redis->hub->opts.breaker.stall;
+    ps_time deadline = ps_redis_instant(redis->loop) + redis->hub->opts.breaker.stall;
     struct ps_redis_link *owner =
         redis->hub->cluster ? ps_redis_route(redis, no_key, ps_str_from(redis->hub->log_key)) : NULL;
     struct ps_redis_link **links = redis->hub->cluster ? &owner : redis->of_view;
@@ -194,7 +194,7 @@ static bool on_page(struct ps_redis_request *request, const struct ps_redis_repl
     bool more = count == PAGE && !request->op->told;
     if (more && request->pages++ <= 2 * redis->hub->opts.purge_max / PAGE) {
         size_t word_count = (size_t)page_words(request, redis->hub, from, offset, words);
-        request->command.deadline = ps_loop_now(redis->loop) + redis->hub->opts.breaker.stall;
+        request->command.deadline = ps_redis_instant(redis->loop) + redis->hub->opts.breaker.stall;
         if (ps_redis_request_reword(request, words, word_count) == PS_OK &&
             ps_redis_request_put(request, request->link) == PS_OK) {
             return true;

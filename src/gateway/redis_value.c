@@ -82,7 +82,7 @@ int ps_redis_get(struct ps_redis_op **out, struct ps_redis *redis, const uint8_t
     }
     op->on_value = on_value;
     op->open = 1;
-    ps_time deadline = ps_loop_now(redis->loop) + redis->hub->opts.timeout;
+    ps_time deadline = ps_redis_instant(redis->loop) + redis->hub->opts.timeout;
     int err = ps_redis_request_new(&request, redis, words, 2, deadline, on_got);
     if (err == PS_OK) {
         memcpy(request->key, key, PS_REDIS_KEY_BYTES);

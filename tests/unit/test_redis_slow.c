@@ -126,6 +126,11 @@ static int look_all_up(struct story *story)
         story_get(story, i);
     }
     story_until(story, "all lookups", story_is_quiet, story);
+    if (story->outcomes[PS_REDIS_HIT] - before != KEYS) {
+        print_message("%d hits, %d misses, %d late, %d rejected, %d failed, %d refused; down %d times (%s)\n",
+                      story->outcomes[0] - before, story->outcomes[1], story->outcomes[2], story->outcomes[3],
+                      story->outcomes[4], story->busy, story->downs, story->reason);
+    }
     return story->outcomes[PS_REDIS_HIT] - before;
 }
 
@@ -247,6 +252,7 @@ static void a_master_stands_still_and_its_replica_takes_over(void **state)
 {
     struct scene *scene = enter(state);
     struct story *story = &scene->story;
+    assert_int_equal(look_all_up(story), KEYS);
     story_close(story);
     story->opts.timeout = 20 * PS_MILLISECOND;
     story->opts.breaker.stall = 500 * PS_MILLISECOND;
