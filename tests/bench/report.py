@@ -48,9 +48,11 @@ def machine(env):
     kind = "virtual machine" if env["virtual"] else "machine"
     lines = [
         f"A {kind} with {env['cores']} cores of {env['cpu']}, {env['memory_gib']} GiB of memory, "
-        f"Linux {env['kernel']}; {', '.join(env['programs'])}. Measured on {env['date']}: "
-        f"{env['placement']}{', at raised priority' if env['raised_priority'] else ''}. Load average before {env['load_average_before']:.2f}, after "
+        f"Linux {env['kernel']}{'; ' if env['programs'] else ''}{', '.join(env['programs'])}. Measured on {env['date']}: "
+        f"{env.get('placement', 'one process at a time')}{', at raised priority' if env['raised_priority'] else ''}. Load average before {env['load_average_before']:.2f}, after "
         f"{env['load_average_after']:.2f}."]
+    if "rows" not in env:
+        return lines[0]
     told = {key: sum(row[key] for row in env["rows"].values())
             for key in ("repeated", "noisy", "disturbed")}
     lines.append(f"Rounds of each row: {env['rounds']}. Rounds done again because the machine was "

@@ -2,6 +2,7 @@
 """run - one benchmark beside its peers, in the same run, on this machine.
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
+    run.py ring [--quick] [--rounds N]
 
 Writes build/bench/NAME.json and prints the same as a table; with --only, the other rows of that
 file stay if they were measured with the same programs on the same machine. --quick is one short
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 
+import ring
 from rows import ROWS, WHAT, say
 from targets import BUILD, BenchError, Lab
 
@@ -67,13 +69,21 @@ def cpu_model():
     return platform.machine()
 
 
-def environment(lab):
+def machine_facts():
     memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) / 1048576
     hypervisor = "hypervisor" in pathlib.Path("/proc/cpuinfo").read_text()
     return {
         "cpu": cpu_model(), "cores": os.cpu_count(), "virtual": hypervisor,
         "memory_gib": round(memory), "kernel": re.match(r"[\d.]+", platform.release()).group(0),
         "date": datetime.date.today().isoformat(),
+        "raised_priority": os.getpriority(os.PRIO_PROCESS, 0) < 0,
+        "load_average_before": os.getloadavg()[0],
+    }
+
+
+def environment(lab):
+    return {
+        **machine_facts(),
         "placement": "client and upstream on one core, the proxy on another"
         if lab.load_core != lab.proxy_core else "client, upstream and proxy on one core",
         "programs": [version for version in (
@@ -81,9 +91,7 @@ def environment(lab):
             version_of("haproxy", [lab.find("haproxy"), "-v"]),
             version_of("penstock", [str(lab.penstock), "version"]),
             version_of("gcc", ["gcc", "-dumpfullversion"])) if version],
-        "raised_priority": os.getpriority(os.PRIO_PROCESS, 0) < 0,
         "skipped": lab.skipped,
-        "load_average_before": os.getloadavg()[0],
     }
 
 
@@ -166,7 +174,11 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"proxy": bench_proxy}
+def bench_ring(args, folder, save):
+    return ring.bench(args, folder, save, machine_facts())
+
+
+BENCHES = {"proxy": bench_proxy, "ring": bench_ring}
 
 
 def main():
