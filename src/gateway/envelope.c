@@ -122,8 +122,8 @@ static struct ps_str pack(struct ps_envelope_codec *codec, struct ps_str body, u
     if (!wanted || clear_scratch(codec, bound) != PS_OK) {
         return body;
     }
-    size_t len = ZSTD_compressCCtx(codec->compressor, codec->scratch.data, bound, body.ptr, body.len,
-                                   LEVEL);
+    size_t len =
+        ZSTD_compressCCtx(codec->compressor, codec->scratch.data, bound, body.ptr, body.len, LEVEL);
     if (ZSTD_isError(len) || len >= body.len) {
         return body;
     }
@@ -186,10 +186,10 @@ int ps_envelope_write(struct ps_envelope_codec *codec, const uint8_t key[PS_ENVE
 /* --- reading ---------------------------------------------------------------------------------- */
 
 static const char *const fault_texts[PS_ENVELOPE_FAULTS] = {
-    [PS_ENVELOPE_FINE] = "fine",   [PS_ENVELOPE_SHORT] = "short",
+    [PS_ENVELOPE_FINE] = "fine",       [PS_ENVELOPE_SHORT] = "short",
     [PS_ENVELOPE_FOREIGN] = "foreign", [PS_ENVELOPE_KEY] = "key",
-    [PS_ENVELOPE_LARGE] = "large", [PS_ENVELOPE_CHECK] = "check",
-    [PS_ENVELOPE_BODY] = "body",   [PS_ENVELOPE_EXPIRED] = "expired",
+    [PS_ENVELOPE_LARGE] = "large",     [PS_ENVELOPE_CHECK] = "check",
+    [PS_ENVELOPE_BODY] = "body",       [PS_ENVELOPE_EXPIRED] = "expired",
 };
 
 const char *ps_envelope_fault_text(enum ps_envelope_fault fault)
@@ -263,8 +263,8 @@ static bool is_expired(const struct head *head, ps_time now)
 }
 
 enum ps_envelope_fault ps_envelope_read(struct ps_envelope_codec *codec,
-                                        const uint8_t key[PS_ENVELOPE_KEY_BYTES], struct ps_str bytes,
-                                        ps_time now, struct ps_envelope *out)
+                                        const uint8_t key[PS_ENVELOPE_KEY_BYTES],
+                                        struct ps_str bytes, ps_time now, struct ps_envelope *out)
 {
     if (bytes.len < PS_ENVELOPE_OVERHEAD) {
         return PS_ENVELOPE_SHORT;

@@ -1,8 +1,8 @@
 /* envelope - what stands around a value in the distributed cache, and what makes it believable.
  *
- * Whoever can write to the cache servers could otherwise put words into our mouth, and a server that
- * is ill returns halves. So a value says which key it is for, how long it is, when it was stored, and
- * ends with a check of all of it; what does not fit in every point is no value.
+ * Whoever can write to the cache servers could otherwise put words into our mouth, and a server
+ * that is ill returns halves. So a value says which key it is for, how long it is, when it was
+ * stored, and ends with a check of all of it; what does not fit in every point is no value.
  *
  *      0   4  "PSV" and the format's version, 1
  *      4   4  flags: bit 0 the body is compressed (zstd), bit 1 the check is keyed
@@ -16,9 +16,9 @@
  *   64+n  16  the check: CRC-32 (zlib's) and zeros, or with a secret the first 16 bytes of
  *             HMAC-SHA-256, over everything before
  *
- * Numbers are little-endian. With a secret, which all gateways must share, a value can't be forged; a
- * value without a keyed check is refused then, and without a secret a keyed one, because nobody can
- * say whether it is right.
+ * Numbers are little-endian. With a secret, which all gateways must share, a value can't be forged;
+ * a value without a keyed check is refused then, and without a secret a keyed one, because nobody
+ * can say whether it is right.
  *
  * Thread: a codec belongs to one thread.
  *
@@ -83,8 +83,9 @@ const char *ps_envelope_fault_text(enum ps_envelope_fault fault);
 /* Reads a value for `key` at the instant `now` of the wall clock. PS_ENVELOPE_FINE fills `out`; its
  * body is a view into `bytes` or into the codec, good until the codec's next use. Anything else
  * leaves `out` alone. Out of memory is PS_ENVELOPE_LARGE. */
-PS_MUST_CHECK enum ps_envelope_fault
-ps_envelope_read(struct ps_envelope_codec *codec, const uint8_t key[PS_ENVELOPE_KEY_BYTES],
-                 struct ps_str bytes, ps_time now, struct ps_envelope *out);
+PS_MUST_CHECK enum ps_envelope_fault ps_envelope_read(struct ps_envelope_codec *codec,
+                                                      const uint8_t key[PS_ENVELOPE_KEY_BYTES],
+                                                      struct ps_str bytes, ps_time now,
+                                                      struct ps_envelope *out);
 
 #endif

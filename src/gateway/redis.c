@@ -10,8 +10,8 @@
 enum { MAX_REDIRECTS = 5 };
 
 #define TICK        (100 * PS_MILLISECOND)
-#define BEAT        PS_SECOND         /* how often a node is asked how many keys it has */
-#define MAP_AGE     (30 * PS_SECOND)  /* a map this old is asked for again */
+#define BEAT        PS_SECOND              /* how often a node is asked how many keys it has */
+#define MAP_AGE     (30 * PS_SECOND)       /* a map this old is asked for again */
 #define MAP_AGE_ILL (500 * PS_MILLISECOND) /* while a master is down: a replica may take over */
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -19,8 +19,9 @@ enum { MAX_REDIRECTS = 5 };
 static void on_late(struct ps_redis_command *command);
 static void on_done(struct ps_redis_command *command, const struct ps_redis_reply *reply, int err);
 
-int ps_redis_request_new(struct ps_redis_request **out, struct ps_redis *redis, const struct ps_str *words,
-                         size_t count, ps_time deadline, ps_redis_finish_fn *finish)
+int ps_redis_request_new(struct ps_redis_request **out, struct ps_redis *redis,
+                         const struct ps_str *words, size_t count, ps_time deadline,
+                         ps_redis_finish_fn *finish)
 {
     struct ps_redis_request *request = calloc(1, sizeof *request);
     if (request == NULL) {
@@ -40,7 +41,8 @@ int ps_redis_request_new(struct ps_redis_request **out, struct ps_redis *redis, 
     return PS_OK;
 }
 
-int ps_redis_request_reword(struct ps_redis_request *request, const struct ps_str *words, size_t count)
+int ps_redis_request_reword(struct ps_redis_request *request, const struct ps_str *words,
+                            size_t count)
 {
     ps_redis_command_free(request->command.bytes);
     request->command.bytes = (struct ps_str){NULL, 0};
@@ -61,8 +63,8 @@ int ps_redis_request_put(struct ps_redis_request *request, struct ps_redis_link 
     return link == NULL ? PS_EBUSY : ps_redis_link_put(link, &request->command);
 }
 
-int ps_redis_put_alone(struct ps_redis *redis, struct ps_redis_link *link, const struct ps_str *words,
-                       size_t count, ps_redis_finish_fn *finish)
+int ps_redis_put_alone(struct ps_redis *redis, struct ps_redis_link *link,
+                       const struct ps_str *words, size_t count, ps_redis_finish_fn *finish)
 {
     struct ps_redis_request *request = NULL;
     if (link == NULL || !ps_redis_link_is_usable(link)) {
@@ -187,7 +189,8 @@ static void on_change(void *ctx, struct ps_redis_link *link, bool up)
 
 static const struct ps_redis_link_ops link_ops = {on_change};
 
-static struct ps_redis_link *find_link(const struct ps_redis *redis, const struct ps_redis_node *node)
+static struct ps_redis_link *find_link(const struct ps_redis *redis,
+                                       const struct ps_redis_node *node)
 {
     for (size_t i = 0; i < redis->link_count; i++) {
         if (ps_redis_link_node(redis->links[i]) == node) {
@@ -282,8 +285,8 @@ static void on_sync(struct ps_task *task)
 struct ps_redis_link *ps_redis_route(struct ps_redis *redis, const uint8_t key[PS_REDIS_KEY_BYTES],
                                      struct ps_str text)
 {
-    if (view_is_old(redis)) {
-        ps_loop_defer(redis->loop, &redis->sync); /* not here: a link may be in the middle of something */
+    if (view_is_old(redis)) { /* taken later: a link may be in the middle of something */
+        ps_loop_defer(redis->loop, &redis->sync);
     }
     size_t index = ps_redis_view_find(redis->view, key, text);
     if (index == SIZE_MAX) {
@@ -318,7 +321,8 @@ static bool redirect(struct ps_redis_request *request, const struct ps_redis_mov
     if (move->kind == PS_REDIS_MOVED) {
         want_map(redis);
     }
-    bool unwanted = request->command.deadline != PS_NEVER && (request->op == NULL || request->op->told);
+    bool unwanted =
+        request->command.deadline != PS_NEVER && (request->op == NULL || request->op->told);
     if (unwanted || request->redirects++ == MAX_REDIRECTS ||
         ps_redis_hub_node(redis->hub, move->name, &node) != PS_OK) {
         return false;
@@ -344,7 +348,8 @@ static void note_error(struct ps_redis_request *request, const struct ps_redis_r
     ps_redis_count(&ps_redis_link_node(request->link)->errors, 1);
     if (is_complaint(reply)) {
         size_t word = ps_str_find(reply->text, ' ');
-        snprintf(reason, sizeof reason, "it answers %.*s", (int)(word < 32 ? word : 32), reply->text.ptr);
+        snprintf(reason, sizeof reason, "it answers %.*s", (int)(word < 32 ? word : 32),
+                 reply->text.ptr);
         want_map(request->redis);
         ps_redis_link_complain(request->link, reason);
     }
@@ -400,7 +405,8 @@ static bool on_beat(struct ps_redis_request *request, const struct ps_redis_repl
     return false;
 }
 
-/* One thread asks each node how many keys it has; an idle node that stands still is noticed by it. */
+/* One thread asks each node how many keys it has; an idle node that stands still is noticed by it.
+ */
 static void beat(struct ps_redis *redis, struct ps_redis_link *link, ps_time now)
 {
     struct ps_redis_node *node = ps_redis_link_node(link);
@@ -454,7 +460,8 @@ static void look_after_map(struct ps_redis *redis, ps_time now)
 static void on_tick(struct ps_timer *timer, ps_time now)
 {
     struct ps_redis *redis = PS_CONTAINER_OF(timer, struct ps_redis, tick);
-    PS_IGNORE(ps_timer_set(redis->loop, timer, now + TICK)); /* it just left its place in the heap */
+    PS_IGNORE(
+        ps_timer_set(redis->loop, timer, now + TICK)); /* it just left its place in the heap */
     if (view_is_old(redis)) {
         PS_IGNORE(take_view(redis));
     }

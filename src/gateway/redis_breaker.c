@@ -38,8 +38,8 @@ void ps_redis_breaker_succeed(struct ps_redis_breaker *breaker)
 }
 
 /* Opening soon after a good probe counts like a failed one. */
-static uint32_t next_outs(const struct ps_redis_breaker *breaker, const struct ps_redis_breaker_opts *opts,
-                          ps_time now)
+static uint32_t next_outs(const struct ps_redis_breaker *breaker,
+                          const struct ps_redis_breaker_opts *opts, ps_time now)
 {
     ps_time closed_at = atomic_load(&breaker->closed_at);
     uint32_t outs = atomic_load(&breaker->outs);
@@ -47,8 +47,8 @@ static uint32_t next_outs(const struct ps_redis_breaker *breaker, const struct p
     return !soon ? 0 : outs < 32 ? outs + 1 : outs;
 }
 
-bool ps_redis_breaker_open(struct ps_redis_breaker *breaker, const struct ps_redis_breaker_opts *opts,
-                           uint64_t random, ps_time now)
+bool ps_redis_breaker_open(struct ps_redis_breaker *breaker,
+                           const struct ps_redis_breaker_opts *opts, uint64_t random, ps_time now)
 {
     int closed = PS_REDIS_CLOSED;
     if (atomic_load(&breaker->state) != PS_REDIS_CLOSED) {
@@ -65,14 +65,15 @@ bool ps_redis_breaker_open(struct ps_redis_breaker *breaker, const struct ps_red
     return true;
 }
 
-bool ps_redis_breaker_fail(struct ps_redis_breaker *breaker, const struct ps_redis_breaker_opts *opts,
-                           uint64_t random, ps_time now)
+bool ps_redis_breaker_fail(struct ps_redis_breaker *breaker,
+                           const struct ps_redis_breaker_opts *opts, uint64_t random, ps_time now)
 {
     uint64_t failures = atomic_fetch_add(&breaker->failures, 1) + 1;
     if (failures == 1) {
         atomic_store(&breaker->failing_since, now);
     }
-    return failures >= opts->failures && now - atomic_load(&breaker->failing_since) >= opts->stall &&
+    return failures >= opts->failures &&
+           now - atomic_load(&breaker->failing_since) >= opts->stall &&
            ps_redis_breaker_open(breaker, opts, random, now);
 }
 

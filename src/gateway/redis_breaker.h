@@ -5,9 +5,10 @@
  *         |                                                      '------- failure --------|
  *         '---------------------------------------------------------------- success ------'
  *
- * A single late reply says nothing; when for a while every one was late, and they were not few, the node
- * is of no use. The time out doubles with each failed probe, and when it opens again soon after a good
- * one; it is spread by a quarter to both sides, so that a fleet does not knock at once.
+ * A single late reply says nothing; when for a while every one was late, and they were not few, the
+ * node is of no use. The time out doubles with each failed probe, and when it opens again soon
+ * after a good one; it is spread by a quarter to both sides, so that a fleet does not knock at
+ * once.
  *
  * Thread: any; of those that see the same change exactly one is told that it was the first.
  *
@@ -36,7 +37,7 @@ const char *ps_redis_state_text(enum ps_redis_state state);
 
 /* All zero is closed and ready. */
 struct ps_redis_breaker {
-    _Atomic int state; /* enum ps_redis_state */
+    _Atomic int state;         /* enum ps_redis_state */
     _Atomic uint64_t failures; /* in a row */
     _Atomic ps_time failing_since;
     _Atomic ps_time closed_at; /* by a probe */
@@ -51,12 +52,12 @@ enum ps_redis_state ps_redis_breaker_state(const struct ps_redis_breaker *breake
 void ps_redis_breaker_succeed(struct ps_redis_breaker *breaker);
 
 /* A reply was late or no answer. True: this opened it. `random` is any number, for the spread. */
-bool ps_redis_breaker_fail(struct ps_redis_breaker *breaker, const struct ps_redis_breaker_opts *opts,
-                           uint64_t random, ps_time now);
+bool ps_redis_breaker_fail(struct ps_redis_breaker *breaker,
+                           const struct ps_redis_breaker_opts *opts, uint64_t random, ps_time now);
 
 /* The node is known to be gone. True: this opened it. */
-bool ps_redis_breaker_open(struct ps_redis_breaker *breaker, const struct ps_redis_breaker_opts *opts,
-                           uint64_t random, ps_time now);
+bool ps_redis_breaker_open(struct ps_redis_breaker *breaker,
+                           const struct ps_redis_breaker_opts *opts, uint64_t random, ps_time now);
 
 /* When the next probe may be made; 0 when it is closed. */
 ps_time ps_redis_breaker_retry_at(const struct ps_redis_breaker *breaker);

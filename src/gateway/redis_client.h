@@ -1,7 +1,8 @@
 /* redis_client - inside of redis: one thread's client, its requests and how they find their node.
  *
- * A request is one command and what it is for. It may wander: MOVED and ASK send it on. An operation is
- * what the caller waits for: a lookup has one request, the log of independent nodes one for each.
+ * A request is one command and what it is for. It may wander: MOVED and ASK send it on. An
+ * operation is what the caller waits for: a lookup has one request, the log of independent nodes
+ * one for each.
  *
  * Thread: the loop's.
  *
@@ -35,9 +36,10 @@ struct ps_redis {
 
 struct ps_redis_request;
 
-/* The request is over: the reply, which is no redirection, or NULL. It is freed afterwards unless the
- * function put it again and returns true. */
-typedef bool ps_redis_finish_fn(struct ps_redis_request *request, const struct ps_redis_reply *reply);
+/* The request is over: the reply, which is no redirection, or NULL. It is freed afterwards unless
+ * the function put it again and returns true. */
+typedef bool ps_redis_finish_fn(struct ps_redis_request *request,
+                                const struct ps_redis_reply *reply);
 
 struct ps_redis_request {
     struct ps_redis_command command;
@@ -62,7 +64,7 @@ struct ps_redis_op {
     size_t open; /* requests */
     size_t done;
     size_t failed;
-    bool told; /* or canceled: nobody listens any more */
+    bool told;           /* or canceled: nobody listens any more */
     struct ps_task task; /* the end, when nothing could be put */
     char record[];
 };
@@ -73,14 +75,17 @@ PS_MUST_CHECK int ps_redis_request_new(struct ps_redis_request **out, struct ps_
                                        ps_redis_finish_fn *finish);
 
 /* Gives the request other words. PS_OK or PS_ENOMEM (it has none then). */
-PS_MUST_CHECK int ps_redis_request_reword(struct ps_redis_request *request, const struct ps_str *words,
-                                          size_t count);
-void ps_redis_request_free(struct ps_redis_request *request); /* one that is not put; NULL is fine */
+PS_MUST_CHECK int ps_redis_request_reword(struct ps_redis_request *request,
+                                          const struct ps_str *words, size_t count);
+void ps_redis_request_free(
+    struct ps_redis_request *request); /* one that is not put; NULL is fine */
 
 /* Puts it to a link (NULL: PS_EBUSY). On failure it is the caller's still. */
-PS_MUST_CHECK int ps_redis_request_put(struct ps_redis_request *request, struct ps_redis_link *link);
+PS_MUST_CHECK int ps_redis_request_put(struct ps_redis_request *request,
+                                       struct ps_redis_link *link);
 
-/* Makes and puts a request that nobody waits for. As ps_redis_request_put(); nothing is left on failure. */
+/* Makes and puts a request that nobody waits for. As ps_redis_request_put(); nothing is left on
+ * failure. */
 PS_MUST_CHECK int ps_redis_put_alone(struct ps_redis *redis, struct ps_redis_link *link,
                                      const struct ps_str *words, size_t count,
                                      ps_redis_finish_fn *finish);

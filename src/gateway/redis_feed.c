@@ -89,7 +89,8 @@ static void on_ready(void *ctx)
 }
 
 /* Is it [kind, our channel, ...]? */
-static bool is_about_us(const struct ear *ear, const struct ps_redis_reply *reply, struct ps_str kind)
+static bool is_about_us(const struct ear *ear, const struct ps_redis_reply *reply,
+                        struct ps_str kind)
 {
     const struct ps_redis_reply *word = ps_redis_reply_item(reply, 0, PS_REDIS_STRING);
     const struct ps_redis_reply *channel = ps_redis_reply_item(reply, 1, PS_REDIS_STRING);
@@ -128,7 +129,8 @@ static void look_after(struct ear *ear, ps_time now)
 {
     struct ps_redis_feed *feed = ear->feed;
     if (ear->wire == NULL && now >= ear->retry_at) {
-        if (ps_redis_wire_new(&ear->wire, feed->loop, feed->hub, ear->node, &wire_ops, ear) != PS_OK) {
+        if (ps_redis_wire_new(&ear->wire, feed->loop, feed->hub, ear->node, &wire_ops, ear) !=
+            PS_OK) {
             deafen(ear);
         }
     } else if (ear->pinged_at != 0 && now - ear->pinged_at >= feed->hub->opts.breaker.stall) {
@@ -200,7 +202,8 @@ static void follow_view(struct ps_redis_feed *feed)
     static const uint8_t no_key[PS_REDIS_KEY_BYTES];
     struct ps_redis_hub *hub = feed->hub;
     struct ps_redis_view *view = ps_redis_hub_view(hub);
-    size_t owner = hub->cluster ? ps_redis_view_find(view, no_key, ps_str_from(hub->log_key)) : SIZE_MAX;
+    size_t owner =
+        hub->cluster ? ps_redis_view_find(view, no_key, ps_str_from(hub->log_key)) : SIZE_MAX;
     bool all = true;
     feed->nodes = 0;
     for (size_t i = 0; i < view->owners; i++) {
@@ -237,7 +240,8 @@ int ps_redis_feed_new(struct ps_redis_feed **out, struct ps_loop *loop, struct p
     if (feed == NULL) {
         return PS_ENOMEM;
     }
-    *feed = (struct ps_redis_feed){.loop = loop, .hub = ps_redis_hub_ref(hub), .ops = ops, .ctx = ctx};
+    *feed =
+        (struct ps_redis_feed){.loop = loop, .hub = ps_redis_hub_ref(hub), .ops = ops, .ctx = ctx};
     feed->tick.on_time = on_tick;
     feed->rng = ps_rng_make((uint64_t)(uintptr_t)feed ^ (uint64_t)ps_loop_now(loop));
     ps_list_init(&feed->ears);

@@ -4,10 +4,10 @@
  *                                  ^                                               |
  *                                  '---- again, later each time <---- on_lost <----'
  *
- * It listens to every independent node, or in a cluster to the node that has the log. What was published
- * while it did not listen is not told: after on_reconnected the owner reads the log (ps_redis_log_read),
- * and until then it can't trust what it remembers. A node that stands still is found out by a PING each
- * half second.
+ * It listens to every independent node, or in a cluster to the node that has the log. What was
+ * published while it did not listen is not told: after on_reconnected the owner reads the log
+ * (ps_redis_log_read), and until then it can't trust what it remembers. A node that stands still is
+ * found out by a PING each half second.
  *
  * A cluster's map is followed, not asked for: that is what clients (redis.h) do.
  *

@@ -96,8 +96,8 @@ struct ps_redis_view *ps_redis_hub_view(struct ps_redis_hub *hub)
     return view;
 }
 
-struct ps_str ps_redis_key_text(const struct ps_redis_hub *hub, const uint8_t key[PS_REDIS_KEY_BYTES],
-                                char text[PS_REDIS_KEY_TEXT])
+struct ps_str ps_redis_key_text(const struct ps_redis_hub *hub,
+                                const uint8_t key[PS_REDIS_KEY_BYTES], char text[PS_REDIS_KEY_TEXT])
 {
     static const char digits[] = "0123456789abcdef";
     size_t len = strlen(hub->prefix);
@@ -324,7 +324,8 @@ static struct ps_redis_node_stats stats_of(const struct ps_redis_view *view, siz
 }
 
 void ps_redis_hub_stats(struct ps_redis_hub *hub,
-                        void (*on_node)(void *ctx, const struct ps_redis_node_stats *stats), void *ctx)
+                        void (*on_node)(void *ctx, const struct ps_redis_node_stats *stats),
+                        void *ctx)
 {
     struct ps_redis_view *view = ps_redis_hub_view(hub);
     struct ps_hist *copy = malloc(sizeof *copy);
@@ -346,8 +347,8 @@ double ps_redis_hub_imbalance_percent(const struct ps_redis_hub *hub)
     return hub->cluster ? 0.0 : ps_ring_imbalance_percent(hub->view->ring);
 }
 
-void ps_redis_hub_assigned(struct ps_redis_hub *hub, const uint8_t key[PS_REDIS_KEY_BYTES], char *name,
-                           size_t size)
+void ps_redis_hub_assigned(struct ps_redis_hub *hub, const uint8_t key[PS_REDIS_KEY_BYTES],
+                           char *name, size_t size)
 {
     char text[PS_REDIS_KEY_TEXT];
     struct ps_redis_view *view = ps_redis_hub_view(hub);

@@ -1,7 +1,7 @@
 /* redis_hub - inside of redis: the nodes and the map that all threads share.
  *
- * A view says which nodes there are and which has a key. It never changes; a cluster's new map makes a
- * new view, and each thread takes it when it sees that the generation is another.
+ * A view says which nodes there are and which has a key. It never changes; a cluster's new map
+ * makes a new view, and each thread takes it when it sees that the generation is another.
  *
  * Thread: any, unless it says otherwise.
  *
@@ -20,8 +20,9 @@
 
 struct ps_tls;
 
-#define PS_REDIS_NODES_MAX 2048 /* known at a time */
-#define PS_REDIS_REFRESH   (100 * PS_MILLISECOND) /* at most one question for the map in this time */
+#define PS_REDIS_NODES_MAX 2048                   /* known at a time */
+#define PS_REDIS_REFRESH   (100 * PS_MILLISECOND) /* at most one question for the map in this time \
+                                                   */
 
 /* One server. Counted. */
 struct ps_redis_node {
@@ -109,17 +110,19 @@ struct ps_redis_hub {
 struct ps_redis_view *ps_redis_hub_view(struct ps_redis_hub *hub);
 void ps_redis_view_unref(struct ps_redis_view *view);
 
-/* The index of the node that has a slot or key, or SIZE_MAX. `key` is the cache's, `text` its name in
- * the server. */
+/* The index of the node that has a slot or key, or SIZE_MAX. `key` is the cache's, `text` its name
+ * in the server. */
 size_t ps_redis_view_find(const struct ps_redis_view *view, const uint8_t key[PS_REDIS_KEY_BYTES],
                           struct ps_str text);
 
 /* The name of a cache key in the server: prefix, version, 64 hex digits. A view of `text`. */
 #define PS_REDIS_KEY_TEXT 280
-struct ps_str ps_redis_key_text(const struct ps_redis_hub *hub, const uint8_t key[PS_REDIS_KEY_BYTES],
+struct ps_str ps_redis_key_text(const struct ps_redis_hub *hub,
+                                const uint8_t key[PS_REDIS_KEY_BYTES],
                                 char text[PS_REDIS_KEY_TEXT]);
 
-/* The node of this canonical name, known or new, with a reference. PS_OK, PS_ELIMIT or PS_ENOMEM. */
+/* The node of this canonical name, known or new, with a reference. PS_OK, PS_ELIMIT or PS_ENOMEM.
+ */
 PS_MUST_CHECK int ps_redis_hub_node(struct ps_redis_hub *hub, const char *name,
                                     struct ps_redis_node **out);
 
@@ -127,14 +130,14 @@ PS_MUST_CHECK int ps_redis_hub_node(struct ps_redis_hub *hub, const char *name,
 PS_MUST_CHECK int ps_redis_hub_set_map(struct ps_redis_hub *hub, const struct ps_redis_map *map,
                                        ps_time now);
 
-/* For the setup. An empty view with room for so many nodes; PS_OK or PS_ENOMEM. The view becomes the current
- * one, and nodes that nobody holds any more are forgotten. The other two: under the mutex, or before anybody
- * else knows the hub; PS_OK, PS_ELIMIT or PS_ENOMEM. */
+/* For the setup. An empty view with room for so many nodes; PS_OK or PS_ENOMEM. The view becomes
+ * the current one, and nodes that nobody holds any more are forgotten. The other two: under the
+ * mutex, or before anybody else knows the hub; PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_redis_view_new(struct ps_redis_view **out, size_t room);
 void ps_redis_hub_swap_view(struct ps_redis_hub *hub, struct ps_redis_view *view);
 struct ps_redis_node *ps_redis_hub_find(struct ps_redis_hub *hub, const char *name);
-PS_MUST_CHECK int ps_redis_hub_add(struct ps_redis_hub *hub, const char *name, const char *where, bool local,
-                                   uint64_t weight, struct ps_redis_node **out);
+PS_MUST_CHECK int ps_redis_hub_add(struct ps_redis_hub *hub, const char *name, const char *where,
+                                   bool local, uint64_t weight, struct ps_redis_node **out);
 
 /* Tells the observer. */
 void ps_redis_hub_tell(struct ps_redis_hub *hub, const struct ps_redis_node *node, bool up,

@@ -56,7 +56,8 @@ static void take_out(struct ps_redis_link *link, struct ps_redis_command *comman
     link->bytes -= command->bytes.len;
 }
 
-/* Everything under way is done without a reply. Commands that are put meanwhile are not among it. */
+/* Everything under way is done without a reply. Commands that are put meanwhile are not among it.
+ */
 static void fail_all(struct ps_redis_link *link, int err)
 {
     struct ps_list gone;
@@ -64,7 +65,8 @@ static void fail_all(struct ps_redis_link *link, int err)
     struct ps_list *lists[] = {&link->sent, &link->waiting};
     for (size_t i = 0; i < PS_ARRAY_LEN(lists); i++) {
         while (!ps_list_is_empty(lists[i])) {
-            struct ps_redis_command *command = PS_LIST_FIRST(lists[i], struct ps_redis_command, link);
+            struct ps_redis_command *command =
+                PS_LIST_FIRST(lists[i], struct ps_redis_command, link);
             take_out(link, command);
             ps_list_push(&gone, &command->link);
         }
@@ -76,7 +78,8 @@ static void fail_all(struct ps_redis_link *link, int err)
     }
 }
 
-static void on_asking_done(struct ps_redis_command *command, const struct ps_redis_reply *reply, int err)
+static void on_asking_done(struct ps_redis_command *command, const struct ps_redis_reply *reply,
+                           int err)
 {
     (void)reply;
     (void)err;
@@ -122,8 +125,8 @@ static void give_up(struct ps_redis_link *link, int err, const char *reason)
 void ps_redis_link_complain(struct ps_redis_link *link, const char *reason)
 {
     ps_time now = ps_loop_now(link->loop);
-    if (ps_redis_breaker_fail(&link->node->breaker, &link->hub->opts.breaker, ps_rng_next(&link->rng),
-                              now)) {
+    if (ps_redis_breaker_fail(&link->node->breaker, &link->hub->opts.breaker,
+                              ps_rng_next(&link->rng), now)) {
         tell(link, false, reason);
     }
 }
@@ -151,7 +154,8 @@ static void arm_by(struct ps_redis_link *link, ps_time when)
 /* Since when the node has owed a reply without sending anything. */
 static ps_time silent_since(const struct ps_redis_link *link)
 {
-    const struct ps_redis_command *first = PS_LIST_FIRST(&link->sent, struct ps_redis_command, link);
+    const struct ps_redis_command *first =
+        PS_LIST_FIRST(&link->sent, struct ps_redis_command, link);
     ps_time read = ps_redis_wire_last_read(link->wire);
     return first->sent > read ? first->sent : read;
 }
@@ -172,7 +176,8 @@ static ps_time deadline_of(const struct ps_redis_link *link, const struct ps_red
 /* When its patience with the node ends. */
 static ps_time stall_at(const struct ps_redis_link *link)
 {
-    return ps_list_is_empty(&link->sent) ? PS_NEVER : silent_since(link) + link->hub->opts.breaker.stall;
+    return ps_list_is_empty(&link->sent) ? PS_NEVER
+                                         : silent_since(link) + link->hub->opts.breaker.stall;
 }
 
 static ps_time next_deadline(const struct ps_redis_link *link)
@@ -181,7 +186,8 @@ static ps_time next_deadline(const struct ps_redis_link *link)
     const struct ps_list *lists[] = {&link->sent, &link->waiting};
     for (size_t i = 0; i < PS_ARRAY_LEN(lists); i++) {
         PS_LIST_FOREACH (node, lists[i]) {
-            const struct ps_redis_command *command = PS_CONTAINER_OF(node, struct ps_redis_command, link);
+            const struct ps_redis_command *command =
+                PS_CONTAINER_OF(node, struct ps_redis_command, link);
             ps_time deadline = command->late ? PS_NEVER : deadline_of(link, command);
             next = deadline < next ? deadline : next;
         }
@@ -205,8 +211,8 @@ static void find_late(struct ps_redis_link *link, ps_time now)
     }
 }
 
-/* At the end of the turn, when what lay in the socket is read: if the whole program stood still, the
- * node is not to blame. */
+/* At the end of the turn, when what lay in the socket is read: if the whole program stood still,
+ * the node is not to blame. */
 static void on_judge(struct ps_task *task)
 {
     struct ps_redis_link *link = PS_CONTAINER_OF(task, struct ps_redis_link, judge);
@@ -255,7 +261,8 @@ static int send_some(struct ps_redis_link *link)
     size_t count = 0;
     ps_time now = ps_redis_instant(link->loop);
     while (count < PARTS && !ps_list_is_empty(&link->waiting)) {
-        struct ps_redis_command *command = PS_LIST_FIRST(&link->waiting, struct ps_redis_command, link);
+        struct ps_redis_command *command =
+            PS_LIST_FIRST(&link->waiting, struct ps_redis_command, link);
         ps_list_remove(&command->link);
         ps_list_push(&link->sent, &command->link);
         command->sent = now;
@@ -314,8 +321,8 @@ static void on_ready(void *ctx)
     link->ready_at = now;
     if (link->probing) {
         link->probing = false;
-        bool closed = ps_redis_breaker_end_probe(&link->node->breaker, &link->hub->opts.breaker, true,
-                                                 ps_rng_next(&link->rng), now);
+        bool closed = ps_redis_breaker_end_probe(&link->node->breaker, &link->hub->opts.breaker,
+                                                 true, ps_rng_next(&link->rng), now);
         if (closed) {
             tell(link, true, "it answers");
         }
@@ -341,8 +348,8 @@ static void on_reply(void *ctx, const struct ps_redis_reply *reply)
     command->on_done(command, reply, PS_OK);
 }
 
-/* A wire that worked may end for a harmless reason (the server restarts, or closes idle ones): it is
- * opened again at once. Anything else opens the breaker. */
+/* A wire that worked may end for a harmless reason (the server restarts, or closes idle ones): it
+ * is opened again at once. Anything else opens the breaker. */
 static void on_down(void *ctx, int err, const char *reason)
 {
     struct ps_redis_link *link = ctx;

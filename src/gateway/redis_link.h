@@ -1,15 +1,18 @@
-/* redis_link - inside of redis: the commands of one thread to one node, in order, each with a deadline.
+/* redis_link - inside of redis: the commands of one thread to one node, in order, each with a
+ * deadline.
  *
- *      put -> [waiting] -- end of the turn, when the wire is ready --> [sent] -- replies in order --> done
+ *      put -> [waiting] -- end of the turn, when the wire is ready --> [sent] -- replies in order
+ * --> done
  *                                                                        |
- *                                                 over its deadline: late, and done later all the same
+ *                                                 over its deadline: late, and done later all the
+ * same
  *
- * Everything that was put in one turn of the loop leaves in one write. A command whose owner was told
- * that it is late stays in its place, because its reply will come in its place.
+ * Everything that was put in one turn of the loop leaves in one write. A command whose owner was
+ * told that it is late stays in its place, because its reply will come in its place.
  *
- * The link opens its wire when somebody puts a command, and again when a wire that worked for a while
- * ends. Whatever else goes wrong opens the node's breaker; then nothing may be put until a probe, which
- * one of all threads makes, has found the node well.
+ * The link opens its wire when somebody puts a command, and again when a wire that worked for a
+ * while ends. Whatever else goes wrong opens the node's breaker; then nothing may be put until a
+ * probe, which one of all threads makes, has found the node well.
  *
  * Thread: the loop's.
  *
@@ -53,8 +56,8 @@ struct ps_redis_link_ops {
     void (*on_change)(void *ctx, struct ps_redis_link *link, bool up);
 };
 
-/* This very instant, not the one that the turn of the loop began at: a turn that took long is not the
- * node's fault. */
+/* This very instant, not the one that the turn of the loop began at: a turn that took long is not
+ * the node's fault. */
 ps_time ps_redis_instant(const struct ps_loop *loop);
 
 /* Makes a link; opens nothing. References are taken. PS_OK or PS_ENOMEM. */
@@ -62,8 +65,8 @@ PS_MUST_CHECK int ps_redis_link_new(struct ps_redis_link **out, struct ps_loop *
                                     struct ps_redis_hub *hub, struct ps_redis_node *node,
                                     const struct ps_redis_link_ops *ops, void *ctx);
 
-/* Ends it. Every command is done with PS_ECANCELED, at once; what they put again elsewhere is fine. Safe
- * from inside its callbacks. NULL is fine. */
+/* Ends it. Every command is done with PS_ECANCELED, at once; what they put again elsewhere is fine.
+ * Safe from inside its callbacks. NULL is fine. */
 void ps_redis_link_free(struct ps_redis_link *link);
 
 struct ps_redis_node *ps_redis_link_node(const struct ps_redis_link *link);
@@ -77,8 +80,8 @@ bool ps_redis_link_is_ready(const struct ps_redis_link *link);
 /* Begins to connect if it is not connected and may be. */
 void ps_redis_link_warm(struct ps_redis_link *link);
 
-/* Puts a command behind the others. PS_OK: on_done follows, never from inside this call. PS_EBUSY: not
- * now, PS_ELIMIT: too many or too much, PS_ENOMEM: nothing follows. */
+/* Puts a command behind the others. PS_OK: on_done follows, never from inside this call. PS_EBUSY:
+ * not now, PS_ELIMIT: too many or too much, PS_ENOMEM: nothing follows. */
 PS_MUST_CHECK int ps_redis_link_put(struct ps_redis_link *link, struct ps_redis_command *command);
 
 /* A reply said that the node as a whole is of no use now. */

@@ -41,7 +41,8 @@ static void put_to_all(struct ps_redis_op *op, const struct ps_redis_request *mo
     static const uint8_t no_key[PS_REDIS_KEY_BYTES];
     ps_time deadline = ps_redis_instant(redis->loop) + redis->hub->opts.breaker.stall;
     struct ps_redis_link *owner =
-        redis->hub->cluster ? ps_redis_route(redis, no_key, ps_str_from(redis->hub->log_key)) : NULL;
+        redis->hub->cluster ? ps_redis_route(redis, no_key, ps_str_from(redis->hub->log_key))
+                            : NULL;
     struct ps_redis_link **links = redis->hub->cluster ? &owner : redis->of_view;
     size_t link_count = redis->hub->cluster ? 1 : redis->view->owners;
     op->open = 1; /* this function's */
@@ -82,7 +83,8 @@ static void put_after(struct ps_redis_request *before, const struct ps_str *word
     PS_IGNORE(ps_redis_put_alone(before->redis, before->link, words, count, on_nobody));
 }
 
-/* Only now is it there for those who wake up. Old records go, and the log itself when it is not used. */
+/* Only now is it there for those who wake up. Old records go, and the log itself when it is not
+ * used. */
 static void wake_and_trim(struct ps_redis_request *request)
 {
     const struct ps_redis_hub *hub = request->redis->hub;
@@ -93,13 +95,20 @@ static void wake_and_trim(struct ps_redis_request *request)
     ps_time now = ps_clock_wall(ps_loop_clock(request->redis->loop));
     int oldest_len = snprintf(oldest, sizeof oldest, "(%lld",
                               (long long)((now - hub->opts.purge_keep) / PS_MILLISECOND));
-    int rank_len = snprintf(rank, sizeof rank, "-%llu", (unsigned long long)hub->opts.purge_max + 1);
-    int keep_len = snprintf(keep, sizeof keep, "%lld", (long long)(hub->opts.purge_keep / PS_MILLISECOND));
-    put_after(request, (struct ps_str[]){PS_STR("PUBLISH"), ps_str_from(hub->channel), PS_STR("1")}, 3);
-    put_after(request, (struct ps_str[]){PS_STR("ZREMRANGEBYSCORE"), key, PS_STR("-inf"),
-                                         {oldest, (size_t)oldest_len}}, 4);
-    put_after(request, (struct ps_str[]){PS_STR("ZREMRANGEBYRANK"), key, PS_STR("0"),
-                                         {rank, (size_t)rank_len}}, 4);
+    int rank_len =
+        snprintf(rank, sizeof rank, "-%llu", (unsigned long long)hub->opts.purge_max + 1);
+    int keep_len =
+        snprintf(keep, sizeof keep, "%lld", (long long)(hub->opts.purge_keep / PS_MILLISECOND));
+    put_after(request, (struct ps_str[]){PS_STR("PUBLISH"), ps_str_from(hub->channel), PS_STR("1")},
+              3);
+    put_after(request,
+              (struct ps_str[]){
+                  PS_STR("ZREMRANGEBYSCORE"), key, PS_STR("-inf"), {oldest, (size_t)oldest_len}},
+              4);
+    put_after(
+        request,
+        (struct ps_str[]){PS_STR("ZREMRANGEBYRANK"), key, PS_STR("0"), {rank, (size_t)rank_len}},
+        4);
     put_after(request, (struct ps_str[]){PS_STR("PEXPIRE"), key, {keep, (size_t)keep_len}}, 3);
 }
 
@@ -113,8 +122,8 @@ static bool on_appended(struct ps_redis_request *request, const struct ps_redis_
     return false;
 }
 
-int ps_redis_log_append(struct ps_redis_op **out, struct ps_redis *redis, struct ps_str record, ps_time when,
-                        ps_redis_log_fn *on_end, void *ctx)
+int ps_redis_log_append(struct ps_redis_op **out, struct ps_redis *redis, struct ps_str record,
+                        ps_time when, ps_redis_log_fn *on_end, void *ctx)
 {
     char score[32];
     if (record.len == 0 || record.len > PS_REDIS_RECORD_MAX || when < 0) {
@@ -126,7 +135,8 @@ int ps_redis_log_append(struct ps_redis_op **out, struct ps_redis *redis, struct
     }
     op->on_end = on_end;
     int len = snprintf(score, sizeof score, "%lld", (long long)(when / PS_MILLISECOND));
-    struct ps_str words[] = {PS_STR("ZADD"), ps_str_from(redis->hub->log_key), {score, (size_t)len}, record};
+    struct ps_str words[] = {
+        PS_STR("ZADD"), ps_str_from(redis->hub->log_key), {score, (size_t)len}, record};
     const struct ps_redis_request model = {.finish = on_appended};
     *out = op;
     put_to_all(op, &model, words, 4);
@@ -135,13 +145,14 @@ int ps_redis_log_append(struct ps_redis_op **out, struct ps_redis *redis, struct
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-static int page_words(struct ps_redis_request *request, const struct ps_redis_hub *hub, char from[32],
-                      char offset[32], struct ps_str words[8])
+static int page_words(struct ps_redis_request *request, const struct ps_redis_hub *hub,
+                      char from[32], char offset[32], struct ps_str words[8])
 {
     int from_len = snprintf(from, 32, "%lld", (long long)(request->since / PS_MILLISECOND));
     int offset_len = snprintf(offset, 32, "%zu", request->offset);
-    const struct ps_str all[] = {PS_STR("ZRANGEBYSCORE"), ps_str_from(hub->log_key), {from, (size_t)from_len},
-                                 PS_STR("+inf"), PS_STR("WITHSCORES"), PS_STR("LIMIT"),
+    const struct ps_str all[] = {PS_STR("ZRANGEBYSCORE"),      ps_str_from(hub->log_key),
+                                 {from, (size_t)from_len},     PS_STR("+inf"),
+                                 PS_STR("WITHSCORES"),         PS_STR("LIMIT"),
                                  {offset, (size_t)offset_len}, PS_STR("256")};
     _Static_assert(PAGE == 256, "said above");
     memcpy(words, all, sizeof all);
@@ -160,7 +171,8 @@ static bool read_score(const struct ps_redis_reply *reply, ps_time *when)
     return true;
 }
 
-/* Hands the records of a page out and moves on. Returns how many there were, or SIZE_MAX: no page. */
+/* Hands the records of a page out and moves on. Returns how many there were, or SIZE_MAX: no page.
+ */
 static size_t take_page(struct ps_redis_request *request, const struct ps_redis_reply *reply)
 {
     struct ps_redis_op *op = request->op;
@@ -173,7 +185,8 @@ static size_t take_page(struct ps_redis_request *request, const struct ps_redis_
         if (!read_score(reply->items[i + 1], &when)) {
             continue;
         }
-        request->offset = when == request->since / PS_MILLISECOND * PS_MILLISECOND ? request->offset + 1 : 1;
+        request->offset =
+            when == request->since / PS_MILLISECOND * PS_MILLISECOND ? request->offset + 1 : 1;
         request->since = when;
         if (record->type == PS_REDIS_STRING && record->text.len <= PS_REDIS_RECORD_MAX) {
             op->on_record(op->ctx, record->text, when);
@@ -182,8 +195,8 @@ static size_t take_page(struct ps_redis_request *request, const struct ps_redis_
     return reply->count / 2;
 }
 
-/* The next page begins behind the last record, by instant and by place among those of the same instant:
- * what is trimmed at the beginning meanwhile moves nothing. */
+/* The next page begins behind the last record, by instant and by place among those of the same
+ * instant: what is trimmed at the beginning meanwhile moves nothing. */
 static bool on_page(struct ps_redis_request *request, const struct ps_redis_reply *reply)
 {
     struct ps_redis *redis = request->redis;

@@ -195,7 +195,8 @@ int ps_redis_reader_next(struct ps_redis_reader *reader, struct ps_redis_reply *
     if (redisReaderGetReply(reader->hiredis, &reply) != REDIS_OK) {
         return error_of(reader);
     }
-    /* What hiredis has not looked at may hold whole replies; without one, all of it is of the next. */
+    /* What hiredis has not looked at may hold whole replies; without one, all of it is of the next.
+     */
     if (reply != NULL) {
         reader->held = reader->hiredis->len - reader->hiredis->pos;
         reader->items = 0;

@@ -5,8 +5,8 @@
  * and of elements: a server that announces more has broken the protocol, before anything was
  * allocated for it.
  *
- * Format: RESP2 (redis.io/docs/latest/develop/reference/protocol-spec). Types of RESP3 are refused; nobody
- * asked for them.
+ * Format: RESP2 (redis.io/docs/latest/develop/reference/protocol-spec). Types of RESP3 are refused;
+ * nobody asked for them.
  *
  * Thread: a reader belongs to one thread.
  *
@@ -55,8 +55,8 @@ void ps_redis_reader_free(struct ps_redis_reader *reader); /* NULL is fine */
  * PS_ELIMIT, PS_ENOMEM: this connection is of no use any more. */
 PS_MUST_CHECK int ps_redis_reader_feed(struct ps_redis_reader *reader, struct ps_str bytes);
 
-/* The next reply that is complete, or NULL in *out: it needs more bytes. The caller frees it. PS_OK,
- * PS_EPARSE (not the protocol), PS_ELIMIT (beyond a bound) or PS_ENOMEM: as above. */
+/* The next reply that is complete, or NULL in *out: it needs more bytes. The caller frees it.
+ * PS_OK, PS_EPARSE (not the protocol), PS_ELIMIT (beyond a bound) or PS_ENOMEM: as above. */
 PS_MUST_CHECK int ps_redis_reader_next(struct ps_redis_reader *reader, struct ps_redis_reply **out);
 void ps_redis_reply_free(struct ps_redis_reply *reply); /* NULL is fine */
 

@@ -40,7 +40,8 @@ static int read_host_port(struct ps_str text, struct place *place)
         host = ps_str_first(text, colon);
         rest = ps_str_skip(text, colon);
     }
-    if (rest.len > 0 && (rest.ptr[0] != ':' || ps_str_to_u64(ps_str_skip(rest, 1), &port) != PS_OK)) {
+    if (rest.len > 0 &&
+        (rest.ptr[0] != ':' || ps_str_to_u64(ps_str_skip(rest, 1), &port) != PS_OK)) {
         return PS_EINVAL;
     }
     return ps_redis_name(host, port, place->name);
@@ -85,13 +86,15 @@ static int configure_node(struct ps_redis_hub *hub, struct ps_redis_view *view,
     struct place place;
     struct ps_redis_node *node = NULL;
     if (opts->url == NULL || read_url(ps_str_from(opts->url), &place) != PS_OK) {
-        snprintf(reason, size, "a node's url must be host:port, redis://host:port, rediss://host:port or "
-                               "unix:///path; names and passwords are options of their own");
+        snprintf(reason, size,
+                 "a node's url must be host:port, redis://host:port, rediss://host:port or "
+                 "unix:///path; names and passwords are options of their own");
         return PS_EINVAL;
     }
     const char *name = opts->name != NULL && !hub->cluster ? opts->name : place.name;
     if (!is_name(name)) {
-        snprintf(reason, size, "a node's name must have 1 to %d printable characters", PS_REDIS_NAME_MAX - 1);
+        snprintf(reason, size, "a node's name must have 1 to %d printable characters",
+                 PS_REDIS_NAME_MAX - 1);
         return PS_EINVAL;
     }
     if (ps_redis_hub_find(hub, name) != NULL) {
@@ -99,11 +102,13 @@ static int configure_node(struct ps_redis_hub *hub, struct ps_redis_view *view,
         return PS_EINVAL;
     }
     if (hub->cluster && place.local) {
-        snprintf(reason, size, "a cluster is not reached by a Unix socket: its nodes name each other by address");
+        snprintf(reason, size,
+                 "a cluster is not reached by a Unix socket: its nodes name each other by address");
         return PS_EINVAL;
     }
     hub->use_tls = hub->use_tls || place.tls;
-    int err = ps_redis_hub_add(hub, name, place.name, place.local, hub->cluster ? 0 : opts->weight, &node);
+    int err = ps_redis_hub_add(hub, name, place.name, place.local, hub->cluster ? 0 : opts->weight,
+                               &node);
     if (err == PS_OK) {
         view->nodes[view->count++] = ps_redis_node_ref(node);
     }
@@ -121,8 +126,8 @@ static int make_ring(struct ps_redis_view *view)
     return ps_ring_new(&view->ring, nodes, view->count);
 }
 
-static int configure_nodes(struct ps_redis_hub *hub, const struct ps_option_list *list, char *reason,
-                           size_t size)
+static int configure_nodes(struct ps_redis_hub *hub, const struct ps_option_list *list,
+                           char *reason, size_t size)
 {
     const struct ps_redis_node_opts *items = list->items;
     struct ps_redis_view *view = NULL;
@@ -148,8 +153,8 @@ static int configure_nodes(struct ps_redis_hub *hub, const struct ps_option_list
     return PS_OK;
 }
 
-static int configure_tls(struct ps_redis_hub *hub, const struct ps_redis_tls_opts *opts, char *reason,
-                         size_t size)
+static int configure_tls(struct ps_redis_hub *hub, const struct ps_redis_tls_opts *opts,
+                         char *reason, size_t size)
 {
     struct ps_tls_error error = {.text = ""};
     hub->use_tls = hub->use_tls || opts->enabled;
@@ -205,8 +210,11 @@ static int copy_opts(struct ps_redis_hub *hub, const struct ps_redis_opts *opts)
 static int check_opts(const struct ps_redis_opts *opts, char *reason, size_t size)
 {
     struct ps_str prefix = ps_str_from(opts->prefix);
-    if (prefix.len > 200 || ps_str_find(prefix, '{') < prefix.len || ps_str_find(prefix, '}') < prefix.len) {
-        snprintf(reason, size, "prefix must have at most 200 bytes and no { or }, which a cluster places keys by");
+    if (prefix.len > 200 || ps_str_find(prefix, '{') < prefix.len ||
+        ps_str_find(prefix, '}') < prefix.len) {
+        snprintf(
+            reason, size,
+            "prefix must have at most 200 bytes and no { or }, which a cluster places keys by");
         return PS_EINVAL;
     }
     if (opts->cluster && opts->database != 0) {

@@ -16,7 +16,8 @@ static uint16_t crc16(struct ps_str text)
     for (size_t i = 0; i < text.len; i++) {
         crc = (uint16_t)(crc ^ ((unsigned)(unsigned char)text.ptr[i] << 8));
         for (int bit = 0; bit < 8; bit++) {
-            crc = (uint16_t)((crc & 0x8000u) != 0 ? ((unsigned)crc << 1) ^ 0x1021u : (unsigned)crc << 1);
+            crc = (uint16_t)((crc & 0x8000u) != 0 ? ((unsigned)crc << 1) ^ 0x1021u
+                                                  : (unsigned)crc << 1);
         }
     }
     return crc;
@@ -42,8 +43,8 @@ static bool is_host(struct ps_str host)
     bool fine = host.len > 0 && host.len <= 253;
     for (size_t i = 0; fine && i < host.len; i++) {
         char c = host.ptr[i];
-        fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-               c == '-' || c == '_';
+        fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '.' || c == '-' || c == '_';
     }
     return fine;
 }
@@ -155,7 +156,8 @@ static int find_or_add(struct ps_redis_map *map, const char *name, uint16_t *ind
 }
 
 /* [first, last, [host, port, ...], replicas...]; a host that is not known is nil, empty or "?". */
-static int read_range(struct ps_redis_map *map, const struct ps_redis_reply *range, struct ps_str asked)
+static int read_range(struct ps_redis_map *map, const struct ps_redis_reply *range,
+                      struct ps_str asked)
 {
     char name[PS_REDIS_NAME_MAX];
     uint16_t owner;
@@ -180,7 +182,8 @@ static int read_range(struct ps_redis_map *map, const struct ps_redis_reply *ran
     return err;
 }
 
-int ps_redis_map_read(struct ps_redis_map **out, const struct ps_redis_reply *reply, struct ps_str asked)
+int ps_redis_map_read(struct ps_redis_map **out, const struct ps_redis_reply *reply,
+                      struct ps_str asked)
 {
     if (reply->type != PS_REDIS_ARRAY || reply->count > PS_REDIS_SLOTS) {
         return PS_EPARSE;

@@ -1,8 +1,8 @@
 /* redis_slots - what a Redis Cluster says about where keys are.
  *
- * A cluster cuts all keys into 16,384 slots by CRC-16 and gives each to a master. A client asks for the
- * whole map (CLUSTER SLOTS) and is corrected by errors: MOVED, the slot belongs to another node for good;
- * ASK, this one key is at another node already, while its slot moves.
+ * A cluster cuts all keys into 16,384 slots by CRC-16 and gives each to a master. A client asks for
+ * the whole map (CLUSTER SLOTS) and is corrected by errors: MOVED, the slot belongs to another node
+ * for good; ASK, this one key is at another node already, while its slot moves.
  *
  * Source: redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec.
  *
@@ -44,8 +44,8 @@ struct ps_redis_move {
     char name[PS_REDIS_NAME_MAX]; /* of the node to go to */
 };
 
-/* Reads the text of an error reply. `asked` is the host of the node that sent it, which an empty host
- * stands for. A text that is no well-formed MOVED or ASK gives PS_REDIS_NO_REDIRECT. */
+/* Reads the text of an error reply. `asked` is the host of the node that sent it, which an empty
+ * host stands for. A text that is no well-formed MOVED or ASK gives PS_REDIS_NO_REDIRECT. */
 struct ps_redis_move ps_redis_read_move(struct ps_str error, struct ps_str asked);
 
 /* Which master has a slot, as read; index into names, or PS_REDIS_NOBODY. */

@@ -7,8 +7,8 @@
 enum { KEEP_BYTES = 1024 * 1024 /* of the buffer for a value on its way out */ };
 
 /* What a reply to GET is worth. */
-static enum ps_redis_outcome judge(struct ps_redis_request *request, const struct ps_redis_reply *reply,
-                                   struct ps_envelope *value)
+static enum ps_redis_outcome judge(struct ps_redis_request *request,
+                                   const struct ps_redis_reply *reply, struct ps_envelope *value)
 {
     struct ps_redis *redis = request->redis;
     if (reply == NULL || (reply->type != PS_REDIS_STRING && reply->type != PS_REDIS_NIL)) {
@@ -66,8 +66,8 @@ static bool on_got(struct ps_redis_request *request, const struct ps_redis_reply
     return false;
 }
 
-int ps_redis_get(struct ps_redis_op **out, struct ps_redis *redis, const uint8_t key[PS_REDIS_KEY_BYTES],
-                 ps_redis_value_fn *on_value, void *ctx)
+int ps_redis_get(struct ps_redis_op **out, struct ps_redis *redis,
+                 const uint8_t key[PS_REDIS_KEY_BYTES], ps_redis_value_fn *on_value, void *ctx)
 {
     char text[PS_REDIS_KEY_TEXT];
     struct ps_str words[] = {PS_STR("GET"), ps_redis_key_text(redis->hub, key, text)};
@@ -130,7 +130,8 @@ int ps_redis_set(struct ps_redis *redis, const uint8_t key[PS_REDIS_KEY_BYTES],
         return err;
     }
     int len = snprintf(ttl, sizeof ttl, "%lld", (long long)(left / PS_MILLISECOND));
-    struct ps_str words[] = {PS_STR("SET"), name, ps_buf_str(&redis->value), PS_STR("PX"), {ttl, (size_t)len}};
+    struct ps_str words[] = {
+        PS_STR("SET"), name, ps_buf_str(&redis->value), PS_STR("PX"), {ttl, (size_t)len}};
     return ps_redis_put_alone(redis, link, words, 5, on_stored);
 }
 

@@ -116,17 +116,18 @@ static void fail_later(struct ps_redis_wire *wire, int err)
 static void on_time(struct ps_timer *timer, ps_time now)
 {
     struct ps_redis_wire *wire = PS_CONTAINER_OF(timer, struct ps_redis_wire, timer);
-    const char *what = wire->lookup != NULL     ? "the name could not be looked up in time"
-                       : wire->stream == NULL   ? "no connection in time"
+    const char *what = wire->lookup != NULL        ? "the name could not be looked up in time"
+                       : wire->stream == NULL      ? "no connection in time"
                        : wire->greeting_count == 0 ? "no connection in time"
-                                                : "connected, but no reply in time";
+                                                   : "connected, but no reply in time";
     (void)now;
     down(wire, PS_ETIMEOUT, what);
 }
 
 /* --- greetings -------------------------------------------------------------------------------- */
 
-static int say(struct ps_redis_wire *wire, enum greeting greeting, const struct ps_str *words, size_t count)
+static int say(struct ps_redis_wire *wire, enum greeting greeting, const struct ps_str *words,
+               size_t count)
 {
     struct ps_str command;
     int err = ps_redis_command(&command, words, count);
@@ -156,7 +157,8 @@ static int greet(struct ps_redis_wire *wire)
     }
     if (err == PS_OK && hub->opts.database != 0) {
         int len = snprintf(number, sizeof number, "%llu", (unsigned long long)hub->opts.database);
-        err = say(wire, GREET_SELECT, (struct ps_str[]){PS_STR("SELECT"), {number, (size_t)len}}, 2);
+        err =
+            say(wire, GREET_SELECT, (struct ps_str[]){PS_STR("SELECT"), {number, (size_t)len}}, 2);
     }
     if (err == PS_OK && hub->cluster) {
         return say(wire, GREET_STATE, (struct ps_str[]){PS_STR("CLUSTER"), PS_STR("INFO")}, 2);
@@ -165,7 +167,8 @@ static int greet(struct ps_redis_wire *wire)
 }
 
 /* The first word of an error is its kind; what follows may repeat what was sent, a password too. */
-static void describe(const struct ps_redis_reply *reply, enum greeting greeting, char *text, size_t size)
+static void describe(const struct ps_redis_reply *reply, enum greeting greeting, char *text,
+                     size_t size)
 {
     static const char *const whats[] = {
         [GREET_AUTH] = "AUTH", [GREET_SELECT] = "SELECT", [GREET_STATE] = "the first command"};
@@ -182,7 +185,8 @@ static void describe(const struct ps_redis_reply *reply, enum greeting greeting,
     if (reply->type == PS_REDIS_STRING) {
         snprintf(text, size, "the cluster says that it is not well");
     } else {
-        snprintf(text, size, "%s was refused%s%s", whats[greeting], kind[0] == '\0' ? "" : ": ", kind);
+        snprintf(text, size, "%s was refused%s%s", whats[greeting], kind[0] == '\0' ? "" : ": ",
+                 kind);
     }
 }
 
@@ -273,13 +277,16 @@ static void on_close(void *ctx, int err)
     down(wire, err, text);
 }
 
-static const struct ps_stream_ops stream_ops = {.on_connect = on_connect, .on_data = on_data, .on_close = on_close};
+static const struct ps_stream_ops stream_ops = {
+    .on_connect = on_connect, .on_data = on_data, .on_close = on_close};
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-static int connect_to(struct ps_redis_wire *wire, const struct ps_address *address, struct ps_str host)
+static int connect_to(struct ps_redis_wire *wire, const struct ps_address *address,
+                      struct ps_str host)
 {
-    char *name = ps_str_dup(wire->hub->server_name != NULL ? ps_str_from(wire->hub->server_name) : host);
+    char *name =
+        ps_str_dup(wire->hub->server_name != NULL ? ps_str_from(wire->hub->server_name) : host);
     if (name == NULL) {
         return PS_ENOMEM;
     }
@@ -346,8 +353,9 @@ int ps_redis_wire_new(struct ps_redis_wire **out, struct ps_loop *loop, struct p
     wire->failure.on_turn = on_failure;
     wire->burial.on_turn = on_burial;
     int err = ps_redis_reader_new(&wire->reader, &bounds);
-    err = err != PS_OK ? err
-                       : ps_timer_set(loop, &wire->timer, ps_loop_now(loop) + hub->opts.connect_timeout);
+    err = err != PS_OK
+              ? err
+              : ps_timer_set(loop, &wire->timer, ps_loop_now(loop) + hub->opts.connect_timeout);
     if (err != PS_OK) {
         ps_redis_reader_free(wire->reader);
         free(wire);

@@ -2,8 +2,8 @@
  *
  *      look the name up -> connect -> TLS -> AUTH, SELECT, how are you? -> ready -> replies
  *
- * All of the opening has one deadline. A cluster's node is ready when it says that the cluster is well;
- * any other when it answers PING.
+ * All of the opening has one deadline. A cluster's node is ready when it says that the cluster is
+ * well; any other when it answers PING.
  *
  * Thread: the loop's.
  *
@@ -29,8 +29,8 @@ struct ps_redis_wire_ops {
     void (*on_ready)(void *ctx);
     /* A reply, borrowed. */
     void (*on_reply)(void *ctx, const struct ps_redis_reply *reply);
-    /* It could not be opened, or ended; nothing follows, the owner frees it. `reason` holds nothing secret
-     * and is valid during the call. */
+    /* It could not be opened, or ended; nothing follows, the owner frees it. `reason` holds nothing
+     * secret and is valid during the call. */
     void (*on_down)(void *ctx, int err, const char *reason);
 };
 
@@ -46,7 +46,8 @@ void ps_redis_wire_free(struct ps_redis_wire *wire);
 bool ps_redis_wire_is_ready(const struct ps_redis_wire *wire);
 
 /* Sends, once it is ready. As ps_stream_write(). */
-PS_MUST_CHECK int ps_redis_wire_write(struct ps_redis_wire *wire, const struct ps_str *parts, size_t count);
+PS_MUST_CHECK int ps_redis_wire_write(struct ps_redis_wire *wire, const struct ps_str *parts,
+                                      size_t count);
 
 /* When the last byte came, and whether it was inside of a reply. */
 ps_time ps_redis_wire_last_read(const struct ps_redis_wire *wire);

@@ -20,7 +20,8 @@ struct ps_ring {
     uint8_t table[PS_RING_SLOTS];
 };
 
-/* A node while the table is filled: it wants every slot, in an order of its own, first + i * step. */
+/* A node while the table is filled: it wants every slot, in an order of its own, first + i * step.
+ */
 struct filler {
     struct ps_str name;
     size_t place; /* in the caller's list */
@@ -57,14 +58,16 @@ static int by_name(const void *a, const void *b)
     const struct filler *other = b;
     size_t len = one->name.len < other->name.len ? one->name.len : other->name.len;
     int order = memcmp(one->name.ptr, other->name.ptr, len);
-    return order != 0 ? order : (one->name.len > other->name.len) - (one->name.len < other->name.len);
+    return order != 0 ? order
+                      : (one->name.len > other->name.len) - (one->name.len < other->name.len);
 }
 
 static bool is_valid(const struct ps_ring_node *nodes, size_t count)
 {
     bool valid = count > 0 && count <= PS_RING_NODES_MAX;
     for (size_t i = 0; valid && i < count; i++) {
-        valid = nodes[i].name.len > 0 && nodes[i].weight > 0 && nodes[i].weight <= PS_RING_WEIGHT_MAX;
+        valid =
+            nodes[i].name.len > 0 && nodes[i].weight > 0 && nodes[i].weight <= PS_RING_WEIGHT_MAX;
     }
     return valid;
 }

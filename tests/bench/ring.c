@@ -1,12 +1,12 @@
 /* bench_ring - the slot table beside classic ketama: shares, what moves, and lookups.
  *
  *      ring table                       JSON: worst imbalance and excess movement for sets of nodes
- *      ring lookups COUNT SEED ORDER    one byte for each lookup: the node's number; ORDER 0 or 1 turns the list
- *      ring speed COUNT                 JSON: nanoseconds of one lookup, both
+ *      ring lookups COUNT SEED ORDER    one byte for each lookup: the node's number; ORDER 0 or 1
+ * turns the list ring speed COUNT                 JSON: nanoseconds of one lookup, both
  *
- * Ketama is as in libketama: 40 MD5 hashes for each node of average weight, four points of each, the next
- * point at or above the key's first 32 bits has it. The excess is the share of keys that move although
- * their node stays, when one node leaves: the worst over every node that can leave.
+ * Ketama is as in libketama: 40 MD5 hashes for each node of average weight, four points of each,
+ * the next point at or above the key's first 32 bits has it. The excess is the share of keys that
+ * move although their node stays, when one node leaves: the worst over every node that can leave.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -129,7 +129,8 @@ static double ketama_imbalance(const struct ketama *ketama, const struct set *se
     uint64_t sum = 0;
     for (size_t i = 0; i < ketama->count; i++) {
         uint32_t before = ketama->points[i == 0 ? ketama->count - 1 : i - 1].at;
-        shares[ketama->points[i].node] += (double)(uint32_t)(ketama->points[i].at - before) / 0x1p32;
+        shares[ketama->points[i].node] +=
+            (double)(uint32_t)(ketama->points[i].at - before) / 0x1p32;
     }
     for (size_t i = 0; i < set->count; i++) {
         sum += set->nodes[i].weight;
@@ -197,7 +198,8 @@ static void print_case(size_t count, uint64_t most, const char *separator)
     for (size_t gone = 0; gone < count; gone++) {
         measure_excess(&set, gone, ring, &ketama, &ours, &theirs);
     }
-    printf("%s{\"nodes\": %zu, \"weights\": \"1-%llu\", \"imbalance\": %.6f, \"ketama_imbalance\": %.6f, "
+    printf("%s{\"nodes\": %zu, \"weights\": \"1-%llu\", \"imbalance\": %.6f, \"ketama_imbalance\": "
+           "%.6f, "
            "\"excess\": %.6f, \"ketama_excess\": %.6f}\n",
            separator, count, (unsigned long long)most, ps_ring_imbalance_percent(ring),
            ketama_imbalance(&ketama, &set), ours, theirs);
@@ -263,7 +265,8 @@ static int print_speed(size_t count)
         }
         spans[which] = (double)(ps_clock_now(&ps_clock_real) - began) / (double)count;
     }
-    printf("{\"ours\": %.3f, \"ketama\": %.3f, \"sum\": %llu}\n", spans[0], spans[1], (unsigned long long)sum);
+    printf("{\"ours\": %.3f, \"ketama\": %.3f, \"sum\": %llu}\n", spans[0], spans[1],
+           (unsigned long long)sum);
     ps_ring_free(ring);
     return 0;
 }
@@ -275,11 +278,13 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "table") == 0) {
         return print_table();
     }
-    if (argc == 5 && strcmp(argv[1], "lookups") == 0 && ps_str_to_u64(ps_str_from(argv[2]), &count) == PS_OK &&
+    if (argc == 5 && strcmp(argv[1], "lookups") == 0 &&
+        ps_str_to_u64(ps_str_from(argv[2]), &count) == PS_OK &&
         ps_str_to_u64(ps_str_from(argv[3]), &seed) == PS_OK) {
         return write_lookups(count, seed, argv[4][0] == '1');
     }
-    if (argc == 3 && strcmp(argv[1], "speed") == 0 && ps_str_to_u64(ps_str_from(argv[2]), &count) == PS_OK) {
+    if (argc == 3 && strcmp(argv[1], "speed") == 0 &&
+        ps_str_to_u64(ps_str_from(argv[2]), &count) == PS_OK) {
         return print_speed(count);
     }
     fprintf(stderr, "usage: ring table | lookups COUNT SEED ORDER | speed COUNT\n");

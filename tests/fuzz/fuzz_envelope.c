@@ -1,9 +1,9 @@
 /*
  * fuzz_envelope - the envelope around values of the distributed cache.
  *
- * Input: a value as a cache server might send it, for a fixed key; when its check does not fit, it is
- * tried again with a right one, so that the search gets behind it. What is believed keeps its bounds and
- * is believed again after it was written anew.
+ * Input: a value as a cache server might send it, for a fixed key; when its check does not fit, it
+ * is tried again with a right one, so that the search gets behind it. What is believed keeps its
+ * bounds and is believed again after it was written anew.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -28,11 +28,13 @@ static void write_again(const struct ps_envelope *value)
     struct ps_buf bytes = ps_buf_make(2 * MAX_BODY);
     struct ps_buf body = ps_buf_make(MAX_BODY);
     struct ps_envelope again = {.body = {NULL, 0}};
-    PS_CHECK(ps_buf_append_str(&body, value->body) == PS_OK); /* the codec's next use takes it away */
+    PS_CHECK(ps_buf_append_str(&body, value->body) ==
+             PS_OK); /* the codec's next use takes it away */
     struct ps_envelope copy = *value;
     copy.body = ps_buf_str(&body);
     PS_CHECK(ps_envelope_write(codec, key, &copy, &bytes) == PS_OK);
-    PS_CHECK(ps_envelope_read(codec, key, ps_buf_str(&bytes), value->stored, &again) == PS_ENVELOPE_FINE);
+    PS_CHECK(ps_envelope_read(codec, key, ps_buf_str(&bytes), value->stored, &again) ==
+             PS_ENVELOPE_FINE);
     PS_CHECK(ps_str_eq(again.body, ps_buf_str(&body)));
     PS_CHECK(again.stored == value->stored && again.ttl == value->ttl && again.tag == value->tag);
     ps_buf_fini(&bytes);

@@ -1,8 +1,8 @@
 /*
  * fuzz_redis_reply - what a cache server may send: replies, its map, its redirections.
  *
- * Input: bytes of a connection. Read whole and in pieces they give the same replies; no reply passes a
- * bound; every one is tried as a map and, if it is an error, as a redirection.
+ * Input: bytes of a connection. Read whole and in pieces they give the same replies; no reply
+ * passes a bound; every one is tried as a map and, if it is an error, as a redirection.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -35,7 +35,8 @@ static void use(const struct ps_redis_reply *reply)
     PS_CHECK(reply->text.ptr == NULL || reply->text.ptr[reply->text.len] == '\0');
     if (reply->type == PS_REDIS_ERROR) {
         struct ps_redis_move move = ps_redis_read_move(reply->text, PS_STR("127.0.0.1"));
-        PS_CHECK(move.kind == PS_REDIS_NO_REDIRECT || (move.slot < PS_REDIS_SLOTS && move.name[0] != '\0'));
+        PS_CHECK(move.kind == PS_REDIS_NO_REDIRECT ||
+                 (move.slot < PS_REDIS_SLOTS && move.name[0] != '\0'));
     }
     if (ps_redis_map_read(&map, reply, PS_STR("127.0.0.1")) == PS_OK) {
         PS_CHECK(map->count > 0 && map->count <= MAX_ITEMS);
@@ -58,7 +59,8 @@ static size_t read_all(struct ps_str bytes, size_t step, int *err)
         bytes = ps_str_skip(bytes, piece.len);
         *err = ps_redis_reader_feed(reader, piece);
         struct ps_redis_reply *reply = NULL;
-        while (*err == PS_OK && (*err = ps_redis_reader_next(reader, &reply)) == PS_OK && reply != NULL) {
+        while (*err == PS_OK && (*err = ps_redis_reader_next(reader, &reply)) == PS_OK &&
+               reply != NULL) {
             replies++;
             use(reply);
             ps_redis_reply_free(reply);

@@ -38,10 +38,11 @@ struct bench {
     struct ps_redis *redis;
     struct ps_redis_feed *feed;
     struct ps_redis_op *op;
-    char log[512];     /* H hit, m miss, l late, r rejected, f failed; + up, - down; others by the case */
-    char reason[256];  /* of the last change */
+    char log[512]; /* H hit, m miss, l late, r rejected, f failed; + up, - down; others by the case
+                    */
+    char reason[256];   /* of the last change */
     struct ps_buf body; /* of the last hit */
-    int node;          /* that a helper looks at */
+    int node;           /* that a helper looks at */
     const char *want;
 };
 
@@ -61,7 +62,8 @@ static inline void bench_on_change(void *ctx, const char *node, bool up, const c
     bench_note(bench, up ? '+' : '-');
 }
 
-static inline void bench_on_value(void *ctx, enum ps_redis_outcome outcome, const struct ps_envelope *value)
+static inline void bench_on_value(void *ctx, enum ps_redis_outcome outcome,
+                                  const struct ps_envelope *value)
 {
     struct bench *bench = ctx;
     PS_CHECK((value != NULL) == (outcome == PS_REDIS_HIT));
@@ -163,7 +165,8 @@ static inline void bench_expect(struct bench *bench, int node, const char *text)
     bench->node = node;
     bench->want = text;
     if (!turns_until(&bench->turns, bench_is_heard, bench)) {
-        fail_msg("node %d did not hear %s but %.*s", node, text, PS_STR_ARG(ps_buf_str(&bench->far[node].got)));
+        fail_msg("node %d did not hear %s but %.*s", node, text,
+                 PS_STR_ARG(ps_buf_str(&bench->far[node].got)));
     }
     ps_buf_clear(&bench->far[node].got);
 }
@@ -197,7 +200,8 @@ static inline void bench_welcome(struct bench *bench, int node)
 
 static inline void bench_get(struct bench *bench)
 {
-    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench), PS_OK);
+    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench),
+                     PS_OK);
 }
 
 static inline void bench_assert_log(struct bench *bench, const char *log)
@@ -207,7 +211,8 @@ static inline void bench_assert_log(struct bench *bench, const char *log)
 }
 
 /* The reply to GET that holds a good value. */
-static inline void bench_answer_value(struct bench *bench, int node, const uint8_t *key, const char *body)
+static inline void bench_answer_value(struct bench *bench, int node, const uint8_t *key,
+                                      const char *body)
 {
     static const struct ps_envelope_opts opts = {.max_body = 1 << 20};
     struct ps_envelope_codec *codec = NULL;
@@ -236,7 +241,8 @@ static inline void bench_take_stats(void *ctx, const struct ps_redis_node_stats 
 }
 
 /* Figures of the nodes, in order; the histogram is gone. */
-static inline void bench_stats(struct bench *bench, struct ps_redis_node_stats stats[BENCH_NODES + 1])
+static inline void bench_stats(struct bench *bench,
+                               struct ps_redis_node_stats stats[BENCH_NODES + 1])
 {
     memset(stats, 0, (BENCH_NODES + 1) * sizeof *stats);
     ps_redis_hub_stats(bench->hub, bench_take_stats, stats);

@@ -1,4 +1,5 @@
-/* redis_server - the packaged redis-server for a test: started on free ports, stopped by its process id.
+/* redis_server - the packaged redis-server for a test: started on free ports, stopped by its
+ * process id.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -105,7 +106,8 @@ static inline void redis_server_run(struct redis_server *server)
     ps_time give_up = ps_clock_now(&ps_clock_real) + 20 * PS_SECOND;
     for (;;) {
         int fd = server->port == 0 ? 0 : redis_server_connect(server->port);
-        PS_CHECK(ps_clock_now(&ps_clock_real) < give_up && waitpid(server->pid, NULL, WNOHANG) == 0);
+        PS_CHECK(ps_clock_now(&ps_clock_real) < give_up &&
+                 waitpid(server->pid, NULL, WNOHANG) == 0);
         if (fd >= 0) {
             close(fd);
             return;
@@ -120,7 +122,8 @@ static inline void redis_server_init(struct redis_server *server)
     *server = (struct redis_server){.port = redis_server_free_port()};
     snprintf(server->folder, sizeof server->folder, "/tmp/ps-redis-XXXXXX");
     PS_CHECK(mkdtemp(server->folder) != NULL);
-    const char *words[] = {"redis-server", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"};
+    const char *words[] = {"redis-server", "--bind", "127.0.0.1",  "--save", "",
+                           "--appendonly", "no",     "--loglevel", "warning"};
     for (size_t i = 0; i < PS_ARRAY_LEN(words); i++) {
         redis_server_arg(server, "%s", words[i]);
     }

@@ -103,7 +103,8 @@ static inline void story_on_time(struct ps_timer *timer, ps_time now)
 }
 
 /* Runs the loop until something is true; fails the case when it never is. */
-static inline void story_until(struct story *story, const char *what, bool (*done)(void *ctx), void *ctx)
+static inline void story_until(struct story *story, const char *what, bool (*done)(void *ctx),
+                               void *ctx)
 {
     story->done = done;
     story->ctx = ctx;
@@ -142,7 +143,8 @@ static inline void story_pass(struct story *story, ps_span span)
     story_until(story, "time to pass", story_is_over, &until);
 }
 
-static inline void story_on_value(void *ctx, enum ps_redis_outcome outcome, const struct ps_envelope *value)
+static inline void story_on_value(void *ctx, enum ps_redis_outcome outcome,
+                                  const struct ps_envelope *value)
 {
     struct story *story = ctx;
     story->open--;

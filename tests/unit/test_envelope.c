@@ -29,7 +29,8 @@ struct desk {
 static struct ps_envelope_codec *codec_of(uint64_t compress_above, const char *secret)
 {
     struct ps_envelope_codec *codec = NULL;
-    struct ps_envelope_opts opts = {.max_body = MAX_BODY, .compress_above = compress_above, .secret = secret};
+    struct ps_envelope_opts opts = {
+        .max_body = MAX_BODY, .compress_above = compress_above, .secret = secret};
     assert_int_equal(ps_envelope_codec_new(&codec, &opts), PS_OK);
     return codec;
 }
@@ -155,8 +156,9 @@ static void a_value_of_another_key_is_refused(void **state)
     struct desk *desk = *state;
     struct ps_envelope value;
     write_body(desk, PS_STR("an answer"));
-    assert_int_equal(ps_envelope_read(desk->codec, other_key, ps_buf_str(&desk->bytes), NOW, &value),
-                     PS_ENVELOPE_KEY);
+    assert_int_equal(
+        ps_envelope_read(desk->codec, other_key, ps_buf_str(&desk->bytes), NOW, &value),
+        PS_ENVELOPE_KEY);
 }
 
 static void a_value_grows_old(void **state)

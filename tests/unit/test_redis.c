@@ -26,8 +26,14 @@ static void whatever_else_a_lookup_gets_is_no_value(void **state)
         const char *reply;
         const char *log;
     } rows[] = {
-        {"$-1\r\n", "m"},       {"$0\r\n\r\n", "r"},  {"$5\r\nhello\r\n", "r"}, {"-ERR no\r\n", "f"},
-        {"-WRONGTYPE Operation\r\n", "f"}, {":1\r\n", "f"}, {"+OK\r\n", "f"}, {"*1\r\n$1\r\na\r\n", "f"},
+        {"$-1\r\n", "m"},
+        {"$0\r\n\r\n", "r"},
+        {"$5\r\nhello\r\n", "r"},
+        {"-ERR no\r\n", "f"},
+        {"-WRONGTYPE Operation\r\n", "f"},
+        {":1\r\n", "f"},
+        {"+OK\r\n", "f"},
+        {"*1\r\n$1\r\na\r\n", "f"},
         {"-MOVED 1 127.0.0.1:1\r\n", "f"},
     };
     struct bench *bench = *state;
@@ -148,7 +154,8 @@ static void what_is_under_way_has_a_bound(void **state)
     for (int i = 0; i < 3; i++) {
         bench_get(bench);
     }
-    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench), PS_ELIMIT);
+    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench),
+                     PS_ELIMIT);
     bench_expect(bench, 0, "GET");
     bench_answer(bench, 0, "$-1\r\n$-1\r\n$-1\r\n");
     bench_assert_log(bench, "mmm");
@@ -168,8 +175,9 @@ static void a_value_is_stored_until_its_time_is_over(void **state)
 {
     struct bench *bench = *state;
     struct ps_redis_node_stats stats[BENCH_NODES + 1];
-    struct ps_envelope value = {
-        .body = PS_STR("x"), .stored = ps_clock_wall(&bench->clock) - PS_SECOND, .ttl = 10 * PS_SECOND};
+    struct ps_envelope value = {.body = PS_STR("x"),
+                                .stored = ps_clock_wall(&bench->clock) - PS_SECOND,
+                                .ttl = 10 * PS_SECOND};
     bench_open(bench, 1);
     bench_welcome(bench, 0);
     assert_int_equal(ps_redis_set(bench->redis, bench_key, &value), PS_OK);
@@ -201,10 +209,12 @@ static void secrets_are_said_first_and_to_nobody_else(void **state)
     bench->opts.database = 5;
     bench_open(bench, 1);
     bench_accept(bench, 0);
-    bench_expect(bench, 0,
-                 "*3\r\n$4\r\nAUTH\r\n$4\r\ngate\r\n$6\r\ns3cret\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n"
-                 "*1\r\n$4\r\nPING\r\n");
-    bench_answer(bench, 0, "-ERR unknown command `AUTH`, with args beginning with: `gate` `s3cret`\r\n");
+    bench_expect(
+        bench, 0,
+        "*3\r\n$4\r\nAUTH\r\n$4\r\ngate\r\n$6\r\ns3cret\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n"
+        "*1\r\n$4\r\nPING\r\n");
+    bench_answer(bench, 0,
+                 "-ERR unknown command `AUTH`, with args beginning with: `gate` `s3cret`\r\n");
     bench_assert_log(bench, "-");
     assert_string_equal(bench->reason, "AUTH was refused: ERR");
 }
@@ -264,7 +274,8 @@ static void a_node_that_is_not_there_is_told_once_and_tried_again(void **state)
     bench_assert_log(bench, "-");
     assert_string_equal(bench->reason, "the connection was refused");
     for (int i = 0; i < 20; i++) {
-        assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench), PS_EBUSY);
+        assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench),
+                         PS_EBUSY);
         bench_pass(bench, PS_SECOND);
     }
     bench_assert_log(bench, "");
@@ -313,12 +324,14 @@ static void a_node_that_stands_still_is_left_alone_until_it_answers(void **state
     bench_pass(bench, PS_MILLISECOND);
     bench_assert_log(bench, "-");
     assert_string_equal(bench->reason, "no reply for 100 ms");
-    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench), PS_EBUSY);
+    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench),
+                     PS_EBUSY);
     assert_true(bench->far[0].ended);
     bench_pass(bench, 420 * PS_MILLISECOND);
     bench_accept(bench, 0);
     bench_expect(bench, 0, "PING\r\n");
-    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench), PS_EBUSY);
+    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench),
+                     PS_EBUSY);
     bench_answer(bench, 0, "+PONG\r\n");
     bench_assert_log(bench, "+");
     bench_get(bench);
@@ -358,7 +371,8 @@ static void a_node_that_is_idle_and_stands_still_is_noticed(void **state)
 
 static void rubbish_ends_the_connection_and_fails_what_waits(void **state)
 {
-    static const char *const rows[] = {"HTTP/1.1 400 Bad Request\r\n\r\n", "$x\r\n", "*-7\r\n", "%1\r\n+a\r\n+b\r\n"};
+    static const char *const rows[] = {"HTTP/1.1 400 Bad Request\r\n\r\n", "$x\r\n", "*-7\r\n",
+                                       "%1\r\n+a\r\n+b\r\n"};
     struct bench *bench = *state;
     bench_open(bench, 1);
     bench_welcome(bench, 0);
@@ -486,8 +500,9 @@ static void a_dead_node_does_not_touch_the_others(void **state)
 
 static void settings_that_make_no_sense_are_refused(void **state)
 {
-    static const char *const urls[] = {"redis://user:pass@a:1", "http://a:1", "a:0", "a:99999", "", "a b",
-                                       "redis://a:1/3",         "unix://x",  "[::1", "::1:7", "[1.2.3.4]:5"};
+    static const char *const urls[] = {
+        "redis://user:pass@a:1", "http://a:1", "a:0",  "a:99999", "",           "a b",
+        "redis://a:1/3",         "unix://x",   "[::1", "::1:7",   "[1.2.3.4]:5"};
     struct bench *bench = *state;
     char reason[256];
     struct ps_redis_hub *hub = NULL;

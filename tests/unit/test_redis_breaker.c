@@ -122,7 +122,8 @@ static void *one_of_many(void *arg)
         crowd->opened += ps_redis_breaker_open(&crowd->breaker, &opts, 0, now);
         pthread_barrier_wait(&crowd->barrier);
         if (ps_redis_breaker_begin_probe(&crowd->breaker, now + PS_SECOND)) {
-            crowd->closed += ps_redis_breaker_end_probe(&crowd->breaker, &opts, true, 0, now + PS_SECOND);
+            crowd->closed +=
+                ps_redis_breaker_end_probe(&crowd->breaker, &opts, true, 0, now + PS_SECOND);
         }
     }
     return NULL;

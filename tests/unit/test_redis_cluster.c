@@ -12,7 +12,8 @@ static const char *map_text(const struct bench *bench, unsigned last, char text[
     char range[2][200];
     int count = 0;
     if (last < 16384) {
-        snprintf(range[count++], 200, "*3\r\n:0\r\n:%u\r\n*2\r\n$9\r\n127.0.0.1\r\n:%u\r\n", last, bench->ports[0]);
+        snprintf(range[count++], 200, "*3\r\n:0\r\n:%u\r\n*2\r\n$9\r\n127.0.0.1\r\n:%u\r\n", last,
+                 bench->ports[0]);
     }
     if (last < 16383 || last == 16384) {
         snprintf(range[count++], 200, "*3\r\n:%u\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%u\r\n",
@@ -22,7 +23,8 @@ static const char *map_text(const struct bench *bench, unsigned last, char text[
     return text;
 }
 
-static const char *redirect_text(const struct bench *bench, const char *word, int node, char text[64])
+static const char *redirect_text(const struct bench *bench, const char *word, int node,
+                                 char text[64])
 {
     snprintf(text, 64, "-%s 1 127.0.0.1:%u\r\n", word, bench->ports[node]);
     return text;
@@ -92,7 +94,8 @@ static void without_a_map_every_lookup_is_a_miss(void **state)
     struct bench *bench = *state;
     bench->opts.cluster = true;
     bench_open(bench, 1);
-    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench), PS_EBUSY);
+    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench),
+                     PS_EBUSY);
     welcome(bench, 0);
     bench_expect(bench, 0, "SLOTS");
     bench_answer(bench, 0, "-ERR This instance has cluster support disabled\r\n");
@@ -101,7 +104,8 @@ static void without_a_map_every_lookup_is_a_miss(void **state)
         bench_expect(bench, 0, "SLOTS");
         bench_answer(bench, 0, i % 2 == 0 ? "*0\r\n" : "*1\r\n:1\r\n");
     }
-    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench), PS_EBUSY);
+    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench),
+                     PS_EBUSY);
     bench_assert_log(bench, "");
 }
 
@@ -192,7 +196,8 @@ static void redirections_end(void **state)
             bench_expect(bench, 1 - i % 2, "ASKING");
             raw_write(&bench->far[1 - i % 2], "+OK\r\n");
             bench_assert_log(bench, "");
-            PS_CHECK(ps_buf_append(&bench->far[1 - i % 2].got, "GET", 3) == PS_OK); /* it came with ASKING */
+            PS_CHECK(ps_buf_append(&bench->far[1 - i % 2].got, "GET", 3) ==
+                     PS_OK); /* it came with ASKING */
         }
     }
     bench_rest(bench);
@@ -237,7 +242,8 @@ static void the_map_is_asked_for_at_a_bounded_rate(void **state)
         for (int node = 0; node < 2; node++) {
             if (raw_has(&bench->far[node], "SLOTS")) {
                 questions++;
-                bench_answer(bench, node, map_text(bench, 16382, text)); /* it does not know better */
+                bench_answer(bench, node,
+                             map_text(bench, 16382, text)); /* it does not know better */
             }
             ps_buf_clear(&bench->far[node].got);
         }
@@ -262,7 +268,8 @@ static void a_node_that_says_that_the_cluster_is_down_is_left_alone(void **state
     }
     assert_non_null(strchr(bench->log, '-'));
     assert_string_equal(bench->reason, "it answers CLUSTERDOWN");
-    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench), PS_EBUSY);
+    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench),
+                     PS_EBUSY);
 }
 
 static void a_master_that_dies_is_replaced_by_the_new_map(void **state)
@@ -279,7 +286,8 @@ static void a_master_that_dies_is_replaced_by_the_new_map(void **state)
     bench_pass(bench, 100 * PS_MILLISECOND);
     bench_expect(bench, 1, "SLOTS");
     bench_answer(bench, 1, map_text(bench, 16382, text)); /* nobody has taken over yet */
-    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench), PS_EBUSY);
+    assert_int_equal(ps_redis_get(&bench->op, bench->redis, bench_key, bench_on_value, bench),
+                     PS_EBUSY);
     for (int i = 0; i < 10 && !raw_has(&bench->far[1], "SLOTS"); i++) {
         bench_pass(bench, 100 * PS_MILLISECOND);
         if (raw_has(&bench->far[1], "DBSIZE")) {

@@ -46,12 +46,15 @@ static const struct ps_redis_feed_ops feed_ops = {on_wake, on_reconnected, on_lo
 
 static void append(struct bench *bench)
 {
-    assert_int_equal(ps_redis_log_append(&bench->op, bench->redis, PS_STR("purge a*"), WHEN, on_end, bench), PS_OK);
+    assert_int_equal(
+        ps_redis_log_append(&bench->op, bench->redis, PS_STR("purge a*"), WHEN, on_end, bench),
+        PS_OK);
 }
 
 static void read_since(struct bench *bench, ps_time since)
 {
-    assert_int_equal(ps_redis_log_read(&bench->op, bench->redis, since, on_record, on_end, bench), PS_OK);
+    assert_int_equal(ps_redis_log_read(&bench->op, bench->redis, since, on_record, on_end, bench),
+                     PS_OK);
 }
 
 /* --- the log ---------------------------------------------------------------------------------- */
@@ -130,13 +133,16 @@ static void records_are_read_from_every_node(void **state)
     bench_welcome(bench, 0);
     bench_welcome(bench, 1);
     read_since(bench, WHEN + 1);
-    bench_expect(bench, 0,
-                 "*8\r\n$13\r\nZRANGEBYSCORE\r\n$22\r\npenstock:{purge}:log:1\r\n$13\r\n1700000000123\r\n"
-                 "$4\r\n+inf\r\n$10\r\nWITHSCORES\r\n$5\r\nLIMIT\r\n$1\r\n0\r\n$3\r\n256\r\n");
-    bench_answer(bench, 0, "*4\r\n$1\r\na\r\n$13\r\n1700000000123\r\n$1\r\nb\r\n$13\r\n1700000000999\r\n");
+    bench_expect(
+        bench, 0,
+        "*8\r\n$13\r\nZRANGEBYSCORE\r\n$22\r\npenstock:{purge}:log:1\r\n$13\r\n1700000000123\r\n"
+        "$4\r\n+inf\r\n$10\r\nWITHSCORES\r\n$5\r\nLIMIT\r\n$1\r\n0\r\n$3\r\n256\r\n");
+    bench_answer(bench, 0,
+                 "*4\r\n$1\r\na\r\n$13\r\n1700000000123\r\n$1\r\nb\r\n$13\r\n1700000000999\r\n");
     bench_assert_log(bench, "RR");
     bench_expect(bench, 1, "ZRANGEBYSCORE");
-    bench_answer(bench, 1, "*6\r\n$1\r\na\r\n$3\r\ninf\r\n$1\r\nc\r\n$2\r\n-1\r\n:1\r\n$1\r\n5\r\n");
+    bench_answer(bench, 1,
+                 "*6\r\n$1\r\na\r\n$3\r\ninf\r\n$1\r\nc\r\n$2\r\n-1\r\n:1\r\n$1\r\n5\r\n");
     bench_assert_log(bench, "E20"); /* what is not ours is passed over */
     assert_true(ps_str_eq(ps_buf_str(&bench->body), PS_STR("a@1700000000123 b@1700000000999 ")));
     read_since(bench, 0);
@@ -153,7 +159,8 @@ static void answer_page(struct bench *bench, long long first)
     struct ps_buf page = ps_buf_make(1u << 20);
     assert_int_equal(ps_buf_printf(&page, "*512\r\n"), PS_OK);
     for (int i = 0; i < 256; i++) {
-        assert_int_equal(ps_buf_printf(&page, "$1\r\nx\r\n$13\r\n%lld\r\n", first + (i < 253 ? i : 253)), PS_OK);
+        assert_int_equal(
+            ps_buf_printf(&page, "$1\r\nx\r\n$13\r\n%lld\r\n", first + (i < 253 ? i : 253)), PS_OK);
     }
     assert_int_equal(ps_buf_append(&page, "", 1), PS_OK);
     bench_answer(bench, 0, page.data);
@@ -169,7 +176,9 @@ static void a_long_log_is_read_in_pages(void **state)
     bench_expect(bench, 0, "ZRANGEBYSCORE");
     answer_page(bench, 1700000000000);
     bench->log[0] = '\0';
-    bench_expect(bench, 0, "$13\r\n1700000000253\r\n$4\r\n+inf\r\n$10\r\nWITHSCORES\r\n$5\r\nLIMIT\r\n$1\r\n3\r\n");
+    bench_expect(
+        bench, 0,
+        "$13\r\n1700000000253\r\n$4\r\n+inf\r\n$10\r\nWITHSCORES\r\n$5\r\nLIMIT\r\n$1\r\n3\r\n");
     bench_answer(bench, 0, "*2\r\n$1\r\ny\r\n$13\r\n1700000000253\r\n");
     bench_assert_log(bench, "RE10");
 }
@@ -180,11 +189,14 @@ static void what_is_no_record_is_refused(void **state)
     static char large[PS_REDIS_RECORD_MAX + 1];
     struct ps_str record = {large, sizeof large};
     bench_open(bench, 1);
-    assert_int_equal(ps_redis_log_append(&bench->op, bench->redis, record, WHEN, on_end, bench), PS_EINVAL);
+    assert_int_equal(ps_redis_log_append(&bench->op, bench->redis, record, WHEN, on_end, bench),
+                     PS_EINVAL);
     record.len = 0;
-    assert_int_equal(ps_redis_log_append(&bench->op, bench->redis, record, WHEN, on_end, bench), PS_EINVAL);
+    assert_int_equal(ps_redis_log_append(&bench->op, bench->redis, record, WHEN, on_end, bench),
+                     PS_EINVAL);
     record.len = 1;
-    assert_int_equal(ps_redis_log_append(&bench->op, bench->redis, record, -1, on_end, bench), PS_EINVAL);
+    assert_int_equal(ps_redis_log_append(&bench->op, bench->redis, record, -1, on_end, bench),
+                     PS_EINVAL);
 }
 
 /* --- the feed --------------------------------------------------------------------------------- */
@@ -200,7 +212,8 @@ static void listen_to_one(struct bench *bench)
     struct ps_redis_opts opts = bench->opts;
     opts.nodes = (struct ps_option_list){.items = bench->nodes, .count = 1};
     assert_int_equal(ps_redis_hub_new(&bench->hub, &opts, &observer, reason, sizeof reason), PS_OK);
-    assert_int_equal(ps_redis_feed_new(&bench->feed, bench->turns.loop, bench->hub, &feed_ops, bench), PS_OK);
+    assert_int_equal(
+        ps_redis_feed_new(&bench->feed, bench->turns.loop, bench->hub, &feed_ops, bench), PS_OK);
     assert_false(ps_redis_feed_is_listening(bench->feed));
 }
 
@@ -263,8 +276,13 @@ static void a_node_that_stands_still_is_lost(void **state)
 static void what_is_no_confirmation_is_not_believed(void **state)
 {
     static const char *const rows[] = {
-        "-NOPERM no permissions\r\n", "+OK\r\n", MESSAGE,
-        "*3\r\n$9\r\nsubscribe\r\n$5\r\nother\r\n:1\r\n", "*0\r\n", "$-1\r\n", "rubbish\r\n",
+        "-NOPERM no permissions\r\n",
+        "+OK\r\n",
+        MESSAGE,
+        "*3\r\n$9\r\nsubscribe\r\n$5\r\nother\r\n:1\r\n",
+        "*0\r\n",
+        "$-1\r\n",
+        "rubbish\r\n",
     };
     struct bench *bench = *state;
     listen_to_one(bench);

@@ -4,8 +4,8 @@
  */
 #include "../helpers/redis_server.h"
 
-#include <setjmp.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
@@ -131,8 +131,11 @@ static void damaged_and_forged_values_are_refused(void **state)
 {
     struct scene *scene = enter_running(state);
     struct story *story = &scene->story;
-    static const char *const damages[][2] = {
-        {"SETRANGE", "70 X"}, {"APPEND", "X"}, {"SET", "rubbish"}, {"SETRANGE", "0 Q"}, {"SETRANGE", "8 Q"}};
+    static const char *const damages[][2] = {{"SETRANGE", "70 X"},
+                                             {"APPEND", "X"},
+                                             {"SET", "rubbish"},
+                                             {"SETRANGE", "0 Q"},
+                                             {"SETRANGE", "8 Q"}};
     char name[PS_REDIS_KEY_BYTES * 2 + 32] = "penstock:1:";
     char line[256];
     char reply[64];
@@ -181,7 +184,8 @@ static void a_user_logs_in_and_takes_a_database(void **state)
     struct scene *scene = enter(state);
     struct story *story = &scene->story;
     char reply[64];
-    static const char *const user[] = {"--user", "gate", "on", ">s3cret", "~penstock:*", "&penstock:*", "+@all"};
+    static const char *const user[] = {"--user",      "gate",        "on",   ">s3cret",
+                                       "~penstock:*", "&penstock:*", "+@all"};
     for (size_t i = 0; i < PS_ARRAY_LEN(user); i++) {
         redis_server_arg(&scene->server, "%s", user[i]);
     }
@@ -347,7 +351,8 @@ static bool go_on(void *ctx)
     if (worker->story.open < 4) {
         story_get(&worker->story, (uint64_t)worker->lookups++ % 64);
         PS_CHECK(worker->lookups % 8 != 0 ||
-                 story_set(&worker->story, (uint64_t)worker->lookups % 64, PS_STR("x"), PS_MINUTE) != PS_ENOMEM);
+                 story_set(&worker->story, (uint64_t)worker->lookups % 64, PS_STR("x"),
+                           PS_MINUTE) != PS_ENOMEM);
     }
     return *worker->stop;
 }
@@ -470,7 +475,8 @@ static void append(struct story *story, struct listener *listener, const char *r
 {
     struct ps_redis_op *op = NULL;
     listener->ended = false;
-    assert_int_equal(ps_redis_log_append(&op, story->redis, ps_str_from(record), when, on_end, listener), PS_OK);
+    assert_int_equal(
+        ps_redis_log_append(&op, story->redis, ps_str_from(record), when, on_end, listener), PS_OK);
     story_until(story, "the record to be written", has_ended, listener);
 }
 
@@ -479,7 +485,8 @@ static int count_records(struct story *story, struct listener *listener, ps_time
     struct ps_redis_op *op = NULL;
     listener->ended = false;
     listener->records = 0;
-    assert_int_equal(ps_redis_log_read(&op, story->redis, since, on_record, on_end, listener), PS_OK);
+    assert_int_equal(ps_redis_log_read(&op, story->redis, since, on_record, on_end, listener),
+                     PS_OK);
     story_until(story, "the log to be read", has_ended, listener);
     return listener->records;
 }
@@ -491,7 +498,8 @@ static void what_was_invalidated_while_away_is_read_afterwards(void **state)
     struct listener listener = {.wakes = 0};
     char reply[64];
     ps_time now = ps_clock_wall(&ps_clock_real);
-    assert_int_equal(ps_redis_feed_new(&listener.feed, story->loop, story->hub, &feed_ops, &listener), PS_OK);
+    assert_int_equal(
+        ps_redis_feed_new(&listener.feed, story->loop, story->hub, &feed_ops, &listener), PS_OK);
     story_until(story, "the feed to listen", is_reconnected, &listener);
     append(story, &listener, "one", now);
     story_until(story, "the wake-up", is_woken, &listener);

@@ -88,7 +88,8 @@ static void arrays_nest(void **state)
     assert_non_null(ps_redis_reply_item(inner, 1, PS_REDIS_NIL));
     assert_null(ps_redis_reply_item(inner, 2, PS_REDIS_NIL));
     assert_null(ps_redis_reply_item(reply, 2, PS_REDIS_INTEGER));
-    assert_null(ps_redis_reply_item(ps_redis_reply_item(reply, 2, PS_REDIS_STATUS), 0, PS_REDIS_NIL));
+    assert_null(
+        ps_redis_reply_item(ps_redis_reply_item(reply, 2, PS_REDIS_STATUS), 0, PS_REDIS_NIL));
     ps_redis_reply_free(reply);
 }
 
@@ -129,7 +130,12 @@ static void what_is_not_the_protocol_is_refused(void **state)
 {
     (void)state;
     static const char *const rows[] = {
-        "HTTP/1.1 400 Bad Request\r\n\r\n", "\r\n", "$x\r\n", "$-2\r\n", "*-2\r\n", ":12a\r\n",
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "\r\n",
+        "$x\r\n",
+        "$-2\r\n",
+        "*-2\r\n",
+        ":12a\r\n",
         "*1\r\n!\r\n",
         "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
     };
@@ -143,8 +149,11 @@ static void what_is_not_the_protocol_is_refused(void **state)
 static void lengths_are_not_believed(void **state)
 {
     (void)state;
-    static const char *const rows[] = {"*17\r\n", "*2147483647\r\n", "*4294967295\r\n",
-                                       "*9223372036854775807\r\n", "*10\r\n:1\r\n*10\r\n",
+    static const char *const rows[] = {"*17\r\n",
+                                       "*2147483647\r\n",
+                                       "*4294967295\r\n",
+                                       "*9223372036854775807\r\n",
+                                       "*10\r\n:1\r\n*10\r\n",
                                        "$9223372036854775807\r\n"};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int err;
@@ -181,8 +190,9 @@ static void the_bounds_are_of_each_reply(void **state)
     struct ps_redis_reader *reader = reader_new();
     for (int i = 0; i < 100; i++) {
         struct ps_redis_reply *reply = NULL;
-        assert_int_equal(ps_redis_reader_feed(reader, PS_STR("*10\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n")),
-                         PS_OK);
+        assert_int_equal(
+            ps_redis_reader_feed(reader, PS_STR("*10\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n")),
+            PS_OK);
         assert_int_equal(ps_redis_reader_next(reader, &reply), PS_OK);
         assert_null(reply);
         assert_int_equal(ps_redis_reader_feed(reader, PS_STR(":1\r\n:1\r\n:1\r\n:1\r\n")), PS_OK);

@@ -23,16 +23,9 @@ static void keys_have_the_slots_that_redis_says(void **state)
         const char *key;
         unsigned slot;
     } rows[] = {
-        {"123456789", 0x31c3},
-        {"foo", 12182},
-        {"", 0},
-        {"bar", 5061},
-        {"foo{bar}{zap}", 5061},
-        {"{bar}", 5061},
-        {"x{bar}y", 5061},
-        {"foo{}{bar}", 8363},
-        {"foo{{bar}}zap", 4015},
-        {"{foo", 13308},
+        {"123456789", 0x31c3},   {"foo", 12182},  {"", 0},           {"bar", 5061},
+        {"foo{bar}{zap}", 5061}, {"{bar}", 5061}, {"x{bar}y", 5061}, {"foo{}{bar}", 8363},
+        {"foo{{bar}}zap", 4015}, {"{foo", 13308},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_int_equal(ps_redis_slot(ps_str_from(rows[i].key)), rows[i].slot);
@@ -100,7 +93,8 @@ static void redirections_are_read_strictly(void **state)
         {"TRYAGAIN 1 a:1", PS_REDIS_NO_REDIRECT, 0, NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct ps_redis_move move = ps_redis_read_move(ps_str_from(rows[i].text), PS_STR("10.9.8.7"));
+        struct ps_redis_move move =
+            ps_redis_read_move(ps_str_from(rows[i].text), PS_STR("10.9.8.7"));
         assert_int_equal(move.kind, rows[i].kind);
         if (move.kind != PS_REDIS_NO_REDIRECT) {
             assert_int_equal(move.slot, rows[i].slot);
@@ -126,16 +120,21 @@ static int read_map(const char *wire, struct ps_redis_map **map)
     return err;
 }
 
-#define NODE(host, port) "*3\r\n" host "\r\n:" port "\r\n$2\r\nid\r\n"
+#define NODE(host, port)         "*3\r\n" host "\r\n:" port "\r\n$2\r\nid\r\n"
 #define RANGE(first, last, node) "*3\r\n:" first "\r\n:" last "\r\n" node
 
 static void a_map_says_who_has_what(void **state)
 {
     (void)state;
     struct ps_redis_map *map = NULL;
-    assert_int_equal(read_map("*3\r\n" RANGE("0", "5460", NODE("$9\r\n127.0.0.1", "7001"))
-                              "*4\r\n:5461\r\n:16000\r\n" NODE("$-1", "7002") NODE("$9\r\n127.0.0.1", "7005")
-                              RANGE("16001", "16382", NODE("$9\r\n127.0.0.1", "7001")), &map), PS_OK);
+    assert_int_equal(
+        read_map("*3\r\n" RANGE("0", "5460",
+                                NODE("$9\r\n127.0.0.1",
+                                     "7001")) "*4\r\n:5461\r\n:16000\r\n" NODE("$-1", "7002")
+                     NODE("$9\r\n127.0.0.1", "7005")
+                         RANGE("16001", "16382", NODE("$9\r\n127.0.0.1", "7001")),
+                 &map),
+        PS_OK);
     assert_int_equal(map->count, 2);
     assert_string_equal(map->names[0], "127.0.0.1:7001");
     assert_string_equal(map->names[1], "10.9.8.7:7002");
@@ -151,7 +150,11 @@ static void what_is_no_map_is_refused(void **state)
 {
     (void)state;
     static const char *const rows[] = {
-        "*0\r\n", "+OK\r\n", ":1\r\n", "*1\r\n:1\r\n", "*1\r\n*0\r\n",
+        "*0\r\n",
+        "+OK\r\n",
+        ":1\r\n",
+        "*1\r\n:1\r\n",
+        "*1\r\n*0\r\n",
         "*1\r\n" RANGE("5", "4", NODE("$1\r\na", "1")),
         "*1\r\n" RANGE("-1", "4", NODE("$1\r\na", "1")),
         "*1\r\n" RANGE("0", "16384", NODE("$1\r\na", "1")),
@@ -176,7 +179,9 @@ static void a_map_has_a_bound(void **state)
     size_t count = PS_REDIS_MASTERS_MAX + 1;
     assert_int_equal(ps_buf_printf(&wire, "*%zu\r\n", count), PS_OK);
     for (size_t i = 0; i < count; i++) {
-        assert_int_equal(ps_buf_printf(&wire, "*3\r\n:%zu\r\n:%zu\r\n*2\r\n$1\r\na\r\n:%zu\r\n", i, i, i + 1), PS_OK);
+        assert_int_equal(
+            ps_buf_printf(&wire, "*3\r\n:%zu\r\n:%zu\r\n*2\r\n$1\r\na\r\n:%zu\r\n", i, i, i + 1),
+            PS_OK);
     }
     assert_int_equal(ps_buf_append(&wire, "", 1), PS_OK);
     assert_int_equal(read_map(wire.data, &map), PS_ELIMIT);

@@ -1,5 +1,5 @@
-/* test_redis_slow - the second tier against a real Redis Cluster of six: slots that move and masters that die
- * under load. Skipped where there is no redis-server.
+/* test_redis_slow - the second tier against a real Redis Cluster of six: slots that move and
+ * masters that die under load. Skipped where there is no redis-server.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -29,8 +29,9 @@ struct scene {
 static bool is_free(unsigned port)
 {
     int on = 1;
-    struct sockaddr_in in = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in in = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     bool fine = bind(fd, (struct sockaddr *)&in, sizeof in) == 0;
@@ -57,7 +58,8 @@ static int run_tool(const struct scene *scene, const char *what)
 {
     char command[512];
     const char *source = getenv("PS_SOURCE");
-    snprintf(command, sizeof command, "%s/tools/redis-cluster.sh %s --dir %s/cluster --base-port %u >/dev/null",
+    snprintf(command, sizeof command,
+             "%s/tools/redis-cluster.sh %s --dir %s/cluster --base-port %u >/dev/null",
              source == NULL ? "." : source, what, scene->folder, scene->base);
     return system(command);
 }
@@ -113,7 +115,8 @@ static struct scene *enter(void **state)
     story_open(story, scene->url);
     story_until(story, "the map", everything_is_known, story);
     for (uint64_t i = 0; i < KEYS; i++) {
-        assert_int_equal(story_set(story, i, PS_STR("an answer of the cluster"), 10 * PS_MINUTE), PS_OK);
+        assert_int_equal(story_set(story, i, PS_STR("an answer of the cluster"), 10 * PS_MINUTE),
+                         PS_OK);
     }
     return scene;
 }
@@ -127,9 +130,10 @@ static int look_all_up(struct story *story)
     }
     story_until(story, "all lookups", story_is_quiet, story);
     if (story->outcomes[PS_REDIS_HIT] - before != KEYS) {
-        print_message("%d hits, %d misses, %d late, %d rejected, %d failed, %d refused; down %d times (%s)\n",
-                      story->outcomes[0] - before, story->outcomes[1], story->outcomes[2], story->outcomes[3],
-                      story->outcomes[4], story->busy, story->downs, story->reason);
+        print_message(
+            "%d hits, %d misses, %d late, %d rejected, %d failed, %d refused; down %d times (%s)\n",
+            story->outcomes[0] - before, story->outcomes[1], story->outcomes[2], story->outcomes[3],
+            story->outcomes[4], story->busy, story->downs, story->reason);
     }
     return story->outcomes[PS_REDIS_HIT] - before;
 }
@@ -144,7 +148,8 @@ static bool load_until_child_ends(void *ctx)
     for (int i = 0; i < 8 && story->open < 64; i++) {
         story_get(story, scene->turn++ % KEYS);
     }
-    PS_CHECK(story_set(story, scene->turn * 7 % KEYS, PS_STR("an answer of the cluster"), 10 * PS_MINUTE) != PS_EINVAL);
+    PS_CHECK(story_set(story, scene->turn * 7 % KEYS, PS_STR("an answer of the cluster"),
+                       10 * PS_MINUTE) != PS_EINVAL);
     return scene->child == 0 || waitpid(scene->child, &scene->status, WNOHANG) != 0;
 }
 
@@ -166,8 +171,9 @@ static void reshard(struct scene *scene, unsigned from, unsigned to, const char 
     scene->child = fork();
     if (scene->child == 0) {
         PS_CHECK(freopen("/dev/null", "w", stdout) != NULL);
-        execlp("redis-cli", "redis-cli", "--cluster", "reshard", scene->url, "--cluster-from", ids[0],
-               "--cluster-to", ids[1], "--cluster-slots", slots, "--cluster-yes", (char *)NULL);
+        execlp("redis-cli", "redis-cli", "--cluster", "reshard", scene->url, "--cluster-from",
+               ids[0], "--cluster-to", ids[1], "--cluster-slots", slots, "--cluster-yes",
+               (char *)NULL);
         _exit(127);
     }
     story_until(&scene->story, "the slots to move", load_until_child_ends, scene);
@@ -183,9 +189,11 @@ static void slots_move_under_load_and_nothing_is_lost(void **state)
     reshard(scene, 0, 1, "400");
     reshard(scene, 2, 0, "400");
     struct ps_redis_node_stats stats = story_stats(story);
-    print_message("%d lookups while slots moved: %d hits, %d misses, %d failed, %d refused; %llu redirections\n",
-                  (int)scene->turn, story->outcomes[PS_REDIS_HIT] - KEYS, story->outcomes[PS_REDIS_MISS],
-                  story->outcomes[PS_REDIS_FAILED], story->busy, (unsigned long long)stats.redirects);
+    print_message("%d lookups while slots moved: %d hits, %d misses, %d failed, %d refused; %llu "
+                  "redirections\n",
+                  (int)scene->turn, story->outcomes[PS_REDIS_HIT] - KEYS,
+                  story->outcomes[PS_REDIS_MISS], story->outcomes[PS_REDIS_FAILED], story->busy,
+                  (unsigned long long)stats.redirects);
     assert_true(stats.redirects > 0);
     assert_int_equal(story->outcomes[PS_REDIS_FAILED], 0);
     assert_int_equal(story->outcomes[PS_REDIS_REJECTED], 0);
@@ -207,7 +215,8 @@ static void signal_node(const struct scene *scene, unsigned node, int signum)
     assert_non_null(file);
     assert_non_null(fgets(text, sizeof text, file));
     fclose(file);
-    assert_int_equal(ps_str_to_u64(ps_str_first(ps_str_from(text), strcspn(text, "\n")), &number), PS_OK);
+    assert_int_equal(ps_str_to_u64(ps_str_first(ps_str_from(text), strcspn(text, "\n")), &number),
+                     PS_OK);
     pid = (int)number;
     assert_int_equal(kill(pid, signum), 0);
 }
@@ -265,7 +274,8 @@ static void a_master_stands_still_and_its_replica_takes_over(void **state)
     story_until(story, "it to be left alone", story_is_down, story);
     story_until(story, "the replica to take over", all_are_served, story);
     signal_node(scene, 2, SIGCONT);
-    story_pass(story, 3 * PS_SECOND); /* it learns that it is a replica now, and says MOVED until we do */
+    story_pass(story,
+               3 * PS_SECOND); /* it learns that it is a replica now, and says MOVED until we do */
     memset(story->outcomes, 0, sizeof story->outcomes);
     story_until(story, "all keys", all_are_served, story);
 }
@@ -333,7 +343,8 @@ static void append(struct story *story, struct listener *listener, ps_time when)
     struct ps_redis_op *op = NULL;
     listener->ended = false;
     listener->wakes = 0;
-    assert_int_equal(ps_redis_log_append(&op, story->redis, PS_STR("purge *"), when, on_end, listener), PS_OK);
+    assert_int_equal(
+        ps_redis_log_append(&op, story->redis, PS_STR("purge *"), when, on_end, listener), PS_OK);
     story_until(story, "the record to be written", has_ended, listener);
 }
 
@@ -356,7 +367,8 @@ static void the_log_survives_its_master(void **state)
     struct ps_redis_feed *feed = NULL;
     struct ps_redis_op *op = NULL;
     ps_time now = ps_clock_wall(&ps_clock_real);
-    assert_int_equal(ps_redis_feed_new(&feed, story->loop, story->hub, &feed_ops, &listener), PS_OK);
+    assert_int_equal(ps_redis_feed_new(&feed, story->loop, story->hub, &feed_ops, &listener),
+                     PS_OK);
     story_until(story, "the feed to listen", is_listening, &listener);
     append(story, &listener, now);
     assert_int_equal(listener.done, 1);
@@ -365,7 +377,8 @@ static void the_log_survives_its_master(void **state)
     listener.reconnected = 0;
     signal_node(scene, (unsigned)owner_of_log(scene), SIGKILL);
     story_until(story, "the feed to listen at the replica", is_listening, &listener);
-    assert_int_equal(ps_redis_log_read(&op, story->redis, now - PS_SECOND, on_record, on_end, &listener), PS_OK);
+    assert_int_equal(
+        ps_redis_log_read(&op, story->redis, now - PS_SECOND, on_record, on_end, &listener), PS_OK);
     listener.ended = false;
     story_until(story, "the log to be read", has_ended, &listener);
     assert_int_equal(listener.records, 1);

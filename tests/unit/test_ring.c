@@ -189,7 +189,8 @@ static void lists_that_make_no_ring_are_refused(void **state)
 {
     (void)state;
     struct ps_ring *ring = NULL;
-    const struct ps_ring_node twice[] = {{PS_STR("a:1"), 1}, {PS_STR("b:1"), 1}, {PS_STR("a:1"), 2}};
+    const struct ps_ring_node twice[] = {
+        {PS_STR("a:1"), 1}, {PS_STR("b:1"), 1}, {PS_STR("a:1"), 2}};
     const struct ps_ring_node weightless[] = {{PS_STR("a:1"), 0}};
     const struct ps_ring_node heavy[] = {{PS_STR("a:1"), PS_RING_WEIGHT_MAX + 1}};
     const struct ps_ring_node nameless[] = {{PS_STR(""), 1}};
