@@ -24,7 +24,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 
-enum { SERVER_ARGS = 32 };
+enum { SERVER_ARGS = 48 };
 
 struct redis_server {
     pid_t pid; /* 0 = not running */
