@@ -13,14 +13,15 @@ set -eu
 # package          or package:command (the command on the PATH is as good as the package)
 BUILD="make:make gcc:gcc libc6-dev meson:meson ninja-build:ninja pkgconf:pkg-config
     libuv1-dev libssl-dev libyajl-dev libjansson-dev libyaml-dev zlib1g-dev
+    libhiredis-dev libzstd-dev
     python3:python3 git:git xz-utils:xz ca-certificates"
 TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:slowhttptest
-    mandoc:mandoc"
-BENCH="nginx:nginx haproxy:haproxy wrk:wrk"
+    mandoc:mandoc redis-server:redis-server redis-tools:redis-cli"
+BENCH="nginx:nginx haproxy:haproxy wrk:wrk redis-server:redis-server redis-tools:redis-cli"
 PACKAGE="dpkg-dev:dpkg-shlibdeps"
 SYSTEM="debootstrap:debootstrap systemd-container:systemd-nspawn" # a Debian to install the package on
 FORMAT="clang-format:clang-format"
-SERVICES="nginx haproxy" # packages that start a daemon of their own: ours to use, not to run
+SERVICES="nginx haproxy redis-server" # packages that start a daemon of their own: ours to use, not to run
 
 say() {
     echo "deps: $*"
@@ -87,7 +88,7 @@ as_root() {
     fi
 }
 
-# A benchmark's peer is installed to be started by hand: its package may not start a service now...
+# A peer of a test or a benchmark is installed to be started by hand: its package may not start a service now...
 POLICY=/usr/sbin/policy-rc.d
 forbid_services() {
     if [ ! -e "$POLICY" ]; then
@@ -104,7 +105,7 @@ quiet_service() {
     else
         as_root update-rc.d "$1" disable >/dev/null 2>&1 || true
     fi
-    say "$1 is installed for benchmarks; its service is neither started nor enabled"
+    say "$1 is installed for tests and benchmarks; its service is neither started nor enabled"
 }
 
 install_packages() {

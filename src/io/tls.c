@@ -132,6 +132,12 @@ int ps_tls_new_client(struct ps_tls **out, const char *ca_file, bool verify, str
     return PS_OK;
 }
 
+int ps_tls_use_certificate(struct ps_tls *tls, const char *certificate_file, const char *key_file,
+                           struct ps_tls_error *error)
+{
+    return load_pair(tls->context, certificate_file, key_file, error) ? PS_OK : PS_ETLS;
+}
+
 struct ps_tls *ps_tls_ref(struct ps_tls *tls)
 {
     if (tls != NULL) {

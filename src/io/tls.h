@@ -33,6 +33,11 @@ PS_MUST_CHECK int ps_tls_new_server(struct ps_tls **out, const char *certificate
 PS_MUST_CHECK int ps_tls_new_client(struct ps_tls **out, const char *ca_file, bool verify,
                                     struct ps_tls_error *error);
 
+/* Lets a client show the PEM chain and key in these files to servers that ask for one. Before the
+ * context is used. PS_OK or PS_ETLS (error says why). */
+PS_MUST_CHECK int ps_tls_use_certificate(struct ps_tls *tls, const char *certificate_file,
+                                         const char *key_file, struct ps_tls_error *error);
+
 struct ps_tls *ps_tls_ref(struct ps_tls *tls);
 void ps_tls_unref(struct ps_tls *tls); /* NULL is fine */
 
