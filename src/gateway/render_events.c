@@ -339,7 +339,7 @@ int ps_render_without_usage(struct ps_str events, struct ps_buf *out)
         }
         struct ps_usage usage = {.events = 0};
         bool dropped = result == PS_SSE_EVENT && event.has_data &&
-                       ps_usage_read_event(&usage, event.data).only_usage;
+                       ps_usage_read_event(&usage, PS_DIALECT_OPENAI, event.data).only_usage;
         err = dropped ? PS_OK : ps_buf_append_str(out, event.raw);
     }
     err = THEN(err, ps_buf_append_str(out, ps_sse_rest(&sse)));
