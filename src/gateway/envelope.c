@@ -255,6 +255,13 @@ static enum ps_envelope_fault unpack(struct ps_envelope_codec *codec, const stru
     return PS_ENVELOPE_FINE;
 }
 
+/* Nobody of us writes others. */
+static bool times_are_ours(const struct head *head)
+{
+    return head->stored_ms <= INT64_MAX / PS_MILLISECOND && head->ttl_s > 0 &&
+           head->ttl_s <= TTL_MAX;
+}
+
 /* A clock that is ahead of ours may have stored it a little in our future. */
 static bool is_expired(const struct head *head, ps_time now)
 {
@@ -278,7 +285,7 @@ enum ps_envelope_fault ps_envelope_read(struct ps_envelope_codec *codec,
     if (fault == PS_ENVELOPE_FINE && !check_fits(codec, bytes)) {
         fault = PS_ENVELOPE_CHECK;
     }
-    if (fault == PS_ENVELOPE_FINE && head.stored_ms > INT64_MAX / PS_MILLISECOND) {
+    if (fault == PS_ENVELOPE_FINE && !times_are_ours(&head)) {
         fault = PS_ENVELOPE_FOREIGN;
     }
     if (fault == PS_ENVELOPE_FINE && is_expired(&head, now)) {

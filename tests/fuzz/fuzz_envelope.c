@@ -47,10 +47,8 @@ static void try(struct ps_str bytes)
     enum ps_envelope_fault fault = ps_envelope_read(codec, key, bytes, 0, &value);
     PS_CHECK(ps_envelope_fault_text(fault)[0] != '\0');
     if (fault == PS_ENVELOPE_FINE) {
-        PS_CHECK(value.body.len <= MAX_BODY && value.stored >= 0 && value.ttl >= 0);
-        if (value.ttl > 0) {
-            write_again(&value);
-        }
+        PS_CHECK(value.body.len <= MAX_BODY && value.stored >= 0 && value.ttl > 0);
+        write_again(&value);
     }
 }
 

@@ -197,6 +197,10 @@ static void lies_with_a_right_check_are_refused(void **state)
     set_byte(desk, 55, 0xff); /* stored in the far future */
     repair(desk);
     assert_int_equal(fault_of(desk, NOW), PS_ENVELOPE_FOREIGN);
+    write_body(desk, PS_STR("an answer"));
+    set_byte(desk, 59, 0xff); /* good for longer than anybody says */
+    repair(desk);
+    assert_int_equal(fault_of(desk, NOW), PS_ENVELOPE_FOREIGN);
 }
 
 /* A compressed body that would grow beyond what the head says. */
