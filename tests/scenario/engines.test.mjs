@@ -56,7 +56,7 @@ for (const [name, engine] of Object.entries(engines)) {
     const noticed = name === 'a1111' ? 'unknown' : `${name} 99.1`;
     await isFound(gate, noticed);
     assert.equal(await metric(gate.port, 'penstock_endpoint_engine_changes_total'), 1);
-    assert.match(gate.stderr, /another engine answers now/);
+    await until('the log tells', () => /another engine answers now/.test(gate.stderr)); // it comes by a pipe
     assert.equal(await metric(gate.port, 'penstock_backend_up'), 1, 'it never looked down');
 
     up.state.version = engine.version;

@@ -97,7 +97,8 @@ for (const [engine, list] of Object.entries(calls)) {
     const [found] = (await metrics(gate.port)).filter(({ name }) => name === 'penstock_endpoint_engine');
     assert.deepEqual([found.labels.engine, found.labels.simulated], [engine, 'true']);
     assert.ok(engine === 'a1111' || found.labels.version);
-    assert.match(gate.stderr, new RegExp(`engine detected .*engine=${engine} .*simulated=yes`));
+    const line = new RegExp(`engine detected .*engine=${engine} .*simulated=yes`);
+    await until('the log tells', () => line.test(gate.stderr)); // it comes by a pipe
 
     await first.stop();
     if (engine === 'a1111') {
@@ -105,7 +106,7 @@ for (const [engine, list] of Object.entries(calls)) {
     }
     await startSim(t, engine, ...args, '--engine-version', '99.1');
     await shows(gate, `${engine} 99.1 (simulated)`);
-    assert.match(gate.stderr, /another engine answers now/);
+    await until('the log tells', () => /another engine answers now/.test(gate.stderr)); // it comes by a pipe
   });
 
   for (const { path: target, body, tokens, stream } of list) {
