@@ -80,18 +80,19 @@ static int flush_text(struct ps_canon_parser *parser)
     return ps_canon_text(parser->canon, text);
 }
 
+/* Short pieces are collected; a long one goes by itself, behind what was collected before it. */
 static int add_text(struct ps_canon_parser *parser, struct ps_str text)
 {
-    int err = PS_OK;
-    if (parser->text_len + text.len > sizeof parser->text) {
-        err = flush_text(parser);
-    }
-    if (err == PS_OK && text.len > sizeof parser->text / 2) {
-        return ps_canon_text(parser->canon, text);
+    bool alone = text.len > sizeof parser->text / 2;
+    if (alone || parser->text_len + text.len > sizeof parser->text) {
+        int err = flush_text(parser);
+        if (err != PS_OK || alone) {
+            return err != PS_OK ? err : ps_canon_text(parser->canon, text);
+        }
     }
     memcpy(parser->text + parser->text_len, text.ptr, text.len);
     parser->text_len += text.len;
-    return err;
+    return PS_OK;
 }
 
 static void begin_string(struct ps_canon_parser *parser, bool is_name)

@@ -248,6 +248,34 @@ static void long_values_are_told_apart(void **state)
     ps_keyer_free(keyer);
 }
 
+/* Runs of every length before and behind an escape, spelt in two ways and read in any pieces. */
+static void the_order_of_pieces_does_not_change(void **state)
+{
+    (void)state;
+    struct ps_keyer *keyer = keyer_of(0);
+    for (size_t len = 1; len < 5000; len += 1 + len / 3) {
+        struct ps_buf bodies[4];
+        struct ps_key keys[4];
+        for (int i = 0; i < 4; i++) {
+            const char *mark = i % 2 == 0 ? "\\u20ac" : "\xe2\x82\xac";
+            bodies[i] = ps_buf_make(1 << 16);
+            int first = i < 2 ? (int)len : 7;
+            int second = i < 2 ? 7 : (int)len;
+            assert_int_equal(ps_buf_printf(&bodies[i], "{\"a\":\"%s%0*d%s%0*d\"}", mark, first, 1,
+                                           mark, second, 1),
+                             PS_OK);
+            assert_int_equal(key_in_pieces(keyer, &scope, PS_KEY_JSON, ps_buf_str(&bodies[i]),
+                                           i % 2 == 0 ? SIZE_MAX : 11, &keys[i]),
+                             PS_OK);
+            ps_buf_fini(&bodies[i]);
+        }
+        assert_true(ps_key_eq(&keys[0], &keys[1]));
+        assert_true(ps_key_eq(&keys[2], &keys[3]));
+        assert_int_equal(ps_key_eq(&keys[0], &keys[2]), len == 7);
+    }
+    ps_keyer_free(keyer);
+}
+
 static struct ps_buf array_of(size_t count, const char *first, const char *space)
 {
     struct ps_buf body = ps_buf_make(16 << 20);
@@ -866,6 +894,7 @@ int main(void)
         cmocka_unit_test(reasons_are_told),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(long_values_are_told_apart),
+        cmocka_unit_test(the_order_of_pieces_does_not_change),
         cmocka_unit_test(long_arrays_take_little_memory),
         cmocka_unit_test(long_arrays_are_told_apart),
         cmocka_unit_test(a_budget_ends_it),

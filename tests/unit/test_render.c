@@ -25,7 +25,7 @@ static struct ps_key meaning_of(struct ps_str json)
     struct ps_keyer *keyer = NULL;
     struct ps_key_job *job = NULL;
     struct ps_key_scope scope = {.any_tenant = true};
-    struct ps_key key;
+    struct ps_key key = {{0}};
     assert_int_equal(ps_keyer_new(&keyer, 0), PS_OK);
     assert_int_equal(ps_key_job_new(&job, keyer, &scope, PS_KEY_JSON, NULL), PS_OK);
     int err = ps_key_job_feed(job, json);
