@@ -108,7 +108,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         PS_CHECK(code == json_error_numeric_overflow || code == json_error_duplicate_key ||
                  code == json_error_null_byte_in_key);
     }
-    if (json_is_object(root)) {
+    /* jansson reads on over a NUL behind a number. */
+    if (json_is_object(root) && memchr(data, '\0', size) == NULL) {
         PS_CHECK(whole.err == PS_OK || whole.err == PS_ELIMIT ||
                  strstr(whole.reason, "number") != NULL);
     }
