@@ -54,25 +54,32 @@ def verdict(result):
             None: result.get("without", "not measured")}[result["holds"]]
 
 
-def machine(env):
+def machine(env, results):
     kind = "virtual machine" if env["virtual"] else "machine"
     lines = [
         f"A {kind} with {env['cores']} cores of {env['cpu']}, {env['memory_gib']} GiB of memory, "
         f"Linux {env['kernel']}; {', '.join(env['programs'])}. Measured on {env['date']}: "
         f"{env['placement']}{', at raised priority' if env.get('raised_priority') else ''}."]
     if "rows" in env:
-        lines += rounds(env)
+        lines += rounds(env, results)
     lines += [f"Without {name}: {why}." for name, why in env["skipped"].items()]
     return "\n\n".join(lines)
 
 
-def rounds(env):
+def round_count(results):
+    """How many rounds there were, and where there were others."""
+    usual = max(r.get("rounds", 0) for r in results)
+    fewer = [f"{r['rounds']} for `{r['metric']}`" for r in results if r.get("rounds", usual) != usual]
+    return f"{usual}{', ' if fewer else ''}{', '.join(fewer)}"
+
+
+def rounds(env, results):
     """How the rounds of a measurement in time went."""
     told = {key: sum(row[key] for row in env["rows"].values())
             for key in ("repeated", "noisy", "disturbed")}
     return [f"Load average before {env['load_average_before']:.2f}, after "
             f"{env['load_average_after']:.2f}.",
-            f"Rounds of each row: {env['rounds']}. Rounds done again because the machine was not "
+            f"Rounds of each row: {round_count(results)}. Rounds done again because the machine was not "
             f"quiet: {told['repeated']}; kept though it was not quiet: {told['noisy']}. "
             f"Measurements during which other programs took over 6 % of a core: "
             f"{told['disturbed']} (done again, up to twice; the calmest counts)."]
@@ -118,7 +125,7 @@ def page(reports, notes):
     parts = [HEAD]
     for report in reports:
         results = report["results"]
-        parts += [f"## {report['name']}\n", INTRO.get(report["name"], ""), machine(report["environment"]) + "\n",
+        parts += [f"## {report['name']}\n", INTRO.get(report["name"], ""), machine(report["environment"], results) + "\n",
                   table(results) + "\n", conclusion(results, notes) + "\n", meanings(results) + "\n"]
     return "\n".join(parts)
 
