@@ -416,8 +416,9 @@ void ps_doctor_upstreams(struct ps_doctor *doctor)
         return;
     }
     if (doctor->config->upstreams.count == 0) {
-        ps_doctor_say(&doctor->report, doctor->path == NULL ? PS_DOCTOR_INFO : PS_DOCTOR_WARNING,
-                      "", "none is known: requests would have nowhere to go");
+        /* What was just installed has none yet, and is well. */
+        ps_doctor_say(&doctor->report, PS_DOCTOR_INFO, "",
+                      "none is known: requests would have nowhere to go");
         ps_doctor_fix(&doctor->report,
                       doctor->path == NULL
                           ? "--upstream URL, or --config FILE"

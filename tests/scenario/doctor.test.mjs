@@ -88,6 +88,14 @@ test('a good set-up is healthy, with the service stopped and running', async (t)
   assert.match(running.find('ports', 'ok').text, /^Penstock \S+ runs there and says that it is well: penstock \(process \d+\)/);
 });
 
+test('a service that was just installed has no upstream yet, and is healthy', async (t) => {
+  const { report, code, find } = await examine(t, await config());
+  assert.deepEqual(problems(report), []);
+  assert.equal(code, 0);
+  assert.match(find('upstreams', 'info').text, /none is known/);
+  assert.match(find('upstreams', 'info').fix, /^upstreams:/);
+});
+
 test('mistakes of the configuration come with place, field and fix, and the rest is still looked at', async (t) => {
   const url = await startSim(t);
   const { report, code, file } = await examine(t, await config(`${upstream(url, '    admission: {max_queu: 1}\n')}`));
