@@ -143,8 +143,7 @@ static bool is_proven(const struct clue *clue, const json_t *json)
     return json_is_string(value) && strcmp(json_string_value(value), clue->text) == 0;
 }
 
-/* Copies a text that is printable ASCII and fits; others are as good as absent. */
-static bool copy_text(char *out, size_t size, const json_t *json)
+bool ps_detect_copy_text(char *out, size_t size, const json_t *json)
 {
     const char *text = json_string_value(json);
     size_t len = text == NULL ? 0 : json_string_length(json);
@@ -164,7 +163,7 @@ static bool copy_text(char *out, size_t size, const json_t *json)
 static void add_model(struct ps_detected *found, const json_t *name)
 {
     if (found->model_count < PS_DETECT_MODELS_MAX &&
-        copy_text(found->models[found->model_count], PS_DETECT_MODEL, name)) {
+        ps_detect_copy_text(found->models[found->model_count], PS_DETECT_MODEL, name)) {
         found->model_count++;
     }
 }
@@ -212,7 +211,7 @@ static bool find_version(enum ps_engine engine, enum probe probe, const json_t *
     for (size_t i = 0; i < PS_ARRAY_LEN(versions); i++) {
         if (versions[i].engine == engine && versions[i].probe == probe) {
             const json_t *text = member(json, versions[i].where);
-            (void)copy_text(out, PS_ENDPOINT_VERSION, text);
+            (void)ps_detect_copy_text(out, PS_ENDPOINT_VERSION, text);
             return text != NULL;
         }
     }

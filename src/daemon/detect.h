@@ -14,6 +14,8 @@
 #ifndef PS_DAEMON_DETECT_H
 #define PS_DAEMON_DETECT_H
 
+#include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -48,6 +50,10 @@ PS_MUST_CHECK int ps_detect_start(struct ps_detect **out, struct ps_loop *loop, 
 
 /* Ends it without a result. NULL is fine. */
 void ps_detect_cancel(struct ps_detect *detect);
+
+/* Copies a JSON string that is printable ASCII and fits into out[size], terminator included. False, and
+ * out untouched: it is as good as absent. For names that servers give. */
+bool ps_detect_copy_text(char *out, size_t size, const json_t *json);
 
 /* The path whose answer tells a known identity again; empty when nothing is known. */
 struct ps_str ps_detect_path(const struct ps_identity *known);

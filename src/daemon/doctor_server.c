@@ -39,24 +39,6 @@ void ps_doctor_find_servers(struct ps_doctor *doctor)
 /* --- models -------------------------------------------------------------------------------------
  */
 
-/* Copies a name that is printable ASCII and fits. */
-static bool copy_name(char *out, const json_t *json)
-{
-    const char *text = json_string_value(json);
-    size_t len = text == NULL ? 0 : json_string_length(json);
-    if (len == 0 || len >= PS_DETECT_MODEL) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < 0x20 || text[i] > 0x7e) {
-            return false;
-        }
-    }
-    memcpy(out, text, len);
-    out[len] = '\0';
-    return true;
-}
-
 void ps_doctor_read_models(struct ps_str body, struct ps_doctor_models *out)
 {
     json_t *json = json_loadb(body.ptr == NULL ? "" : body.ptr, body.len, 0, NULL);
@@ -67,9 +49,8 @@ void ps_doctor_read_models(struct ps_str body, struct ps_doctor_models *out)
                                   .is_simulated = json_is_true(json_object_get(json, "simulated"))};
     out->names = calloc(count + 1, sizeof *out->names);
     for (size_t i = 0; i < count && out->names != NULL; i++) {
-        out->count +=
-            copy_name(out->names[out->count], json_object_get(json_array_get(list, i), "id")) ? 1
-                                                                                              : 0;
+        const json_t *name = json_object_get(json_array_get(list, i), "id");
+        out->count += ps_detect_copy_text(out->names[out->count], PS_DETECT_MODEL, name);
     }
     json_decref(json);
 }
