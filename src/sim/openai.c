@@ -1,5 +1,9 @@
 #include "sim/openai.h"
 
+#include <jansson.h>
+
+#include "sim/json.h"
+
 #include <string.h>
 
 #include "sim/call.h"
@@ -59,6 +63,13 @@ const struct ps_sim_dialect ps_sim_openai = {
 int ps_sim_openai_refusal(struct ps_buf *out, const struct ps_sim_refusal *refusal)
 {
     return ps_sim_answer_error(out, refusal);
+}
+
+int ps_sim_openai_flat_refusal(struct ps_buf *out, const struct ps_sim_refusal *refusal)
+{
+    return ps_sim_json_dump(out, json_pack("{s:s,s:s,s:s,s:s?,s:i}", "object", "error", "message",
+                                           refusal->text, "type", refusal->type, "param",
+                                           refusal->param, "code", refusal->status));
 }
 
 /* --- routes ----------------------------------------------------------------------------------- */

@@ -25,4 +25,7 @@ void ps_sim_openai_models(const struct ps_sim_ask *ask);
 /* Appends an error in OpenAI's shape, with its kind as a word. */
 int ps_sim_openai_refusal(struct ps_buf *out, const struct ps_sim_refusal *refusal);
 
+/* The same without the object around it, and with the status as its code: SGLang, TensorRT-LLM. */
+int ps_sim_openai_flat_refusal(struct ps_buf *out, const struct ps_sim_refusal *refusal);
+
 #endif

@@ -372,13 +372,6 @@ static int write_metrics(struct ps_buf *out, struct ps_sim_desk *desk)
 
 /* --- the personality -------------------------------------------------------------------------- */
 
-static int put_refusal(struct ps_buf *out, const struct ps_sim_refusal *refusal)
-{
-    return ps_sim_json_dump(out, json_pack("{s:s,s:s,s:s,s:s?,s:i}", "object", "error", "message",
-                                           refusal->text, "type", refusal->type, "param",
-                                           refusal->param, "code", refusal->status));
-}
-
 /* clang-format off */
 static const struct ps_sim_route routes[] = {
     {PS_H1_METHOD_POST, PS_STR_INIT("/v1/chat/completions"), ps_sim_openai_chat, true, NULL},
@@ -412,7 +405,7 @@ const struct ps_sim_personality ps_sim_sglang = {
     .any_model = true,
     .absent = PS_SIM_ABSENT_FAILS,
     .owner = "sglang",
-    .refusal = put_refusal,
+    .refusal = ps_sim_openai_flat_refusal,
     .away = say_away,
     .metrics = write_metrics,
 };
