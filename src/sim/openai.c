@@ -1,12 +1,10 @@
 #include "sim/openai.h"
 
 #include <jansson.h>
-
-#include "sim/json.h"
-
 #include <string.h>
 
 #include "sim/call.h"
+#include "sim/json.h"
 
 /* --- the writers, as a dialect ---------------------------------------------------------------- */
 
