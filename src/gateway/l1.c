@@ -392,6 +392,11 @@ int ps_l1_put(struct ps_l1 *l1, const struct ps_key *key, struct ps_entry *entry
     }
 }
 
+bool ps_l1_is_purged(struct ps_l1 *l1, const struct ps_key *key, struct ps_entry *entry)
+{
+    return ps_purge_log_hits(l1->purges, entry, key);
+}
+
 /* ---------------------------------------------------------------- taking out */
 
 bool ps_l1_drop(struct ps_l1 *l1, const struct ps_key *key)

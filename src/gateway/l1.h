@@ -75,6 +75,9 @@ enum ps_l1_answer ps_l1_peek(struct ps_l1 *l1, const struct ps_key *key, ps_time
  * (entry->born); PS_ENOMEM. */
 PS_MUST_CHECK int ps_l1_put(struct ps_l1 *l1, const struct ps_key *key, struct ps_entry *entry);
 
+/* Was it purged since it was asked for? For an entry that is not (yet) in the cache. */
+bool ps_l1_is_purged(struct ps_l1 *l1, const struct ps_key *key, struct ps_entry *entry);
+
 /* Takes one entry out. Was it there? Flights are not concerned: for that purge the key. */
 bool ps_l1_drop(struct ps_l1 *l1, const struct ps_key *key);
 
