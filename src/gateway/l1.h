@@ -28,7 +28,6 @@
 #include "gateway/key.h"
 #include "gateway/l1_policy.h"
 #include "gateway/purge.h"
-#include "observe/metric.h"
 
 #define PS_L1_SHARDS_MAX 64
 
@@ -44,7 +43,6 @@ struct ps_l1_opts {
 };
 
 extern const struct ps_option ps_l1_options[];
-extern const struct ps_metric_family ps_l1_metric_families[];
 
 struct ps_l1;
 
@@ -74,6 +72,9 @@ enum ps_l1_answer ps_l1_peek(struct ps_l1 *l1, const struct ps_key *key, ps_time
  * PS_ELIMIT: larger than max_entry or a shard; PS_ECANCELED: it was purged since it was asked for
  * (entry->born); PS_ENOMEM. */
 PS_MUST_CHECK int ps_l1_put(struct ps_l1 *l1, const struct ps_key *key, struct ps_entry *entry);
+
+/* Was it purged since it was asked for? For an entry that is not (yet) in the cache. */
+bool ps_l1_is_purged(struct ps_l1 *l1, const struct ps_key *key, struct ps_entry *entry);
 
 /* Takes one entry out. Was it there? Flights are not concerned: for that purge the key. */
 bool ps_l1_drop(struct ps_l1 *l1, const struct ps_key *key);
