@@ -22,8 +22,8 @@
 #include "base/err.h"
 #include "base/option.h"
 #include "base/str.h"
-#include "daemon/config_report.h"
-#include "daemon/config_yaml.h"
+#include "config/report.h"
+#include "config/yaml.h"
 
 /* One item of `admin.tokens`. */
 struct ps_token_opts {
