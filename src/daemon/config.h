@@ -22,8 +22,8 @@
 #include "base/err.h"
 #include "base/option.h"
 #include "base/str.h"
-#include "daemon/config_report.h"
-#include "daemon/config_yaml.h"
+#include "config/report.h"
+#include "config/yaml.h"
 #include "gateway/l1.h"
 #include "gateway/redis.h"
 
