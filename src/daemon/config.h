@@ -22,8 +22,10 @@
 #include "base/err.h"
 #include "base/option.h"
 #include "base/str.h"
-#include "daemon/config_report.h"
-#include "daemon/config_yaml.h"
+#include "config/report.h"
+#include "config/yaml.h"
+#include "gateway/l1.h"
+#include "gateway/redis.h"
 
 /* One item of `admin.tokens`. */
 struct ps_token_opts {
@@ -44,6 +46,12 @@ struct ps_tls_opts {
 
 struct ps_cors_opts {
     struct ps_option_strings origins;
+};
+
+/* Answers that are remembered. */
+struct ps_cache_opts {
+    struct ps_l1_opts l1;
+    struct ps_redis_opts redis;
 };
 
 struct ps_metrics_page_opts {
@@ -71,6 +79,7 @@ struct ps_config {
     struct ps_tls_opts tls;
     struct ps_admin_opts admin;
     struct ps_metrics_page_opts metrics;
+    struct ps_cache_opts cache;
     struct ps_option_list upstreams; /* of struct ps_upstream_opts */
     struct ps_option_list routes;    /* of struct ps_route_opts */
     struct ps_option_list models;    /* of struct ps_model_opts */

@@ -127,7 +127,7 @@ static bool is_json(const struct ps_transfer *transfer)
         return type.len == 0 || ps_str_istarts_with(type, PS_STR("application/json"));
     }
     return transfer->operation->dialect != PS_DIALECT_KSERVE ||
-           ps_h1_head_find_name(ps_exchange_head(transfer->exchange),
+           ps_h1_head_find_name(transfer->head,
                                 PS_STR("inference-header-content-length")) == NULL;
 }
 
@@ -151,7 +151,7 @@ static bool may_tunnel(const struct ps_h1_head *head)
 static int make_job(struct ps_transfer *transfer)
 {
     char peer[PS_ADDRESS_TEXT];
-    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
+    const struct ps_h1_head *head = transfer->head;
     const char *tenant = transfer->tenant == NULL ? NULL : transfer->tenant->name;
     struct ps_job_caller caller = {
         .target = head->path,
@@ -167,7 +167,7 @@ static int make_job(struct ps_transfer *transfer)
 static bool plan_operation(struct ps_transfer *transfer)
 {
     const struct ps_operation *operation = transfer->operation;
-    bool post = ps_exchange_head(transfer->exchange)->method_id == PS_H1_METHOD_POST;
+    bool post = transfer->head->method_id == PS_H1_METHOD_POST;
     bool in_path = (operation->flags & PS_OPERATION_MODEL) != 0;
     int err = PS_OK;
     transfer->parsed = post && (operation->flags & PS_OPERATION_READ) != 0 && is_json(transfer);
@@ -191,7 +191,7 @@ static bool plan_operation(struct ps_transfer *transfer)
 /* How the body is treated: parsed, kept, or passed through. Returns false when it was answered. */
 bool ps_transfer_plan_body(struct ps_transfer *transfer)
 {
-    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
+    const struct ps_h1_head *head = transfer->head;
     uint64_t most = transfer->gateway->max_body;
     if (most > 0 && head->has_content_length && head->content_length > most) {
         struct ps_answer answer = {.status = 413, .code = "body_too_large"};
