@@ -16,7 +16,7 @@
 #define SELF "/proc/self/exe"
 
 /* In the new process, before it is another program: async-signal-safe calls only. */
-static void become(pid_t parent, int log, const char *program, char *const *argv)
+static void become(pid_t parent, int log, const char *program, bool self, char *const *argv)
 {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {
@@ -32,11 +32,14 @@ static void become(pid_t parent, int log, const char *program, char *const *argv
         close(nothing);
     }
     execv(program, argv);
-    execv(SELF, argv); /* the file was replaced or removed meanwhile */
+    if (self) {
+        execv(SELF, argv); /* the file was replaced or removed meanwhile */
+    }
     _exit(127);
 }
 
-int ps_child_start(struct ps_child *child, const char *name, char *const *argv, const char *log)
+static int start(struct ps_child *child, const char *name, const char *program, bool self,
+                 char *const *argv, const char *log)
 {
     memset(child, 0, sizeof *child);
     snprintf(child->name, sizeof child->name, "%s", name);
@@ -45,14 +48,10 @@ int ps_child_start(struct ps_child *child, const char *name, char *const *argv, 
     if (file < 0) {
         return ps_err_from_errno(errno);
     }
-    /* By its own path, so that lists of processes show the program's name and not "exe". */
-    char program[4096];
-    ssize_t len = readlink(SELF, program, sizeof program - 1);
-    program[len < 0 ? 0 : len] = '\0';
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0) {
-        become(parent, file, program, argv);
+        become(parent, file, program, self, argv);
     }
     close(file);
     if (pid < 0) {
@@ -61,6 +60,21 @@ int ps_child_start(struct ps_child *child, const char *name, char *const *argv, 
     child->pid = pid;
     child->running = true;
     return PS_OK;
+}
+
+int ps_child_start(struct ps_child *child, const char *name, char *const *argv, const char *log)
+{
+    /* By its own path, so that lists of processes show the program's name and not "exe". */
+    char program[4096];
+    ssize_t len = readlink(SELF, program, sizeof program - 1);
+    program[len < 0 ? 0 : len] = '\0';
+    return start(child, name, program, true, argv, log);
+}
+
+int ps_child_start_program(struct ps_child *child, const char *name, const char *program,
+                           char *const *argv, const char *log)
+{
+    return start(child, name, program, false, argv, log);
 }
 
 bool ps_child_poll(struct ps_child *child)

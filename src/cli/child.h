@@ -1,4 +1,4 @@
-/* child - another copy of this program, started, watched and ended.
+/* child - another copy of this program, or another program, started, watched and ended.
  *
  * A child can't outlive its parent: the kernel kills it when the parent is gone, however it went. It has
  * a process group of its own, so that Ctrl-C reaches the parent alone and the parent ends its
@@ -31,6 +31,10 @@ struct ps_child {
  * processes). Everything is copied. PS_OK, PS_EIO or PS_ELIMIT. */
 PS_MUST_CHECK int ps_child_start(struct ps_child *child, const char *name, char *const *argv,
                                  const char *log);
+
+/* The same with the executable at the path `program`. */
+PS_MUST_CHECK int ps_child_start_program(struct ps_child *child, const char *name,
+                                         const char *program, char *const *argv, const char *log);
 
 /* Is it still running? Reaps it when not. */
 bool ps_child_poll(struct ps_child *child);
