@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOG_SHOWN 2048
@@ -89,6 +90,36 @@ void ps_child_signal(struct ps_child *child, int signum)
 {
     if (child->running) {
         (void)kill(child->pid, signum);
+    }
+}
+
+static bool any_running(struct ps_child *children, size_t count)
+{
+    bool running = false;
+    for (size_t i = 0; i < count; i++) {
+        running = ps_child_poll(&children[i]) || running;
+    }
+    return running;
+}
+
+static void signal_all(struct ps_child *children, size_t count, int signum)
+{
+    for (size_t i = 0; i < count; i++) {
+        ps_child_signal(&children[i], signum);
+    }
+}
+
+void ps_child_end_all(struct ps_child *children, size_t count, ps_span grace)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    ps_time deadline = ps_clock_now(&ps_clock_real) + grace;
+    signal_all(children, count, SIGTERM);
+    while (any_running(children, count) && ps_clock_now(&ps_clock_real) < deadline) {
+        nanosleep(&pause, NULL);
+    }
+    signal_all(children, count, SIGKILL);
+    while (any_running(children, count)) {
+        nanosleep(&pause, NULL);
     }
 }
 

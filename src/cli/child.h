@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 
 #define PS_CHILD_PATH 256
@@ -41,6 +42,9 @@ bool ps_child_poll(struct ps_child *child);
 
 /* Sends a signal if it runs. */
 void ps_child_signal(struct ps_child *child, int signum);
+
+/* Ends all of them, politely and after `grace` not, and waits: it sleeps, the loop must be over. */
+void ps_child_end_all(struct ps_child *children, size_t count, ps_span grace);
 
 /* How it ended: "ended with status 1", "was killed by signal 9". Returns text. */
 const char *ps_child_end_text(const struct ps_child *child, char *text, size_t size);

@@ -5,16 +5,12 @@
 #include "cli/demo.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "base/args.h"
@@ -22,23 +18,18 @@
 #include "cli/demo_cluster.h"
 #include "cli/demo_config.h"
 #include "cli/demo_engine.h"
+#include "cli/demo_folder.h"
 #include "cli/demo_place.h"
+#include "cli/demo_traffic.h"
 #include "cli/demo_view.h"
 #include "io/address.h"
 #include "io/loop.h"
 #include "load/target.h"
 
-#define CHAT_TRACE "azure2023_conv_10min.csv.gz"
-#define KEY_TRACE "cache2k_web07_20k.u32be.gz"
-#define KEY_RATE (20000.0 / 600) /* both samples end together */
-#define MODEL "sim"
-
 #define READY_WITHIN (20 * PS_SECOND)
 #define CLUSTER_WITHIN (60 * PS_SECOND)
 #define ASK_EVERY (100 * PS_MILLISECOND)
-#define GRACE 5.0 /* seconds that processes get to end */
-#define IN_FLIGHT_MAX 4096
-#define REQUEST_TIMEOUT (120 * PS_SECOND)
+#define GRACE (5 * PS_SECOND) /* that processes get to end */
 
 enum { SIM_1, SIM_2, GATEWAY_1, GATEWAY_2, CHILDREN };
 static_assert(GATEWAY_1 == PS_DEMO_SERVERS, "the servers come first");
@@ -91,8 +82,7 @@ const struct ps_command ps_demo_command = {
 
 struct demo {
     struct opts opts;
-    char folder[64]; /* of the logs; "" = none */
-    char data[4096];
+    struct ps_demo_folder folder;
     struct ps_loop *loop;
     struct ps_child children[CHILDREN];
     struct ps_probe *health[CHILDREN];
@@ -102,11 +92,9 @@ struct demo {
     struct ps_timer end;   /* --duration */
     ps_time cluster_give_up; /* when the cluster must be ready */
     ps_time give_up;         /* when the rest must be; 0 = the gateways are not started yet */
-    struct ps_target *targets[PS_DEMO_GATEWAYS];
+    struct ps_demo_traffic traffic;
     size_t targets_ready;
     struct ps_demo_view view;
-    size_t lanes_begun;
-    size_t lanes_ended;
     bool running;  /* traffic flows */
     bool stopping; /* asked to */
     bool failed;
@@ -182,7 +170,7 @@ static int choose_addresses(struct demo *demo)
 static int start_child(struct demo *demo, int which, const char *name, char *const *argv)
 {
     char log[PS_CHILD_PATH];
-    snprintf(log, sizeof log, "%s/%d.log", demo->folder, which);
+    snprintf(log, sizeof log, "%s/%d.log", demo->folder.path, which);
     int err = ps_child_start(&demo->children[which], name, argv, log);
     if (err != PS_OK) {
         fail(demo, name, ps_err_text(err));
@@ -227,7 +215,7 @@ static int start_gateway(struct demo *demo, size_t which)
     const struct ps_demo_view *view = &demo->view;
     const char *servers[PS_DEMO_SERVERS] = {view->servers[SIM_1].url, view->servers[SIM_2].url};
     char file[128];
-    snprintf(file, sizeof file, "%s/gateway-%zu.yaml", demo->folder, which + 1);
+    snprintf(file, sizeof file, "%s/gateway-%zu.yaml", demo->folder.path, which + 1);
     struct ps_demo_config config = {
         .listen = view->gateways[which].address,
         .servers = servers,
@@ -256,7 +244,7 @@ static int start_gateways(struct demo *demo, ps_time now)
 
 static int start_cluster(struct demo *demo)
 {
-    int err = ps_demo_cluster_start(&demo->cluster, demo->loop, demo->folder);
+    int err = ps_demo_cluster_start(&demo->cluster, demo->loop, demo->folder.path);
     if (err == PS_ENOTFOUND) {
         fail(demo, "--cluster needs redis-server and redis-cli, or Valkey's, and they are not installed",
              "apt-get install redis-server redis-tools; `make run CLUSTER=1` does it by itself");
@@ -305,48 +293,13 @@ static void on_child_signal(void *ctx, int signum)
     watch_nodes(demo);
 }
 
-static bool any_running(struct ps_child *children, size_t count)
-{
-    bool running = false;
-    for (size_t i = 0; i < count; i++) {
-        running = ps_child_poll(&children[i]) || running;
-    }
-    return running;
-}
-
-static double monotonic(void)
-{
-    return ps_span_seconds(ps_clock_now(&ps_clock_real));
-}
-
-/* Ends processes: politely, then not. The loop is over, so waiting is sleeping. */
-static void end_children(struct ps_child *children, size_t count)
-{
-    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-    double deadline = monotonic() + GRACE;
-    for (size_t i = 0; i < count; i++) {
-        ps_child_signal(&children[i], SIGTERM);
-    }
-    while (any_running(children, count) && monotonic() < deadline) {
-        nanosleep(&pause, NULL);
-    }
-    for (size_t i = 0; i < count; i++) {
-        ps_child_signal(&children[i], SIGKILL);
-    }
-    while (any_running(children, count)) {
-        nanosleep(&pause, NULL);
-    }
-}
-
 /* ------------------------------------------------------------------------------------ traffic */
 
-static void on_lane_end(struct demo *demo, struct ps_demo_lane *lane, int err)
+static void on_traffic_end(void *ctx, int err, const char *why)
 {
+    struct demo *demo = ctx;
     if (err != PS_OK) {
-        fail(demo, "the sample is damaged", ps_replay_error(lane->replay));
-        return;
-    }
-    if (++demo->lanes_ended < demo->lanes_begun) {
+        fail(demo, "the sample is damaged", why);
         return;
     }
     if (demo->opts.once) {
@@ -356,82 +309,6 @@ static void on_lane_end(struct demo *demo, struct ps_demo_lane *lane, int err)
     }
     say(demo, "The recorded traffic is at its end and is not repeated.\n%s serves on; Ctrl-C ends it.",
         demo->view.gateways[0].url);
-}
-
-static void on_chat_end(void *ctx, int err)
-{
-    struct demo *demo = ctx;
-    on_lane_end(demo, &demo->view.lanes[0], err);
-}
-
-static void on_key_end(void *ctx, int err)
-{
-    struct demo *demo = ctx;
-    on_lane_end(demo, &demo->view.lanes[1], err);
-}
-
-static void on_chat_result(void *ctx, const struct ps_session_result *result)
-{
-    struct demo *demo = ctx;
-    ps_demo_view_add(&demo->view.lanes[0], result);
-}
-
-static void on_key_result(void *ctx, const struct ps_session_result *result)
-{
-    struct demo *demo = ctx;
-    ps_demo_view_add(&demo->view.lanes[1], result);
-}
-
-static const struct ps_replay_ops lane_ops[PS_DEMO_LANES] = {
-    {.on_result = on_chat_result, .on_end = on_chat_end},
-    {.on_result = on_key_result, .on_end = on_key_end},
-};
-
-static int start_lane(struct demo *demo, size_t which, const char *file, double key_rate)
-{
-    char path[4200];
-    struct ps_plan *plan = NULL;
-    struct ps_plan_error error;
-    snprintf(path, sizeof path, "%s/%s", demo->data, file);
-    struct ps_plan_opts source = {.path = path, .seed = 1, .key_rate = key_rate};
-    int err = ps_plan_open(&plan, &source, &error);
-    if (err != PS_OK) {
-        fail(demo, error.text, "");
-        return err;
-    }
-    struct ps_replay_opts opts = {
-        .pace = {.speed = demo->opts.speed},
-        .prompt = {.model = MODEL, .ignore_eos = true, .protocol = demo->view.engine->protocol},
-        .max_in_flight = IN_FLIGHT_MAX,
-        .timeout = REQUEST_TIMEOUT,
-        .second = demo->targets[1],
-    };
-    struct ps_demo_lane *lane = &demo->view.lanes[which];
-    err = ps_replay_new(&lane->replay, demo->loop, demo->targets[0], plan, &opts, &lane_ops[which],
-                        demo);
-    if (err != PS_OK) {
-        fail(demo, file, ps_err_text(err));
-        return err;
-    }
-    demo->lanes_begun++;
-    ps_replay_start(lane->replay);
-    return PS_OK;
-}
-
-/* What the engine can't be asked for is not played. */
-static int start_lanes(struct demo *demo)
-{
-    const struct ps_demo_engine *engine = demo->view.engine;
-    int err = PS_OK;
-    demo->view.lanes[0].name = engine->chats;
-    demo->view.lanes[1].name = "embeddings";
-    if (engine->chats != NULL) {
-        err = start_lane(demo, 0, CHAT_TRACE, 0);
-    }
-    if (err == PS_OK && engine->embeddings) {
-        err = start_lane(demo, 1, KEY_TRACE, KEY_RATE);
-    }
-    return err;
 }
 
 static void on_end_time(struct ps_timer *timer, ps_time now)
@@ -455,7 +332,8 @@ static void on_target(void *ctx, int err, const char *why)
     demo->running = true;
     demo->view.began = ps_loop_now(demo->loop);
     demo->view.drawn = demo->view.began;
-    if (start_lanes(demo) != PS_OK) {
+    if (ps_demo_traffic_start(&demo->traffic) != PS_OK) {
+        fail(demo, demo->traffic.error, "");
         return;
     }
     demo->end.on_time = on_end_time;
@@ -473,7 +351,8 @@ static void start_traffic(struct demo *demo)
     say(demo, "  curl %s%s", view->gateways[0].url, view->engine->example);
     for (size_t i = 0; i < view->gateway_count; i++) {
         struct ps_target_opts target = {.url = view->gateways[i].url};
-        if (ps_target_new(&demo->targets[i], demo->loop, &target, on_target, demo, &error) != PS_OK) {
+        if (ps_target_new(&demo->traffic.targets[i], demo->loop, &target, on_target, demo, &error) !=
+            PS_OK) {
             fail(demo, error.text, "");
             return;
         }
@@ -579,7 +458,7 @@ static void on_timer(struct ps_timer *timer, ps_time now)
         pause = PS_SECOND;
     } else if (demo->give_up == 0) {
         await_cluster(demo, now);
-    } else if (demo->targets[0] == NULL) {
+    } else if (demo->traffic.targets[0] == NULL) {
         await_ready(demo, now);
     }
     if (ps_timer_set(demo->loop, timer, now + pause) != PS_OK) {
@@ -616,48 +495,24 @@ static int make_probes(struct demo *demo)
     return err;
 }
 
-/* Are the samples in this folder? Then it is the one. */
-static bool is_data(struct demo *demo, const char *start, const char *end)
-{
-    char file[4200];
-    snprintf(demo->data, sizeof demo->data, "%s%s", start, end);
-    snprintf(file, sizeof file, "%s/%s", demo->data, CHAT_TRACE);
-    if (access(file, R_OK) != 0) {
-        return false;
-    }
-    snprintf(file, sizeof file, "%s/%s", demo->data, KEY_TRACE);
-    return access(file, R_OK) == 0;
-}
-
-/* The samples stand beside the program: installed in ../share/penstock, in a checkout in ../data. */
 static int find_data(struct demo *demo)
 {
-    char self[3900];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[len < 0 ? 0 : len] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash != NULL) {
-        *slash = '\0';
-    }
-    bool found = demo->opts.data != NULL
-                     ? is_data(demo, demo->opts.data, "")
-                     : is_data(demo, self, "/../share/penstock") || is_data(demo, self, "/../data");
+    bool found = ps_demo_traffic_find(&demo->traffic, demo->opts.data);
     if (!found) {
-        fprintf(stderr, "penstock demo: " CHAT_TRACE " and " KEY_TRACE " are not in %s%s\n",
-                demo->data, demo->opts.data != NULL ? "" : ": say with --data where they are");
+        fprintf(stderr,
+                "penstock demo: " PS_DEMO_CHAT_TRACE " and " PS_DEMO_KEY_TRACE " are not in %s%s\n",
+                demo->traffic.data, demo->opts.data != NULL ? "" : ": say with --data where they are");
     }
     return found ? 0 : 1;
 }
 
 static int make_folder(struct demo *demo)
 {
-    snprintf(demo->folder, sizeof demo->folder, "/tmp/penstock-demo-XXXXXX");
-    if (mkdtemp(demo->folder) == NULL) {
-        fprintf(stderr, "penstock demo: %s: %s\n", demo->folder, strerror(errno));
-        demo->folder[0] = '\0';
-        return 1;
+    int err = ps_demo_folder_make(&demo->folder);
+    if (err != PS_OK) {
+        fprintf(stderr, "penstock demo: no folder in /tmp: %s\n", ps_err_text(err));
     }
-    return 0;
+    return err == PS_OK ? 0 : 1;
 }
 
 static void on_stop_signal(void *ctx, int signum)
@@ -686,11 +541,12 @@ static int make_loop(struct demo *demo)
 
 static int start_processes(struct demo *demo, ps_time now)
 {
-    int err = start_sim(demo, SIM_1);
+    int err = demo->opts.cluster ? start_cluster(demo) : PS_OK; /* it takes longest */
+    demo->cluster_give_up = now + CLUSTER_WITHIN;
+    err = err != PS_OK ? err : start_sim(demo, SIM_1);
     err = err != PS_OK ? err : start_sim(demo, SIM_2);
-    if (err == PS_OK) {
-        demo->cluster_give_up = now + CLUSTER_WITHIN;
-        err = demo->opts.cluster ? start_cluster(demo) : start_gateways(demo, now);
+    if (err == PS_OK && !demo->opts.cluster) {
+        err = start_gateways(demo, now);
     }
     return err;
 }
@@ -702,6 +558,7 @@ static int start_all(struct demo *demo)
         return status;
     }
     ps_time now = ps_loop_now(demo->loop);
+    demo->traffic.loop = demo->loop;
     if (start_processes(demo, now) != PS_OK) {
         return 1;
     }
@@ -737,7 +594,7 @@ static void print_lane(const struct demo *demo, const struct ps_demo_lane *lane,
 /* Prints what came of the traffic; the exit status. */
 static int sum_up(struct demo *demo)
 {
-    static const char *const files[PS_DEMO_LANES] = {CHAT_TRACE, KEY_TRACE};
+    static const char *const files[PS_DEMO_LANES] = {PS_DEMO_CHAT_TRACE, PS_DEMO_KEY_TRACE};
     uint64_t succeeded = 0;
     uint64_t ended = 0;
     ps_screen_leave(&demo->view.screen);
@@ -754,29 +611,13 @@ static int sum_up(struct demo *demo)
     return demo->failed || (ended > 0 && succeeded == 0) ? 1 : 0;
 }
 
-static int remove_item(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info;
-    (void)kind;
-    (void)where;
-    (void)remove(path);
-    return 0;
-}
-
-static void remove_folder(struct demo *demo)
-{
-    if (demo->folder[0] != '\0') {
-        (void)nftw(demo->folder, remove_item, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-    }
-}
-
 static void teardown(struct demo *demo)
 {
     for (size_t i = 0; i < PS_DEMO_LANES; i++) {
         ps_replay_free(demo->view.lanes[i].replay);
     }
     for (size_t i = 0; i < PS_DEMO_GATEWAYS; i++) {
-        ps_target_free(demo->targets[i]);
+        ps_target_free(demo->traffic.targets[i]);
         ps_probe_free(demo->view.gateways[i].metrics);
         ps_probe_free(demo->view.gateways[i].cache);
     }
@@ -787,12 +628,12 @@ static void teardown(struct demo *demo)
         ps_probe_free(demo->view.servers[i].state);
     }
     /* The gateways first: while they drain they still have servers to drain to. */
-    end_children(&demo->children[GATEWAY_1], PS_DEMO_GATEWAYS);
-    end_children(&demo->children[SIM_1], PS_DEMO_SERVERS);
-    end_children(&demo->cluster.joiner, 1);
-    end_children(demo->cluster.nodes, PS_DEMO_CLUSTER_NODES);
+    ps_child_end_all(&demo->children[GATEWAY_1], PS_DEMO_GATEWAYS, GRACE);
+    ps_child_end_all(&demo->children[SIM_1], PS_DEMO_SERVERS, GRACE);
+    ps_child_end_all(&demo->cluster.joiner, 1, GRACE);
+    ps_child_end_all(demo->cluster.nodes, PS_DEMO_CLUSTER_NODES, GRACE);
     ps_loop_free(demo->loop);
-    remove_folder(demo);
+    ps_demo_folder_remove(&demo->folder);
 }
 
 static int execute(struct demo *demo)
@@ -828,6 +669,10 @@ static int run_command(int argc, char **argv)
         demo->view.speed = demo->opts.speed;
         demo->view.gateway_count = demo->opts.cluster ? 2 : 1;
         demo->view.engine = ps_demo_engine_find(demo->opts.engine);
+        demo->traffic.view = &demo->view;
+        demo->traffic.speed = demo->opts.speed;
+        demo->traffic.on_end = on_traffic_end;
+        demo->traffic.ctx = demo;
         status = execute(demo);
     } else if (err == PS_ECANCELED) {
         status = 0;
