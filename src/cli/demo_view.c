@@ -228,7 +228,7 @@ static void say_cluster(struct ps_buf *out, const struct ps_demo_view *view)
         keys += json_number_value(json_object_get(node, "keys"));
     }
     if (json_array_size(nodes) > 0) {
-        say(out, "Redis      %zu of %zu nodes up  keys %.0f", up, json_array_size(nodes), keys);
+        say(out, "Redis      %zu of %zu masters up  keys %.0f", up, json_array_size(nodes), keys);
         double p50 = number(json_object_get(stats, "l2"), "latency_ms", "p50");
         if (!isnan(p50)) {
             say(out, "  answers p50 %.2f ms", p50);

@@ -114,7 +114,7 @@ test('with --cluster two gateways share their answers in a real Redis Cluster', 
   const demo = await startDemo(t, '--cluster', '--speed', '3');
   await demo.flowing();
   await until('an answer of one gateway serves the other', () => cacheLines(demo).some((line) => line.redis > 0), 2 * READY, 50);
-  assert.match(demo.stdout, /^Redis {6}3 of 3 nodes up {2}keys [1-9]/m);
+  assert.match(demo.stdout, /^Redis {6}3 of 3 masters up {2}keys [1-9]/m);
   assert.match(demo.stdout, new RegExp(`^gateway 1 {2}[1-9]\\d* requests .* http://127\\.0\\.0\\.1:${demo.port}$`, 'm'));
   assert.match(demo.stdout, /^gateway 2 {2}[1-9]\d* requests/m);
   const pids = children(demo.pid);
