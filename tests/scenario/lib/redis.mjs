@@ -62,12 +62,6 @@ function parse(bytes, from) {
   }
 }
 
-/// The words of one command, as a server sees them in `bytes`: {words, next}, or undefined.
-export function parseCommand(bytes) {
-  const found = bytes.length === 0 ? undefined : parse(bytes, 0);
-  return found && { words: found.value.map((word) => word.toString('latin1')), next: found.next };
-}
-
 /// One command on a connection of its own; the reply. Text comes as a Buffer, an error is thrown.
 export function ask(port, ...words) {
   const parts = words.map((word) => Buffer.from(word));
@@ -187,4 +181,37 @@ export async function startCluster(t, { nodeTimeout = 1500 } = {}) {
       return found;
     },
   };
+}
+
+/// A way to a node that may spoil what comes back: spoil(bytes, socket) gives the bytes that go on; undefined = as they
+/// are. {port, name, spoil, open}.
+export async function startSpoiler(t, node) {
+  const spoiler = { port: await freePort(), spoil: undefined, sockets: new Set() };
+  spoiler.name = `127.0.0.1:${spoiler.port}`;
+  const join = (from, to) => {
+    spoiler.sockets.add(from);
+    from.on('error', () => {});
+    from.on('close', () => {
+      spoiler.sockets.delete(from);
+      to.destroy();
+    });
+  };
+  const server = net.createServer((client) => {
+    const upstream = net.connect(node.port, '127.0.0.1');
+    join(client, upstream);
+    join(upstream, client);
+    client.on('data', (bytes) => upstream.write(bytes));
+    upstream.on('data', (bytes) => {
+      const spoilt = spoiler.spoil === undefined ? bytes : spoiler.spoil(bytes, client);
+      if (spoilt.length > 0 && !client.destroyed) {
+        client.write(spoilt);
+      }
+    });
+  });
+  await new Promise((resolve) => { server.listen(spoiler.port, '127.0.0.1', resolve); });
+  after(t, async () => {
+    spoiler.sockets.forEach((socket) => socket.destroy());
+    await new Promise((resolve) => { server.close(resolve); });
+  });
+  return spoiler;
 }
