@@ -27,6 +27,7 @@
 #include "gateway/pools.h"
 #include "gateway/record.h"
 #include "gateway/request.h"
+#include "gateway/request_memo.h"
 #include "gateway/route.h"
 #include "gateway/tenant.h"
 #include "gateway/usage.h"
@@ -54,6 +55,7 @@ struct ps_lane {
     struct ps_flight_desk desk;
     struct ps_tier *tier;    /* NULL: nothing is remembered */
     struct ps_keyer *keyer;
+    struct ps_request_memo *memo; /* with the keyer */
     struct ps_list transfers;
     struct ps_list tunnels;
     size_t active;
@@ -99,7 +101,8 @@ struct ps_transfer {
 
     /* the request */
     struct ps_request_parser *parser; /* parsed bodies, and models in paths */
-    const struct ps_request *request; /* inside the parser, once complete */
+    struct ps_request_known *known;   /* the body was read before; or NULL */
+    const struct ps_request *request; /* of the parser or what is known, once complete */
     struct ps_job *job;               /* of ComfyUI's calls; or NULL */
     struct ps_request_edits *edits;   /* or NULL */
     struct ps_chunks body;
@@ -107,6 +110,7 @@ struct ps_transfer {
     uint64_t estimate; /* tokens */
     uint64_t weight;   /* when endpoints are compared */
     bool parsed;       /* the body is JSON that is read */
+    bool deferred;     /* ... at its end, if nobody knows what it says */
     bool streaming;    /* the body passes through and is not kept */
     bool request_done;
     bool left; /* the client went away */
