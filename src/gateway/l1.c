@@ -21,23 +21,6 @@ const struct ps_option ps_l1_options[] = {
     {0},
 };
 
-const struct ps_metric_family ps_l1_metric_families[] = {
-    {.name = "penstock_cache_requests_total", .type = PS_METRIC_COUNTER, .labels = {"result"},
-     .help = "Look-ups in memory by result: hit, stale, miss"},
-    {.name = "penstock_cache_entries", .type = PS_METRIC_GAUGE,
-     .help = "Answers in memory"},
-    {.name = "penstock_cache_bytes", .type = PS_METRIC_GAUGE, .unit = "bytes",
-     .help = "Memory that answers and their book-keeping take"},
-    {.name = "penstock_cache_stored_total", .type = PS_METRIC_COUNTER,
-     .help = "Answers stored in memory"},
-    {.name = "penstock_cache_removed_total", .type = PS_METRIC_COUNTER, .labels = {"reason"},
-     .help = "Answers that left memory by reason: evicted, expired, purged"},
-    {.name = "penstock_cache_refused_total", .type = PS_METRIC_COUNTER,
-     .help = "Answers that were not stored: too large, or purged before they were complete"},
-    {.name = "penstock_cache_gpu_seconds_saved_total", .type = PS_METRIC_COUNTER, .per_unit = 1e9,
-     .help = "Upstream time of the answers that were served from memory instead, in seconds"},
-    {0},
-};
 /* clang-format on */
 
 /* shared: everything under the lock; whole lines of the processor's cache, so that neighbours do

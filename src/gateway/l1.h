@@ -28,7 +28,6 @@
 #include "gateway/key.h"
 #include "gateway/l1_policy.h"
 #include "gateway/purge.h"
-#include "observe/metric.h"
 
 #define PS_L1_SHARDS_MAX 64
 
@@ -44,7 +43,6 @@ struct ps_l1_opts {
 };
 
 extern const struct ps_option ps_l1_options[];
-extern const struct ps_metric_family ps_l1_metric_families[];
 
 struct ps_l1;
 
