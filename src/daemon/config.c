@@ -58,14 +58,6 @@ static const struct ps_option admin_options[] = {
     {0},
 };
 
-static const struct ps_option cache_options[] = {
-    PS_OPTION_ROW(ps_cache_opts, l1, SECTION, NULL,
-     "answers in memory", .table = ps_l1_options),
-    PS_OPTION_ROW(ps_cache_opts, redis, SECTION, NULL,
-     "answers in Redis or Valkey, shared by several gateways; without `nodes` there is none of it", .table = ps_redis_options),
-    {0},
-};
-
 static const struct ps_option metrics_options[] = {
     PS_OPTION_ROW(ps_metrics_page_opts, public, BOOL, "no",
      "`GET /metrics` needs no token"),
@@ -116,7 +108,7 @@ const struct ps_option ps_config_options[] = {
     PS_OPTION_ROW(ps_config, metrics, SECTION, NULL,
      "figures for Prometheus", .table = metrics_options),
     PS_OPTION_ROW(ps_config, cache, SECTION, NULL,
-     "answers that are remembered; which ones, the routes say", .table = cache_options),
+     "answers that are remembered; which ones, the routes say", .table = ps_cache_options),
     PS_OPTION_ROW(ps_config, upstreams, LIST, NULL,
      "the inference servers", .table = ps_upstream_options, .item_size = sizeof(struct ps_upstream_opts)),
     PS_OPTION_ROW(ps_config, routes, LIST, NULL,

@@ -24,8 +24,7 @@
 #include "base/str.h"
 #include "config/report.h"
 #include "config/yaml.h"
-#include "gateway/l1.h"
-#include "gateway/redis.h"
+#include "gateway/tier.h"
 
 /* One item of `admin.tokens`. */
 struct ps_token_opts {
@@ -46,12 +45,6 @@ struct ps_tls_opts {
 
 struct ps_cors_opts {
     struct ps_option_strings origins;
-};
-
-/* Answers that are remembered. */
-struct ps_cache_opts {
-    struct ps_l1_opts l1;
-    struct ps_redis_opts redis;
 };
 
 struct ps_metrics_page_opts {

@@ -6,7 +6,7 @@
 #include "gateway/transfer.h"
 #include "gateway/tunnel.h"
 
-enum { KEYS_REMEMBERED = 8192 };
+enum { KEYS_REMEMBERED = 8192, REQUESTS_REMEMBERED = 1024 };
 
 struct ps_proxy {
     struct ps_lane lane;
@@ -19,6 +19,7 @@ static int open_cache(struct ps_lane *lane)
         return PS_OK;
     }
     int err = ps_keyer_new(&lane->keyer, KEYS_REMEMBERED);
+    err = err != PS_OK ? err : ps_request_memo_new(&lane->memo, REQUESTS_REMEMBERED);
     return err != PS_OK ? err : ps_tier_new(&lane->tier, lane->gateway->tiers, lane->loop);
 }
 
@@ -62,6 +63,7 @@ void ps_proxy_free(struct ps_proxy *proxy)
     ps_mailbox_free(proxy->lane.mailbox);
     ps_tier_free(proxy->lane.tier);
     ps_keyer_free(proxy->lane.keyer);
+    ps_request_memo_free(proxy->lane.memo);
     ps_gateway_unref(proxy->lane.gateway);
     free(proxy);
 }

@@ -13,6 +13,16 @@ enum { KEEP_BYTES = 1024 * 1024 /* of the buffer for an entry on its way out */ 
 
 #define AHEAD (5 * PS_SECOND) /* what the clocks of two gateways may differ by */
 
+/* clang-format off */
+const struct ps_option ps_cache_options[] = {
+    PS_OPTION_ROW(ps_cache_opts, l1, SECTION, NULL,
+     "answers in memory", .table = ps_l1_options),
+    PS_OPTION_ROW(ps_cache_opts, redis, SECTION, NULL,
+     "answers in Redis or Valkey, shared by several gateways; without `nodes` there is none of it", .table = ps_redis_options),
+    {0},
+};
+/* clang-format on */
+
 struct ps_tier {
     struct ps_tiers *tiers;
     struct ps_loop *loop;
@@ -88,6 +98,12 @@ struct ps_redis_hub *ps_tiers_hub(const struct ps_tiers *tiers)
 bool ps_tiers_is_reading(const struct ps_tiers *tiers)
 {
     return atomic_load_explicit(&tiers->reading, memory_order_acquire);
+}
+
+bool ps_tiers_is_ready(const struct ps_tiers *tiers)
+{
+    return !ps_tiers_is_reading(tiers) &&
+           atomic_load_explicit(&tiers->has_read, memory_order_acquire);
 }
 
 enum ps_l1_answer ps_tiers_get(struct ps_tiers *tiers, const struct ps_key *key, ps_time now,
@@ -205,18 +221,12 @@ static struct ps_entry *accept(const struct ps_tier_op *op, const struct ps_enve
     return NULL;
 }
 
-static bool may_fetch(const struct ps_tiers *tiers)
-{
-    return !ps_tiers_is_reading(tiers) &&
-           atomic_load_explicit(&tiers->has_read, memory_order_acquire);
-}
-
 static void on_value(void *ctx, enum ps_redis_outcome outcome, const struct ps_envelope *value)
 {
     struct ps_tier_op *op = ctx;
     ps_tier_entry_fn *on_entry = op->on_entry;
     void *on_entry_ctx = op->ctx;
-    bool usable = outcome == PS_REDIS_HIT && may_fetch(op->tier->tiers);
+    bool usable = outcome == PS_REDIS_HIT && ps_tiers_is_ready(op->tier->tiers);
     struct ps_entry *entry = usable ? accept(op, value) : NULL;
     op_free(op);
     on_entry(on_entry_ctx, entry);
@@ -224,7 +234,7 @@ static void on_value(void *ctx, enum ps_redis_outcome outcome, const struct ps_e
 
 static int begin_fetch(struct ps_tier_op **out, struct ps_tier *tier, const struct ps_key *key)
 {
-    if (tier->redis == NULL || !may_fetch(tier->tiers)) {
+    if (tier->redis == NULL || !ps_tiers_is_ready(tier->tiers)) {
         return PS_EBUSY;
     }
     struct ps_tier_op *op = calloc(1, sizeof *op);
@@ -280,7 +290,8 @@ static ps_span life_of(const struct ps_tiers *tiers, const struct ps_entry *entr
 }
 
 /* What can't be sent is not there, which is what a cache is for. */
-static void send(struct ps_tier *tier, const struct ps_key *key, const struct ps_entry *entry)
+static void write_value(struct ps_tier *tier, const struct ps_key *key,
+                        const struct ps_entry *entry)
 {
     struct ps_envelope value = {.stored = entry->stored, .ttl = life_of(tier->tiers, entry)};
     if (value.ttl <= 0) {
@@ -298,12 +309,18 @@ static void send(struct ps_tier *tier, const struct ps_key *key, const struct ps
     ps_tiers_count(&tier->tiers->stores, err == PS_OK);
 }
 
+void ps_tier_send(struct ps_tier *tier, const struct ps_key *key, struct ps_entry *entry)
+{
+    if (tier->redis != NULL && !ps_l1_is_purged(tier->tiers->l1, key, entry)) {
+        write_value(tier, key, entry);
+    }
+}
+
 int ps_tier_store(struct ps_tier *tier, const struct ps_key *key, struct ps_entry *entry)
 {
-    struct ps_l1 *l1 = tier->tiers->l1;
-    int err = ps_l1_put(l1, key, entry);
-    if (tier->redis != NULL && err != PS_ECANCELED && !ps_l1_is_purged(l1, key, entry)) {
-        send(tier, key, entry);
+    int err = ps_l1_put(tier->tiers->l1, key, entry);
+    if (err != PS_ECANCELED) {
+        ps_tier_send(tier, key, entry);
     }
     return err;
 }

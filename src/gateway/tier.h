@@ -36,6 +36,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/option.h"
 #include "gateway/entry.h"
 #include "gateway/key.h"
 #include "gateway/l1.h"
@@ -43,6 +44,16 @@
 #include "gateway/redis.h"
 
 struct ps_loop;
+
+/* --- options ---------------------------------------------------------------------------------- */
+
+/* The section `cache`. */
+struct ps_cache_opts {
+    struct ps_l1_opts l1;
+    struct ps_redis_opts redis;
+};
+
+extern const struct ps_option ps_cache_options[];
 
 /* --- what all threads share ------------------------------------------------------------------- */
 
@@ -76,6 +87,9 @@ enum ps_l1_answer ps_tiers_peek(struct ps_tiers *tiers, const struct ps_key *key
 
 /* Is the log being read, so that everything is a miss? */
 bool ps_tiers_is_reading(const struct ps_tiers *tiers);
+
+/* May L2 be believed? That a node answers is another matter. */
+bool ps_tiers_is_ready(const struct ps_tiers *tiers);
 
 struct ps_tiers_stats {
     uint64_t fetches;  /* look-ups in L2, the refused ones too */
@@ -147,5 +161,8 @@ void ps_tier_cancel(struct ps_tier_op *op);
  * business but the statistics'. */
 PS_MUST_CHECK int ps_tier_store(struct ps_tier *tier, const struct ps_key *key,
                                 struct ps_entry *entry);
+
+/* The second half of it alone, for who did the first on another thread. */
+void ps_tier_send(struct ps_tier *tier, const struct ps_key *key, struct ps_entry *entry);
 
 #endif

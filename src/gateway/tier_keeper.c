@@ -95,22 +95,29 @@ static bool is_enough(const struct ps_tier_keeper *keeper, size_t done, size_t f
 
 /* --- records that come through the log -------------------------------------------------------- */
 
-static uint64_t *seen_slot(struct ps_tier_keeper *keeper, struct ps_str record, uint64_t *hash)
+/* A record's fingerprint; 0 is an empty slot. */
+static uint64_t hash_of(const struct ps_tier_keeper *keeper, struct ps_str record)
 {
-    *hash = ps_str_hash(record, keeper->seed) | 1; /* 0 = empty */
-    return &keeper->seen[(*hash >> 1) % SEEN_SLOTS];
+    return ps_str_hash(record, keeper->seed) | 1;
+}
+
+static uint64_t *slot_of(struct ps_tier_keeper *keeper, uint64_t hash)
+{
+    return &keeper->seen[(hash >> 1) % SEEN_SLOTS];
 }
 
 static void mark_seen(struct ps_tier_keeper *keeper, struct ps_str record)
 {
-    uint64_t hash;
-    *seen_slot(keeper, record, &hash) = hash;
+    uint64_t hash = hash_of(keeper, record);
+    *slot_of(keeper, hash) = hash;
 }
 
+/* Was it taken in already? The slot may have gone to another meanwhile: then it is again, which
+ * changes nothing. */
 static bool is_seen(struct ps_tier_keeper *keeper, struct ps_str record)
 {
-    uint64_t hash;
-    return *seen_slot(keeper, record, &hash) == hash;
+    uint64_t hash = hash_of(keeper, record);
+    return *slot_of(keeper, hash) == hash;
 }
 
 static void on_record(void *ctx, struct ps_str record, ps_time when)

@@ -200,10 +200,12 @@ static void bury(struct ps_transfer *transfer)
 {
     ps_transfer_cache_leave(transfer);
     ps_request_parser_free(transfer->parser);
+    ps_request_known_unref(transfer->known);
     ps_job_free(transfer->job);
     free(transfer->edits);
     transfer->job = NULL;
     transfer->parser = NULL;
+    transfer->known = NULL;
     transfer->request = NULL;
     transfer->edits = NULL;
     if (!transfer->zombie) {

@@ -27,6 +27,7 @@
 #include "gateway/pools.h"
 #include "gateway/record.h"
 #include "gateway/request.h"
+#include "gateway/request_memo.h"
 #include "gateway/route.h"
 #include "gateway/tenant.h"
 #include "gateway/usage.h"
@@ -43,6 +44,7 @@ enum {
     PS_TRANSFER_HEAD_LIMIT = 256 * 1024, /* heads that we write */
     PS_TRANSFER_EVENT_LIMIT = 256 * 1024, /* an event of a stream that is looked at */
     PS_TRANSFER_LINE_LIMIT = 64 * 1024,  /* a line of JSON that is looked at */
+    PS_TRANSFER_RENDERED_MAX = 64 * 1024 * 1024, /* a stored answer in its other form */
     PS_TRANSFER_DEFAULT_OUTPUT = 256     /* tokens assumed when the request has no max_tokens */
 };
 
@@ -54,6 +56,7 @@ struct ps_lane {
     struct ps_flight_desk desk;
     struct ps_tier *tier;    /* NULL: nothing is remembered */
     struct ps_keyer *keyer;
+    struct ps_request_memo *memo; /* with the keyer */
     struct ps_list transfers;
     struct ps_list tunnels;
     size_t active;
@@ -99,7 +102,8 @@ struct ps_transfer {
 
     /* the request */
     struct ps_request_parser *parser; /* parsed bodies, and models in paths */
-    const struct ps_request *request; /* inside the parser, once complete */
+    struct ps_request_known *known;   /* the body was read before; or NULL */
+    const struct ps_request *request; /* of the parser or what is known, once complete */
     struct ps_job *job;               /* of ComfyUI's calls; or NULL */
     struct ps_request_edits *edits;   /* or NULL */
     struct ps_chunks body;
@@ -107,6 +111,7 @@ struct ps_transfer {
     uint64_t estimate; /* tokens */
     uint64_t weight;   /* when endpoints are compared */
     bool parsed;       /* the body is JSON that is read */
+    bool deferred;     /* ... at its end, if nobody knows what it says */
     bool streaming;    /* the body passes through and is not kept */
     bool request_done;
     bool left; /* the client went away */
@@ -238,6 +243,7 @@ const char *ps_transfer_cache_text(const struct ps_transfer *transfer);
 const struct ps_flight_facts *ps_transfer_flight_facts(const struct ps_transfer *transfer);
 
 /* --- transfer_pilot.c: transfers that fly */
+
 
 /* What a transfer is that has no client. */
 struct ps_pilot {

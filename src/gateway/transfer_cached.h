@@ -22,9 +22,11 @@ struct ps_cached {
     struct ps_buf rendered; /* the entry in the form that was asked for */
     struct ps_str body;     /* of the entry or the rendering */
     size_t sent;
-    bool leads; /* the flight is its own */
-    bool live;  /* what the flight records is passed on */
-    bool hide;  /* without the usage that it did not ask for */
+    bool other_form; /* the body is a rendering */
+    bool leads;      /* the flight is its own */
+    bool bare;       /* what it takes to ask went over to a flight */
+    bool live;       /* what the flight records is passed on */
+    bool hide;       /* without the usage that it did not ask for */
     bool has_facts;
     struct ps_flight_facts facts;
     struct ps_http *http; /* of GET and HEAD; or NULL */
@@ -55,7 +57,7 @@ void ps_cached_take_facts(struct ps_cached *cached);
 /* Tells the client why the flight was refused. */
 void ps_cached_refuse(struct ps_transfer *transfer);
 
-/* Nothing of the cache is of use: the request goes its own way. */
+/* Nothing of the cache is of use: the request goes its own way, if it still can. */
 void ps_cached_go_alone(struct ps_transfer *transfer);
 
 void ps_cached_fail_memory(struct ps_transfer *transfer);

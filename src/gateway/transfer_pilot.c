@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer.h"
 #include "gateway/transfer_cached.h"
@@ -67,6 +68,20 @@ static void move(struct ps_transfer *transfer, struct ps_transfer *asker)
     memcpy(transfer->request_id, asker->request_id, sizeof transfer->request_id);
 }
 
+/* Can whoever asked first be served with it? Its question has gone over to here. */
+static bool suits(const struct ps_transfer *transfer, const struct ps_entry *entry)
+{
+    struct ps_buf other = ps_buf_make(PS_TRANSFER_RENDERED_MAX);
+    int err = PS_OK;
+    if (entry->kind == PS_ENTRY_EVENTS && !transfer->request->stream) {
+        err = ps_render_json(ps_entry_body(entry), &other);
+    } else if (entry->kind == PS_ENTRY_JSON && transfer->request->stream) {
+        err = ps_render_events(ps_entry_body(entry), false, &other);
+    }
+    ps_buf_fini(&other);
+    return err == PS_OK;
+}
+
 /* Redis has answered. */
 static void on_fetched(void *ctx, struct ps_entry *entry)
 {
@@ -78,7 +93,7 @@ static void on_fetched(void *ctx, struct ps_entry *entry)
         return;
     }
     ps_time now = ps_clock_wall(ps_loop_clock(transfer->lane->loop));
-    if (entry == NULL || ps_entry_freshness(entry, now) != PS_FRESH) {
+    if (entry == NULL || ps_entry_freshness(entry, now) != PS_FRESH || !suits(transfer, entry)) {
         ps_entry_unref(entry);
         ps_transfer_enter_gate(transfer);
         return;

@@ -2,6 +2,8 @@
 """run - one benchmark beside its peers, in the same run, on this machine.
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
+    run.py cache [--quick] [--only cpu|latency] [--rounds N]
+    run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py ring [--quick] [--rounds N]
 
@@ -25,6 +27,8 @@ import signal
 import sys
 import tempfile
 
+import cache
+import chaos
 import eviction
 import proxy
 import ring
@@ -90,7 +94,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"eviction": eviction, "proxy": proxy, "ring": ring}
+BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "proxy": proxy, "ring": ring}
 
 
 def main():
