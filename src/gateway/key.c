@@ -219,13 +219,21 @@ static void digest_scope(const struct ps_keyer *keyer, const struct ps_key_scope
 
 /* ---------------------------------------------------------------- life of a job */
 
+/* The member with the items, for bodies that have one. */
+static struct ps_str items_name(enum ps_key_body body)
+{
+    return body == PS_KEY_EMBEDDINGS ? PS_STR("input")
+           : body == PS_KEY_EMBED    ? PS_STR("inputs")
+                                     : PS_STR("");
+}
+
 static int make_parser(struct ps_key_job *job)
 {
     struct ps_canon_opts opts = {
         .sha256 = job->keyer->sha256,
         .budget = job->budget,
         .ignored = ignored,
-        .items = job->body == PS_KEY_EMBEDDINGS ? PS_STR("input") : PS_STR(""),
+        .items = items_name(job->body),
     };
     int err = ps_canon_new(&job->canon, &opts);
     if (err == PS_OK) {
@@ -338,7 +346,7 @@ static int end_parse(struct ps_key_job *job)
 {
     job->err = ps_canon_parser_end(&job->parser);
     job->items = job->err == PS_OK ? ps_canon_items(job->canon) : 0;
-    if (job->err == PS_OK && job->body == PS_KEY_EMBEDDINGS && job->items == 0) {
+    if (job->err == PS_OK && items_name(job->body).len > 0 && job->items == 0) {
         job->err = PS_EPARSE;
         job->reason = "there is no input";
     }
@@ -415,6 +423,7 @@ int ps_key_job_end(struct ps_key_job *job, struct ps_key *out)
     case PS_KEY_JSON:
         return end_json(job, out);
     case PS_KEY_EMBEDDINGS:
+    case PS_KEY_EMBED:
         break;
     }
     int err = end_parse(job);
