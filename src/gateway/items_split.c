@@ -203,7 +203,10 @@ int ps_items_split_piece(const struct ps_items_split *split, size_t i, struct ps
         }
     }
     size_t before = out->len;
-    int err = ps_items_frame_write(frame, frame->head, counts, out);
+    size_t most = frame->head.len + frame->tail.len + split->slots[i].before.len +
+                  split->slots[i].behind.len + 1; /* a share is no longer than what is shared */
+    int err = ps_buf_reserve(out, most);
+    err = err != PS_OK ? err : ps_items_frame_write(frame, frame->head, counts, out);
     err = err != PS_OK ? err : write_item(split, i, out);
     err = err != PS_OK ? err : ps_items_frame_write(frame, frame->tail, counts, out);
     if (err != PS_OK) {
