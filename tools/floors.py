@@ -13,7 +13,7 @@ import sys
 
 FLOORS = {
     "base": 1,
-    "io": 2, "observe": 2, "gpu": 2, "foresee": 2,
+    "io": 2, "observe": 2, "config": 2, "gpu": 2, "foresee": 2,
     "http": 3, "store": 3,
     "gateway": 4, "load": 4, "sim": 4,
     "operate": 5,

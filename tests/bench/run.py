@@ -2,6 +2,7 @@
 """run - one benchmark beside its peers, in the same run, on this machine.
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
+    run.py cache [--quick] [--only cpu|latency] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py ring [--quick] [--rounds N]
 
@@ -25,6 +26,7 @@ import signal
 import sys
 import tempfile
 
+import cache
 import eviction
 import proxy
 import ring
@@ -90,7 +92,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"eviction": eviction, "proxy": proxy, "ring": ring}
+BENCHES = {"cache": cache, "eviction": eviction, "proxy": proxy, "ring": ring}
 
 
 def main():

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/config_yaml.h"
+#include "config/yaml.h"
 
 enum { MOST_PLACES = 100000 };
 

@@ -1,4 +1,4 @@
-/* cache_slots - the entries of one shard by key: a table that grows one bucket at a time.
+/* l1_slots - the entries of one shard by key: a table that grows one bucket at a time.
  *
  * Slots lie in slabs and are named by number, so that links between them take four bytes. The index
  * is linear hashing (Litwin 1980): a new slot splits one bucket, so no single put pays for all.
@@ -12,8 +12,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PS_GATEWAY_CACHE_SLOTS_H
-#define PS_GATEWAY_CACHE_SLOTS_H
+#ifndef PS_GATEWAY_L1_SLOTS_H
+#define PS_GATEWAY_L1_SLOTS_H
 
 #include <assert.h>
 #include <stddef.h>

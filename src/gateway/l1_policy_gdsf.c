@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/cache_policy.h"
+#include "gateway/l1_policy.h"
 #include "gateway/sketch.h"
 
 enum {

@@ -1,4 +1,4 @@
-#include "daemon/config_report.h"
+#include "config/report.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "gateway/cache_policy.h"
+#include "gateway/l1_policy.h"
 
 #include <stdlib.h>
 

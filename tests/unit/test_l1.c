@@ -1,4 +1,4 @@
-/* cache - the L1: references, time, room, policies, purges, and all of it from several threads. */
+/* l1 - references, time, room, policies, purges, and all of it from several threads. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,15 +12,15 @@
 
 #include "base/check.h"
 #include "base/rng.h"
-#include "gateway/cache.h"
+#include "gateway/l1.h"
 #include "gateway/sketch.h"
 
 #define START ((ps_time)1700000000 * PS_SECOND)
 
-static struct ps_cache_opts opts_of(int policy, uint64_t size)
+static struct ps_l1_opts opts_of(int policy, uint64_t size)
 {
-    struct ps_cache_opts opts;
-    assert_int_equal(ps_option_init(ps_cache_options, &opts), PS_OK);
+    struct ps_l1_opts opts;
+    assert_int_equal(ps_option_init(ps_l1_options, &opts), PS_OK);
     opts.size = size;
     opts.shards = 1;
     opts.policy = policy;
@@ -28,11 +28,11 @@ static struct ps_cache_opts opts_of(int policy, uint64_t size)
     return opts;
 }
 
-static struct ps_cache *cache_of(int policy, uint64_t size)
+static struct ps_l1 *cache_of(int policy, uint64_t size)
 {
-    struct ps_cache_opts opts = opts_of(policy, size);
-    struct ps_cache *cache = NULL;
-    assert_int_equal(ps_cache_new(&cache, &opts), PS_OK);
+    struct ps_l1_opts opts = opts_of(policy, size);
+    struct ps_l1 *cache = NULL;
+    assert_int_equal(ps_l1_new(&cache, &opts), PS_OK);
     return cache;
 }
 
@@ -79,36 +79,36 @@ static struct ps_entry *entry_of(const struct ps_entry_spec *spec)
     return entry;
 }
 
-static int put_spec(struct ps_cache *cache, uint64_t number, const struct ps_entry_spec *spec)
+static int put_spec(struct ps_l1 *cache, uint64_t number, const struct ps_entry_spec *spec)
 {
     struct ps_key key = key_of(number);
     struct ps_entry *entry = entry_of(spec);
-    int err = ps_cache_put(cache, &key, entry);
+    int err = ps_l1_put(cache, &key, entry);
     ps_entry_unref(entry);
     return err;
 }
 
-static int put(struct ps_cache *cache, uint64_t number, struct ps_str body)
+static int put(struct ps_l1 *cache, uint64_t number, struct ps_str body)
 {
     struct ps_entry_spec spec = spec_of(body);
     return put_spec(cache, number, &spec);
 }
 
-static enum ps_cache_answer ask(struct ps_cache *cache, uint64_t number, ps_time now)
+static enum ps_l1_answer ask(struct ps_l1 *cache, uint64_t number, ps_time now)
 {
     struct ps_key key = key_of(number);
     struct ps_entry *entry = NULL;
-    enum ps_cache_answer answer = ps_cache_get(cache, &key, now, &entry);
-    assert_int_equal(entry == NULL, answer == PS_CACHE_MISS);
+    enum ps_l1_answer answer = ps_l1_get(cache, &key, now, &entry);
+    assert_int_equal(entry == NULL, answer == PS_L1_MISS);
     ps_entry_unref(entry);
     return answer;
 }
 
-static struct ps_cache_stats read_stats(struct ps_cache *cache)
+static struct ps_l1_stats read_stats(struct ps_l1 *cache)
 {
-    struct ps_cache_stats stats;
-    ps_cache_read(cache, &stats);
-    assert_true(ps_cache_is_sane(cache));
+    struct ps_l1_stats stats;
+    ps_l1_read(cache, &stats);
+    assert_true(ps_l1_is_sane(cache));
     assert_true(stats.bytes <= stats.size);
     return stats;
 }
@@ -168,28 +168,28 @@ static void what_is_put_is_got(void **state)
 {
     (void)state;
     for (int policy = 0; policy < PS_POLICY_COUNT; policy++) {
-        struct ps_cache *cache = cache_of(policy, 1 << 20);
+        struct ps_l1 *cache = cache_of(policy, 1 << 20);
         struct ps_key key = key_of(1);
         struct ps_entry *entry = NULL;
-        assert_int_equal(ps_cache_get(cache, &key, START, &entry), PS_CACHE_MISS);
+        assert_int_equal(ps_l1_get(cache, &key, START, &entry), PS_L1_MISS);
         assert_int_equal(put(cache, 1, PS_STR("one")), PS_OK);
-        assert_int_equal(ps_cache_get(cache, &key, START, &entry), PS_CACHE_HIT);
+        assert_int_equal(ps_l1_get(cache, &key, START, &entry), PS_L1_HIT);
         assert_true(ps_str_eq(ps_entry_body(entry), PS_STR("one")));
         assert_int_equal(put(cache, 1, PS_STR("two")), PS_OK);
         assert_true(ps_str_eq(ps_entry_body(entry), PS_STR("one"))); /* still being sent */
         ps_entry_unref(entry);
-        assert_int_equal(ps_cache_peek(cache, &key, START, &entry), PS_CACHE_HIT);
+        assert_int_equal(ps_l1_peek(cache, &key, START, &entry), PS_L1_HIT);
         assert_true(ps_str_eq(ps_entry_body(entry), PS_STR("two")));
-        struct ps_cache_stats stats = read_stats(cache);
+        struct ps_l1_stats stats = read_stats(cache);
         assert_int_equal(stats.hits, 1);
         assert_int_equal(stats.misses, 1);
         assert_int_equal(stats.entries, 1);
         assert_int_equal(stats.stored, 2);
         assert_true(stats.gpu_seconds_saved > 1.49 && stats.gpu_seconds_saved < 1.51);
-        assert_true(ps_cache_drop(cache, &key));
-        assert_false(ps_cache_drop(cache, &key));
+        assert_true(ps_l1_drop(cache, &key));
+        assert_false(ps_l1_drop(cache, &key));
         assert_int_equal(read_stats(cache).entries, 0);
-        ps_cache_free(cache);
+        ps_l1_free(cache);
         assert_true(ps_str_eq(ps_entry_body(entry), PS_STR("two"))); /* outlives the cache */
         ps_entry_unref(entry);
     }
@@ -198,53 +198,53 @@ static void what_is_put_is_got(void **state)
 static void keys_are_compared_on_every_bit(void **state)
 {
     (void)state;
-    struct ps_cache *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
+    struct ps_l1 *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
     struct ps_entry_spec spec = spec_of(PS_STR("one"));
     struct ps_entry *entry = entry_of(&spec);
     struct ps_key key = key_of(1);
-    assert_int_equal(ps_cache_put(cache, &key, entry), PS_OK);
+    assert_int_equal(ps_l1_put(cache, &key, entry), PS_OK);
     ps_entry_unref(entry);
     for (unsigned bit = 0; bit < 256; bit++) {
         struct ps_key other = key;
         other.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        assert_int_equal(ps_cache_get(cache, &other, START, &entry), PS_CACHE_MISS);
+        assert_int_equal(ps_l1_get(cache, &other, START, &entry), PS_L1_MISS);
     }
-    ps_cache_free(cache);
+    ps_l1_free(cache);
 }
 
 static void time_makes_it_stale_and_then_gone(void **state)
 {
     (void)state;
-    struct ps_cache *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
+    struct ps_l1 *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
     assert_int_equal(put(cache, 1, PS_STR("a")), PS_OK);
-    assert_int_equal(ask(cache, 1, START - PS_HOUR), PS_CACHE_HIT); /* a clock may go back */
-    assert_int_equal(ask(cache, 1, START + 10 * PS_SECOND - 1), PS_CACHE_HIT);
-    assert_int_equal(ask(cache, 1, START + 10 * PS_SECOND), PS_CACHE_STALE);
-    assert_int_equal(ask(cache, 1, START + 15 * PS_SECOND), PS_CACHE_FALLBACK);
-    struct ps_cache_stats stats = read_stats(cache);
+    assert_int_equal(ask(cache, 1, START - PS_HOUR), PS_L1_HIT); /* a clock may go back */
+    assert_int_equal(ask(cache, 1, START + 10 * PS_SECOND - 1), PS_L1_HIT);
+    assert_int_equal(ask(cache, 1, START + 10 * PS_SECOND), PS_L1_STALE);
+    assert_int_equal(ask(cache, 1, START + 15 * PS_SECOND), PS_L1_FALLBACK);
+    struct ps_l1_stats stats = read_stats(cache);
     assert_int_equal(stats.hits, 3);
     assert_int_equal(stats.stale_hits, 1);
     assert_int_equal(stats.misses, 1);
-    assert_int_equal(ask(cache, 1, START + 30 * PS_SECOND), PS_CACHE_MISS);
+    assert_int_equal(ask(cache, 1, START + 30 * PS_SECOND), PS_L1_MISS);
     stats = read_stats(cache);
     assert_int_equal(stats.entries, 0);
     assert_int_equal(stats.expired, 1);
-    ps_cache_free(cache);
+    ps_l1_free(cache);
 }
 
 static void nothing_outlives_the_longest_age(void **state)
 {
     (void)state;
-    struct ps_cache_opts opts = opts_of(PS_POLICY_GDSF, 1 << 20);
-    struct ps_cache *cache = NULL;
+    struct ps_l1_opts opts = opts_of(PS_POLICY_GDSF, 1 << 20);
+    struct ps_l1 *cache = NULL;
     opts.max_age = PS_MINUTE;
-    assert_int_equal(ps_cache_new(&cache, &opts), PS_OK);
+    assert_int_equal(ps_l1_new(&cache, &opts), PS_OK);
     struct ps_entry_spec spec = spec_of(PS_STR("a"));
     spec.fresh = PS_NEVER;
     assert_int_equal(put_spec(cache, 1, &spec), PS_OK);
-    assert_int_equal(ask(cache, 1, START + 59 * PS_SECOND), PS_CACHE_HIT);
-    assert_int_equal(ask(cache, 1, START + 60 * PS_SECOND), PS_CACHE_MISS);
-    ps_cache_free(cache);
+    assert_int_equal(ask(cache, 1, START + 59 * PS_SECOND), PS_L1_HIT);
+    assert_int_equal(ask(cache, 1, START + 60 * PS_SECOND), PS_L1_MISS);
+    ps_l1_free(cache);
 }
 
 /* ---------------------------------------------------------------- room */
@@ -254,26 +254,26 @@ static void bytes_are_bounded_whoever_leaves(void **state)
     (void)state;
     static char body[20000];
     for (int policy = 0; policy < PS_POLICY_COUNT; policy++) {
-        struct ps_cache *cache = cache_of(policy, 1 << 20);
+        struct ps_l1 *cache = cache_of(policy, 1 << 20);
         struct ps_rng rng = ps_rng_make(5);
         for (int i = 0; i < 20000; i++) {
             uint64_t number = ps_rng_below(&rng, 1 + ps_rng_below(&rng, 2000));
-            if (ask(cache, number, START) == PS_CACHE_MISS) {
+            if (ask(cache, number, START) == PS_L1_MISS) {
                 struct ps_str text = {body, ps_rng_below(&rng, sizeof body)};
                 assert_int_equal(put(cache, number, text), PS_OK);
             }
             if (ps_rng_below(&rng, 50) == 0) {
                 struct ps_key key = key_of(ps_rng_below(&rng, 2000));
-                (void)ps_cache_drop(cache, &key);
+                (void)ps_l1_drop(cache, &key);
             }
             if (i % 1000 == 0) {
                 (void)read_stats(cache);
             }
         }
-        struct ps_cache_stats stats = read_stats(cache);
+        struct ps_l1_stats stats = read_stats(cache);
         assert_true(stats.evictions > 1000);
         assert_true(stats.bytes > (1 << 20) - 40000);
-        ps_cache_free(cache);
+        ps_l1_free(cache);
     }
 }
 
@@ -281,16 +281,16 @@ static void the_too_large_is_refused(void **state)
 {
     (void)state;
     static char body[1 << 20];
-    struct ps_cache *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
+    struct ps_l1 *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
     assert_int_equal(put(cache, 1, (struct ps_str){body, sizeof body}), PS_ELIMIT);
     assert_int_equal(read_stats(cache).refused, 1);
-    ps_cache_free(cache);
-    struct ps_cache_opts opts = opts_of(PS_POLICY_GDSF, 1 << 20);
+    ps_l1_free(cache);
+    struct ps_l1_opts opts = opts_of(PS_POLICY_GDSF, 1 << 20);
     opts.shards = 3;
-    assert_int_equal(ps_cache_new(&cache, &opts), PS_EINVAL);
+    assert_int_equal(ps_l1_new(&cache, &opts), PS_EINVAL);
     opts.shards = 1;
     opts.size = 4096;
-    assert_int_equal(ps_cache_new(&cache, &opts), PS_EINVAL);
+    assert_int_equal(ps_l1_new(&cache, &opts), PS_EINVAL);
 }
 
 static void book_keeping_is_small(void **state)
@@ -311,53 +311,53 @@ static void gpu_time_per_byte_decides(void **state)
 {
     (void)state;
     static char body[4000];
-    struct ps_cache *cache = cache_of(PS_POLICY_GDSF, 200000);
+    struct ps_l1 *cache = cache_of(PS_POLICY_GDSF, 200000);
     struct ps_entry_spec spec = spec_of((struct ps_str){body, sizeof body});
     for (uint64_t i = 0; i < 400; i++) {
         spec.seconds = i % 10 == 0 ? 5 : 0.01;
-        assert_int_equal(ask(cache, i, START), PS_CACHE_MISS);
+        assert_int_equal(ask(cache, i, START), PS_L1_MISS);
         assert_int_equal(put_spec(cache, i, &spec), PS_OK);
     }
     size_t dear = 0;
     for (uint64_t i = 0; i < 400; i += 10) {
-        dear += ask(cache, i, START) == PS_CACHE_HIT;
+        dear += ask(cache, i, START) == PS_L1_HIT;
     }
     assert_true(dear >= 35); /* LRU would keep four of the forty */
-    ps_cache_free(cache);
+    ps_l1_free(cache);
 }
 
 static void what_was_asked_for_often_is_remembered_after_it_left(void **state)
 {
     (void)state;
     static char body[4000];
-    struct ps_cache *cache = cache_of(PS_POLICY_GDSF, 200000);
+    struct ps_l1 *cache = cache_of(PS_POLICY_GDSF, 200000);
     struct ps_str text = {body, sizeof body};
     for (int i = 0; i < 8; i++) {
-        assert_int_equal(ask(cache, 7, START), PS_CACHE_MISS); /* eight times in vain */
+        assert_int_equal(ask(cache, 7, START), PS_L1_MISS); /* eight times in vain */
     }
     assert_int_equal(put(cache, 7, text), PS_OK);
     for (uint64_t i = 100; i < 200; i++) {
-        assert_int_equal(ask(cache, i, START), PS_CACHE_MISS);
+        assert_int_equal(ask(cache, i, START), PS_L1_MISS);
         assert_int_equal(put(cache, i, text), PS_OK);
     }
-    assert_int_equal(ask(cache, 7, START), PS_CACHE_HIT);
-    ps_cache_free(cache);
+    assert_int_equal(ask(cache, 7, START), PS_L1_HIT);
+    ps_l1_free(cache);
 }
 
 static void lru_lets_the_longest_unused_go(void **state)
 {
     (void)state;
     static char body[4000];
-    struct ps_cache *cache = cache_of(PS_POLICY_LRU, 100000);
+    struct ps_l1 *cache = cache_of(PS_POLICY_LRU, 100000);
     struct ps_str text = {body, sizeof body};
     for (uint64_t i = 0; i < 60; i++) {
         assert_int_equal(put(cache, i, text), PS_OK);
         (void)ask(cache, 0, START); /* keeps it */
     }
-    assert_int_equal(ask(cache, 0, START), PS_CACHE_HIT);
-    assert_int_equal(ask(cache, 1, START), PS_CACHE_MISS);
-    assert_int_equal(ask(cache, 59, START), PS_CACHE_HIT);
-    ps_cache_free(cache);
+    assert_int_equal(ask(cache, 0, START), PS_L1_HIT);
+    assert_int_equal(ask(cache, 1, START), PS_L1_MISS);
+    assert_int_equal(ask(cache, 59, START), PS_L1_HIT);
+    ps_l1_free(cache);
 }
 
 static void a_scan_does_not_wash_out_what_is_used(void **state)
@@ -368,11 +368,11 @@ static void a_scan_does_not_wash_out_what_is_used(void **state)
                                     PS_POLICY_LFUDA};
     struct ps_str text = {body, sizeof body};
     for (size_t p = 0; p < PS_ARRAY_LEN(resistant); p++) {
-        struct ps_cache *cache = cache_of(resistant[p], 200000);
+        struct ps_l1 *cache = cache_of(resistant[p], 200000);
         size_t kept = 0;
         for (int round = 0; round < 4; round++) {
             for (uint64_t i = 0; i < 10; i++) {
-                if (ask(cache, i, START) == PS_CACHE_MISS) {
+                if (ask(cache, i, START) == PS_L1_MISS) {
                     assert_int_equal(put(cache, i, text), PS_OK);
                 }
             }
@@ -382,10 +382,10 @@ static void a_scan_does_not_wash_out_what_is_used(void **state)
             assert_int_equal(put(cache, i, text), PS_OK);
         }
         for (uint64_t i = 0; i < 10; i++) {
-            kept += ask(cache, i, START) == PS_CACHE_HIT;
+            kept += ask(cache, i, START) == PS_L1_HIT;
         }
         assert_true(kept == 10);
-        ps_cache_free(cache);
+        ps_l1_free(cache);
     }
 }
 
@@ -410,8 +410,8 @@ static void a_sketch_counts_and_forgets(void **state)
 
 /* ---------------------------------------------------------------- purges */
 
-static int purge(struct ps_cache *cache, enum ps_purge_kind kind, const char *text,
-                 const char *tenant, ps_time at)
+static int purge(struct ps_l1 *cache, enum ps_purge_kind kind, const char *text, const char *tenant,
+                 ps_time at)
 {
     struct ps_purge record = {
         .kind = kind,
@@ -421,7 +421,7 @@ static int purge(struct ps_cache *cache, enum ps_purge_kind kind, const char *te
         .tenant = ps_str_from(tenant),
         .has_tenant = tenant != NULL,
     };
-    return ps_cache_invalidate(cache, &record, START + PS_SECOND);
+    return ps_l1_invalidate(cache, &record, START + PS_SECOND);
 }
 
 static void a_purge_hits_what_it_names(void **state)
@@ -452,35 +452,35 @@ static void a_purge_hits_what_it_names(void **state)
         {PS_PURGE_KEY, NULL, "other", false},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
-        struct ps_cache *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
+        struct ps_l1 *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
         assert_int_equal(put(cache, 1, PS_STR("a")), PS_OK);
         assert_int_equal(purge(cache, cases[i].kind, cases[i].text, cases[i].tenant, START), PS_OK);
-        enum ps_cache_answer answer = ask(cache, 1, START);
-        if (answer != (cases[i].hits ? PS_CACHE_MISS : PS_CACHE_HIT)) {
+        enum ps_l1_answer answer = ask(cache, 1, START);
+        if (answer != (cases[i].hits ? PS_L1_MISS : PS_L1_HIT)) {
             fail_msg("case %zu", i);
         }
         assert_int_equal(read_stats(cache).purged, cases[i].hits);
         assert_int_equal(ask(cache, 1, START), answer); /* matched once, remembered */
-        ps_cache_free(cache);
+        ps_l1_free(cache);
     }
 }
 
 static void an_entry_without_tags_can_be_named(void **state)
 {
     (void)state;
-    struct ps_cache *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
+    struct ps_l1 *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
     struct ps_entry_spec spec = spec_of(PS_STR("a"));
     spec.tags_count = 0;
     assert_int_equal(put_spec(cache, 1, &spec), PS_OK);
     assert_int_equal(purge(cache, PS_PURGE_PATTERN, "chat/meta/llama-3/acme/", NULL, START), PS_OK);
-    assert_int_equal(ask(cache, 1, START), PS_CACHE_MISS);
-    ps_cache_free(cache);
+    assert_int_equal(ask(cache, 1, START), PS_L1_MISS);
+    ps_l1_free(cache);
 }
 
 static void a_purge_hits_flights_and_spares_what_comes_after(void **state)
 {
     (void)state;
-    struct ps_cache *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
+    struct ps_l1 *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
     struct ps_entry_spec spec = spec_of(PS_STR("a"));
     assert_int_equal(purge(cache, PS_PURGE_TAG, "faq", NULL, START), PS_OK);
     spec.born = START; /* it was on its way already */
@@ -488,31 +488,31 @@ static void a_purge_hits_flights_and_spares_what_comes_after(void **state)
     assert_int_equal(read_stats(cache).refused, 1);
     spec.born = START + 1;
     assert_int_equal(put_spec(cache, 1, &spec), PS_OK);
-    assert_int_equal(ask(cache, 1, START), PS_CACHE_HIT);
+    assert_int_equal(ask(cache, 1, START), PS_L1_HIT);
     /* A record that comes late, from a gateway that was away. */
     assert_int_equal(purge(cache, PS_PURGE_TAG, "faq", NULL, START - 5), PS_OK);
-    assert_int_equal(ask(cache, 1, START), PS_CACHE_HIT);
-    ps_cache_free(cache);
+    assert_int_equal(ask(cache, 1, START), PS_L1_HIT);
+    ps_l1_free(cache);
 }
 
 static void the_future_is_not_purged(void **state)
 {
     (void)state;
-    struct ps_cache *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
+    struct ps_l1 *cache = cache_of(PS_POLICY_GDSF, 1 << 20);
     struct ps_entry_spec spec = spec_of(PS_STR("a"));
     assert_int_equal(purge(cache, PS_PURGE_PATTERN, "*", NULL, START + PS_HOUR), PS_OK);
     spec.born = START + PS_SECOND + 1; /* now, in purge(), is START + one second */
     assert_int_equal(put_spec(cache, 1, &spec), PS_OK);
-    ps_cache_free(cache);
+    ps_l1_free(cache);
 }
 
 static void a_sweep_takes_out_what_nobody_asks_for(void **state)
 {
     (void)state;
-    struct ps_cache_opts opts = opts_of(PS_POLICY_GDSF, 4 << 20);
-    struct ps_cache *cache = NULL;
+    struct ps_l1_opts opts = opts_of(PS_POLICY_GDSF, 4 << 20);
+    struct ps_l1 *cache = NULL;
     opts.shards = 4;
-    assert_int_equal(ps_cache_new(&cache, &opts), PS_OK);
+    assert_int_equal(ps_l1_new(&cache, &opts), PS_OK);
     for (uint64_t i = 0; i < 1000; i++) {
         struct ps_entry_spec spec = spec_of(PS_STR("a"));
         spec.fresh = i % 2 == 0 ? PS_SECOND : PS_HOUR;
@@ -524,14 +524,14 @@ static void a_sweep_takes_out_what_nobody_asks_for(void **state)
     assert_int_equal(purge(cache, PS_PURGE_TAG, "faq", NULL, START), PS_OK);
     size_t removed = 0;
     for (int i = 0; i < 200 && removed < 600; i++) {
-        removed += ps_cache_sweep(cache, START + PS_MINUTE, 64);
+        removed += ps_l1_sweep(cache, START + PS_MINUTE, 64);
     }
     assert_int_equal(removed, 600); /* half are too old, and every tenth more was purged */
-    assert_int_equal(ps_cache_sweep(cache, START + PS_MINUTE, 100000), 0);
-    struct ps_cache_stats stats = read_stats(cache);
+    assert_int_equal(ps_l1_sweep(cache, START + PS_MINUTE, 100000), 0);
+    struct ps_l1_stats stats = read_stats(cache);
     assert_int_equal(stats.entries, 400);
     assert_int_equal(stats.expired + stats.purged, 600);
-    ps_cache_free(cache);
+    ps_l1_free(cache);
 }
 
 static struct ps_purge tag_purge(struct ps_str text, ps_time at)
@@ -576,7 +576,7 @@ static void a_full_log_purges_more_and_never_less(void **state)
 enum { THREADS = 4, STEPS = 20000 };
 
 struct crowd {
-    struct ps_cache *cache;
+    struct ps_l1 *cache;
     _Atomic uint64_t hits;
     _Atomic uint64_t wrong;
 };
@@ -594,14 +594,14 @@ static void one_step(struct crowd *crowd, struct ps_rng *rng)
     struct ps_key key = key_of(number);
     struct ps_entry *entry = NULL;
     uint64_t body[64];
-    if (ps_cache_get(crowd->cache, &key, START, &entry) == PS_CACHE_MISS) {
+    if (ps_l1_get(crowd->cache, &key, START, &entry) == PS_L1_MISS) {
         for (size_t i = 0; i < PS_ARRAY_LEN(body); i++) {
             body[i] = number;
         }
         struct ps_entry_spec spec = spec_of((struct ps_str){(const char *)body, sizeof body});
         spec.born = START + 1;
         if (ps_entry_new(&entry, &spec) == PS_OK) {
-            PS_IGNORE(ps_cache_put(crowd->cache, &key, entry));
+            PS_IGNORE(ps_l1_put(crowd->cache, &key, entry));
         }
     } else {
         memcpy(body, ps_entry_body(entry).ptr, sizeof body);
@@ -620,10 +620,10 @@ static void *run_member(void *arg)
         if (i % 512 == 0) {
             struct ps_purge record = tag_purge(PS_STR("nobody"), START);
             record.at -= (ps_time)(member->seed * STEPS + (uint64_t)i);
-            PS_IGNORE(ps_cache_invalidate(member->crowd->cache, &record, START));
+            PS_IGNORE(ps_l1_invalidate(member->crowd->cache, &record, START));
         }
         if (i % 300 == 0) {
-            (void)ps_cache_sweep(member->crowd->cache, START, 32);
+            (void)ps_l1_sweep(member->crowd->cache, START, 32);
         }
     }
     return NULL;
@@ -633,12 +633,12 @@ static void threads_share_it(void **state)
 {
     (void)state;
     for (int policy = 0; policy < PS_POLICY_COUNT; policy++) {
-        struct ps_cache_opts opts = opts_of(policy, 256 << 10);
+        struct ps_l1_opts opts = opts_of(policy, 256 << 10);
         struct crowd crowd = {.cache = NULL};
         struct member members[THREADS];
         opts.shards = 2;
         opts.max_purges = 16;
-        assert_int_equal(ps_cache_new(&crowd.cache, &opts), PS_OK);
+        assert_int_equal(ps_l1_new(&crowd.cache, &opts), PS_OK);
         for (uint64_t i = 0; i < THREADS; i++) {
             members[i] = (struct member){.crowd = &crowd, .seed = i};
             assert_int_equal(pthread_create(&members[i].thread, NULL, run_member, &members[i]), 0);
@@ -646,15 +646,15 @@ static void threads_share_it(void **state)
         for (size_t i = 0; i < THREADS; i++) {
             assert_int_equal(pthread_join(members[i].thread, NULL), 0);
         }
-        struct ps_cache_stats stats = read_stats(crowd.cache);
+        struct ps_l1_stats stats = read_stats(crowd.cache);
         assert_int_equal(crowd.wrong, 0);
         assert_int_equal(stats.hits, crowd.hits);
         assert_int_equal(stats.hits + stats.misses, THREADS * STEPS);
         assert_true(stats.evictions > 0);
-        struct ps_cache_stats shard;
-        ps_cache_read_shard(crowd.cache, 1, &shard);
+        struct ps_l1_stats shard;
+        ps_l1_read_shard(crowd.cache, 1, &shard);
         assert_true(shard.hits > 0 && shard.hits < stats.hits);
-        ps_cache_free(crowd.cache);
+        ps_l1_free(crowd.cache);
     }
 }
 

@@ -1,7 +1,7 @@
 /* The policies that are one queue: LRU, and SIEVE (Zhang et al., NSDI 2024). */
 #include <stdlib.h>
 
-#include "gateway/cache_policy.h"
+#include "gateway/l1_policy.h"
 
 struct queue {
     struct ps_policy policy;

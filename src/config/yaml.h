@@ -1,4 +1,4 @@
-/* config_yaml - a YAML document becomes a struct, row by row of an option table.
+/* yaml - a YAML document becomes a struct, row by row of an option table.
  *
  * Strict, because a configuration that is half understood is worse than none: unknown and repeated
  * keys, wrong kinds, aliases, anchors, tags and a second document are mistakes. Reading goes on
@@ -12,8 +12,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PS_DAEMON_CONFIG_YAML_H
-#define PS_DAEMON_CONFIG_YAML_H
+#ifndef PS_CONFIG_YAML_H
+#define PS_CONFIG_YAML_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,7 +22,7 @@
 #include "base/err.h"
 #include "base/option.h"
 #include "base/str.h"
-#include "daemon/config_report.h"
+#include "config/report.h"
 
 #define PS_CONFIG_LARGEST        ((size_t)1024 * 1024) /* bytes of a configuration file */
 #define PS_CONFIG_DEEPEST        16                    /* nested mappings and lists */
@@ -34,6 +34,8 @@ struct ps_config_source {
     ps_option_lookup_fn *lookup; /* ${NAME}; NULL = no variable is set */
     void *lookup_ctx;
     bool no_files; /* `*_file` keys of secrets are accepted but not read (fuzzing) */
+    bool others;   /* top-level keys that the table has not, nor anything like them, are somebody
+                      else's: passed over */
 };
 
 /* Where a value stands. */

@@ -1,4 +1,4 @@
-#include "gateway/cache_slots.h"
+#include "gateway/l1_slots.h"
 
 #include <stdlib.h>
 #include <string.h>

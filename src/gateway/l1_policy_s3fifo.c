@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/cache_policy.h"
+#include "gateway/l1_policy.h"
 
 enum { SMALL, MAIN };
 enum { WAYS = 4, USES_MAX = 3 };

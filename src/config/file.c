@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/config_yaml.h"
+#include "config/yaml.h"
 
 enum { PIECE = 16 * 1024 };
 

@@ -1,4 +1,4 @@
-#include "daemon/config_yaml.h"
+#include "config/yaml.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -503,6 +503,9 @@ static void report_unknown(struct reader *reader, const struct ps_option *table,
                            struct mark at)
 {
     const char *near = ps_option_nearest(table, ps_str_from(key));
+    if (near == NULL && reader->source->others && reader->path[0] == '\0') {
+        return;
+    }
     char where[PATH_SIZE + 8] = "";
     if (reader->path[0] != '\0') {
         snprintf(where, sizeof where, " in %s", reader->path);

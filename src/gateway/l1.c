@@ -1,4 +1,4 @@
-#include "gateway/cache.h"
+#include "gateway/l1.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,34 +10,17 @@
 enum { EVICT_AT_ONCE = 8, SWEEP_AT_ONCE = 16, SHARDS_DEFAULT = 16 };
 
 /* clang-format off */
-const struct ps_option ps_cache_options[] = {
-    PS_OPTION_ROW(ps_cache_opts, size, BYTES, "256MiB", "memory for answers, everything counted", .min = 65536, .max = 1e15),
-    PS_OPTION_ROW(ps_cache_opts, max_entry, BYTES, "4MiB", "a larger answer is not stored", .min = 1024, .max = 1e9),
-    PS_OPTION_ROW(ps_cache_opts, shards, U64, "0", "parts with a lock each, a power of two; 0 = by size", .max = PS_CACHE_SHARDS_MAX, .no_reload = true),
-    PS_OPTION_ROW(ps_cache_opts, mean_entry, BYTES, "4KiB", "usual size of an answer; the memory for frequencies is laid out by it", .min = 64, .max = 1e9, .no_reload = true),
-    PS_OPTION_ROW(ps_cache_opts, max_purges, U64, "4096", "invalidations that are remembered; beyond that the oldest one invalidates everything before it", .min = 1, .max = 1e6, .no_reload = true),
-    PS_OPTION_ROW(ps_cache_opts, max_age, SPAN, "1d", "no answer is used longer than this, whatever its lifetime", .min = 1e9, .max = 3e16, .no_reload = true),
-    {"policy", PS_OPTION_ENUM, offsetof(struct ps_cache_opts, policy), "gdsf", "who leaves when memory is used up", .names = ps_policy_names, .no_reload = true},
+const struct ps_option ps_l1_options[] = {
+    PS_OPTION_ROW(ps_l1_opts, size, BYTES, "256MiB", "memory for answers, everything counted", .min = 65536, .max = 1e15),
+    PS_OPTION_ROW(ps_l1_opts, max_entry, BYTES, "4MiB", "a larger answer is not stored", .min = 1024, .max = 1e9),
+    PS_OPTION_ROW(ps_l1_opts, shards, U64, "0", "parts with a lock each, a power of two; 0 = by size", .max = PS_L1_SHARDS_MAX, .no_reload = true),
+    PS_OPTION_ROW(ps_l1_opts, mean_entry, BYTES, "4KiB", "usual size of an answer; the memory for frequencies is laid out by it", .min = 64, .max = 1e9, .no_reload = true),
+    PS_OPTION_ROW(ps_l1_opts, max_purges, U64, "4096", "invalidations that are remembered; beyond that the oldest one invalidates everything before it", .min = 1, .max = 1e6, .no_reload = true),
+    PS_OPTION_ROW(ps_l1_opts, max_age, SPAN, "1d", "no answer is used longer than this, whatever its lifetime", .min = 1e9, .max = 3e16, .no_reload = true),
+    {"policy", PS_OPTION_ENUM, offsetof(struct ps_l1_opts, policy), "gdsf", "who leaves when memory is used up", .names = ps_policy_names, .no_reload = true},
     {0},
 };
 
-const struct ps_metric_family ps_cache_metric_families[] = {
-    {.name = "penstock_cache_requests_total", .type = PS_METRIC_COUNTER, .labels = {"result"},
-     .help = "Look-ups in memory by result: hit, stale, miss"},
-    {.name = "penstock_cache_entries", .type = PS_METRIC_GAUGE,
-     .help = "Answers in memory"},
-    {.name = "penstock_cache_bytes", .type = PS_METRIC_GAUGE, .unit = "bytes",
-     .help = "Memory that answers and their book-keeping take"},
-    {.name = "penstock_cache_stored_total", .type = PS_METRIC_COUNTER,
-     .help = "Answers stored in memory"},
-    {.name = "penstock_cache_removed_total", .type = PS_METRIC_COUNTER, .labels = {"reason"},
-     .help = "Answers that left memory by reason: evicted, expired, purged"},
-    {.name = "penstock_cache_refused_total", .type = PS_METRIC_COUNTER,
-     .help = "Answers that were not stored: too large, or purged before they were complete"},
-    {.name = "penstock_cache_gpu_seconds_saved_total", .type = PS_METRIC_COUNTER, .per_unit = 1e9,
-     .help = "Upstream time of the answers that were served from memory instead, in seconds"},
-    {0},
-};
 /* clang-format on */
 
 /* shared: everything under the lock; whole lines of the processor's cache, so that neighbours do
@@ -54,7 +37,7 @@ struct shard {
     uint64_t hits, stale_hits, misses, stored, evictions, expired, purged, refused;
 };
 
-struct ps_cache {
+struct ps_l1 {
     struct ps_purge_log *purges;
     ps_span max_age;
     uint64_t max_entry;
@@ -65,7 +48,7 @@ struct ps_cache {
 
 /* ---------------------------------------------------------------- life */
 
-static size_t choose_shards(const struct ps_cache_opts *opts)
+static size_t choose_shards(const struct ps_l1_opts *opts)
 {
     size_t shards = opts->shards == 0 ? SHARDS_DEFAULT : (size_t)opts->shards;
     /* One large entry must not empty a whole shard. */
@@ -81,7 +64,7 @@ static uint32_t most_slots(uint64_t bytes)
     return most < UINT32_MAX / 2 ? (uint32_t)most : UINT32_MAX / 2;
 }
 
-static int make_shard(struct shard *shard, const struct ps_cache_opts *opts, uint64_t size)
+static int make_shard(struct shard *shard, const struct ps_l1_opts *opts, uint64_t size)
 {
     struct ps_policy_opts policy = {
         .slots = &shard->slots,
@@ -100,69 +83,69 @@ static int make_shard(struct shard *shard, const struct ps_cache_opts *opts, uin
     return shard->limit > PS_SLOT_BYTES + sizeof(struct ps_entry) ? PS_OK : PS_EINVAL;
 }
 
-static int make_shards(struct ps_cache *cache, const struct ps_cache_opts *opts, size_t count)
+static int make_shards(struct ps_l1 *l1, const struct ps_l1_opts *opts, size_t count)
 {
-    cache->shards = aligned_alloc(_Alignof(struct shard), count * sizeof(struct shard));
-    if (cache->shards == NULL) {
+    l1->shards = aligned_alloc(_Alignof(struct shard), count * sizeof(struct shard));
+    if (l1->shards == NULL) {
         return PS_ENOMEM;
     }
-    memset(cache->shards, 0, count * sizeof(struct shard));
+    memset(l1->shards, 0, count * sizeof(struct shard));
     int err = PS_OK;
     for (size_t i = 0; i < count && err == PS_OK; i++) {
-        if (pthread_mutex_init(&cache->shards[i].lock, NULL) != 0) {
+        if (pthread_mutex_init(&l1->shards[i].lock, NULL) != 0) {
             return PS_ENOMEM;
         }
-        cache->count = i + 1;
-        err = make_shard(&cache->shards[i], opts, opts->size / count);
+        l1->count = i + 1;
+        err = make_shard(&l1->shards[i], opts, opts->size / count);
     }
     return err;
 }
 
-int ps_cache_new(struct ps_cache **out, const struct ps_cache_opts *opts)
+int ps_l1_new(struct ps_l1 **out, const struct ps_l1_opts *opts)
 {
     size_t shards = choose_shards(opts);
-    if (shards > PS_CACHE_SHARDS_MAX || (shards & (shards - 1)) != 0) {
+    if (shards > PS_L1_SHARDS_MAX || (shards & (shards - 1)) != 0) {
         return PS_EINVAL;
     }
-    struct ps_cache *cache = calloc(1, sizeof *cache);
-    if (cache == NULL) {
+    struct ps_l1 *l1 = calloc(1, sizeof *l1);
+    if (l1 == NULL) {
         return PS_ENOMEM;
     }
-    cache->max_age = opts->max_age;
-    cache->max_entry = opts->max_entry;
-    int err = ps_purge_log_new(&cache->purges, (size_t)opts->max_purges, opts->max_age);
+    l1->max_age = opts->max_age;
+    l1->max_entry = opts->max_entry;
+    int err = ps_purge_log_new(&l1->purges, (size_t)opts->max_purges, opts->max_age);
     if (err == PS_OK) {
-        err = make_shards(cache, opts, shards);
+        err = make_shards(l1, opts, shards);
     }
     if (err != PS_OK) {
-        ps_cache_free(cache);
+        ps_l1_free(l1);
         return err;
     }
-    *out = cache;
+    *out = l1;
     return PS_OK;
 }
 
-void ps_cache_free(struct ps_cache *cache)
+void ps_l1_free(struct ps_l1 *l1)
 {
-    if (cache == NULL) {
+    if (l1 == NULL) {
         return;
     }
-    for (size_t i = 0; i < cache->count; i++) {
-        ps_policy_free(cache->shards[i].policy);
-        ps_slots_fini(&cache->shards[i].slots);
-        pthread_mutex_destroy(&cache->shards[i].lock);
+    for (size_t i = 0; i < l1->count; i++) {
+        ps_policy_free(l1->shards[i].policy);
+        ps_slots_fini(&l1->shards[i].slots);
+        pthread_mutex_destroy(&l1->shards[i].lock);
     }
-    free(cache->shards);
-    ps_purge_log_free(cache->purges);
-    free(cache);
+    free(l1->shards);
+    ps_purge_log_free(l1->purges);
+    free(l1);
 }
 
 /* ---------------------------------------------------------------- inside a shard, locked */
 
 /* The last bytes of the key: the slots use the first, the sketch those between. */
-static struct shard *shard_of(const struct ps_cache *cache, const struct ps_key *key)
+static struct shard *shard_of(const struct ps_l1 *l1, const struct ps_key *key)
 {
-    return &cache->shards[key->bytes[PS_KEY_BYTES - 1] & (cache->count - 1)];
+    return &l1->shards[key->bytes[PS_KEY_BYTES - 1] & (l1->count - 1)];
 }
 
 static uint64_t charge_of(const struct ps_entry *entry)
@@ -181,10 +164,10 @@ static struct ps_entry *take_out(struct shard *shard, uint32_t id, bool known_to
     return entry;
 }
 
-static enum ps_freshness freshness(const struct ps_cache *cache, const struct ps_entry *entry,
+static enum ps_freshness freshness(const struct ps_l1 *l1, const struct ps_entry *entry,
                                    ps_time now)
 {
-    bool too_old = now > entry->born && now - entry->born > cache->max_age;
+    bool too_old = now > entry->born && now - entry->born > l1->max_age;
     return too_old ? PS_STALE_GONE : ps_entry_freshness(entry, now);
 }
 
@@ -213,27 +196,27 @@ static void remove_entry(struct shard *shard, const struct ps_key *key,
     ps_entry_unref(gone);
 }
 
-static enum ps_cache_answer answer_of(const struct ps_cache *cache, const struct ps_entry *entry,
-                                      ps_time now)
+static enum ps_l1_answer answer_of(const struct ps_l1 *l1, const struct ps_entry *entry,
+                                   ps_time now)
 {
-    switch (freshness(cache, entry, now)) {
+    switch (freshness(l1, entry, now)) {
     case PS_FRESH:
-        return PS_CACHE_HIT;
+        return PS_L1_HIT;
     case PS_STALE_USABLE:
-        return PS_CACHE_STALE;
+        return PS_L1_STALE;
     case PS_STALE_ON_ERROR:
-        return PS_CACHE_FALLBACK;
+        return PS_L1_FALLBACK;
     case PS_STALE_GONE:
         break;
     }
-    return PS_CACHE_MISS;
+    return PS_L1_MISS;
 }
 
-static void count(struct shard *shard, enum ps_cache_answer answer, const struct ps_entry *entry)
+static void count(struct shard *shard, enum ps_l1_answer answer, const struct ps_entry *entry)
 {
-    bool hit = answer == PS_CACHE_HIT || answer == PS_CACHE_STALE;
+    bool hit = answer == PS_L1_HIT || answer == PS_L1_STALE;
     shard->hits += hit;
-    shard->stale_hits += answer == PS_CACHE_STALE;
+    shard->stale_hits += answer == PS_L1_STALE;
     shard->misses += !hit;
     shard->saved += hit ? (uint64_t)((double)entry->seconds * 1e9) : 0;
 }
@@ -241,21 +224,20 @@ static void count(struct shard *shard, enum ps_cache_answer answer, const struct
 /* One look-up, locked. */
 struct look {
     struct ps_entry *entry; /* a reference, or NULL */
-    enum ps_cache_answer answer;
+    enum ps_l1_answer answer;
     bool sure; /* no purge is newer than what the entry has seen */
 };
 
-static struct look look_up(struct ps_cache *cache, const struct ps_key *key, ps_time now,
-                           bool counts)
+static struct look look_up(struct ps_l1 *l1, const struct ps_key *key, ps_time now, bool counts)
 {
-    struct shard *shard = shard_of(cache, key);
-    struct look look = {NULL, PS_CACHE_MISS, true};
+    struct shard *shard = shard_of(l1, key);
+    struct look look = {NULL, PS_L1_MISS, true};
     pthread_mutex_lock(&shard->lock);
     uint32_t id = ps_slots_find(&shard->slots, key);
     if (id != PS_SLOT_NONE) {
         look.entry = ps_entry_ref(ps_slots_at(&shard->slots, id)->entry);
-        look.answer = answer_of(cache, look.entry, now);
-        look.sure = !ps_purge_log_is_ahead(cache->purges, look.entry);
+        look.answer = answer_of(l1, look.entry, now);
+        look.sure = !ps_purge_log_is_ahead(l1->purges, look.entry);
     }
     if (counts) {
         ps_policy_on_lookup(shard->policy, key);
@@ -271,13 +253,12 @@ static struct look look_up(struct ps_cache *cache, const struct ps_key *key, ps_
 }
 
 /* Matches the entry against purges that it has not seen; not under the shard's lock. */
-static bool is_purged(struct ps_cache *cache, const struct ps_key *key, struct look *look,
-                      bool counts)
+static bool is_purged(struct ps_l1 *l1, const struct ps_key *key, struct look *look, bool counts)
 {
-    bool purged = ps_purge_log_hits(cache->purges, look->entry, key);
-    look->answer = purged ? PS_CACHE_MISS : look->answer;
+    bool purged = ps_purge_log_hits(l1->purges, look->entry, key);
+    look->answer = purged ? PS_L1_MISS : look->answer;
     if (counts) {
-        struct shard *shard = shard_of(cache, key);
+        struct shard *shard = shard_of(l1, key);
         pthread_mutex_lock(&shard->lock);
         count(shard, look->answer, look->entry);
         pthread_mutex_unlock(&shard->lock);
@@ -285,32 +266,32 @@ static bool is_purged(struct ps_cache *cache, const struct ps_key *key, struct l
     return purged;
 }
 
-static enum ps_cache_answer get(struct ps_cache *cache, const struct ps_key *key, ps_time now,
-                                bool counts, struct ps_entry **out)
+static enum ps_l1_answer get(struct ps_l1 *l1, const struct ps_key *key, ps_time now, bool counts,
+                             struct ps_entry **out)
 {
-    struct look look = look_up(cache, key, now, counts);
-    bool purged = !look.sure && is_purged(cache, key, &look, counts);
-    if (look.answer != PS_CACHE_MISS) {
+    struct look look = look_up(l1, key, now, counts);
+    bool purged = !look.sure && is_purged(l1, key, &look, counts);
+    if (look.answer != PS_L1_MISS) {
         *out = look.entry;
         return look.answer;
     }
     if (look.entry != NULL) {
-        remove_entry(shard_of(cache, key), key, look.entry, purged);
+        remove_entry(shard_of(l1, key), key, look.entry, purged);
         ps_entry_unref(look.entry);
     }
-    return PS_CACHE_MISS;
+    return PS_L1_MISS;
 }
 
-enum ps_cache_answer ps_cache_get(struct ps_cache *cache, const struct ps_key *key, ps_time now,
-                                  struct ps_entry **out)
+enum ps_l1_answer ps_l1_get(struct ps_l1 *l1, const struct ps_key *key, ps_time now,
+                            struct ps_entry **out)
 {
-    return get(cache, key, now, true, out);
+    return get(l1, key, now, true, out);
 }
 
-enum ps_cache_answer ps_cache_peek(struct ps_cache *cache, const struct ps_key *key, ps_time now,
-                                   struct ps_entry **out)
+enum ps_l1_answer ps_l1_peek(struct ps_l1 *l1, const struct ps_key *key, ps_time now,
+                             struct ps_entry **out)
 {
-    return get(cache, key, now, false, out);
+    return get(l1, key, now, false, out);
 }
 
 /* ---------------------------------------------------------------- put */
@@ -365,14 +346,14 @@ static int refuse(struct shard *shard, int err)
     return err;
 }
 
-int ps_cache_put(struct ps_cache *cache, const struct ps_key *key, struct ps_entry *entry)
+int ps_l1_put(struct ps_l1 *l1, const struct ps_key *key, struct ps_entry *entry)
 {
-    struct shard *shard = shard_of(cache, key);
+    struct shard *shard = shard_of(l1, key);
     uint64_t need = charge_of(entry);
-    if (ps_entry_bytes(entry) > cache->max_entry || need > shard->limit) {
+    if (ps_entry_bytes(entry) > l1->max_entry || need > shard->limit) {
         return refuse(shard, PS_ELIMIT);
     }
-    if (ps_purge_log_hits(cache->purges, entry, key)) {
+    if (ps_purge_log_hits(l1->purges, entry, key)) {
         return refuse(shard, PS_ECANCELED);
     }
     for (;;) {
@@ -394,11 +375,16 @@ int ps_cache_put(struct ps_cache *cache, const struct ps_key *key, struct ps_ent
     }
 }
 
+bool ps_l1_is_purged(struct ps_l1 *l1, const struct ps_key *key, struct ps_entry *entry)
+{
+    return ps_purge_log_hits(l1->purges, entry, key);
+}
+
 /* ---------------------------------------------------------------- taking out */
 
-bool ps_cache_drop(struct ps_cache *cache, const struct ps_key *key)
+bool ps_l1_drop(struct ps_l1 *l1, const struct ps_key *key)
 {
-    struct shard *shard = shard_of(cache, key);
+    struct shard *shard = shard_of(l1, key);
     struct ps_entry *gone = NULL;
     pthread_mutex_lock(&shard->lock);
     uint32_t id = ps_slots_find(&shard->slots, key);
@@ -410,9 +396,9 @@ bool ps_cache_drop(struct ps_cache *cache, const struct ps_key *key)
     return gone != NULL;
 }
 
-int ps_cache_invalidate(struct ps_cache *cache, const struct ps_purge *purge, ps_time now)
+int ps_l1_invalidate(struct ps_l1 *l1, const struct ps_purge *purge, ps_time now)
 {
-    return ps_purge_log_add(cache->purges, purge, now);
+    return ps_purge_log_add(l1->purges, purge, now);
 }
 
 /* What a sweep found in a shard: references, with their keys. */
@@ -439,13 +425,13 @@ static bool collect(struct shard *shard, struct found *found)
     return more;
 }
 
-static size_t clear(struct ps_cache *cache, struct shard *shard, struct found *found, ps_time now)
+static size_t clear(struct ps_l1 *l1, struct shard *shard, struct found *found, ps_time now)
 {
     size_t removed = 0;
     for (size_t i = 0; i < found->count; i++) {
         struct ps_entry *entry = found->entries[i];
-        bool purged = ps_purge_log_hits(cache->purges, entry, &found->keys[i]);
-        if (purged || freshness(cache, entry, now) == PS_STALE_GONE) {
+        bool purged = ps_purge_log_hits(l1->purges, entry, &found->keys[i]);
+        if (purged || freshness(l1, entry, now) == PS_STALE_GONE) {
             remove_entry(shard, &found->keys[i], entry, purged);
             removed++;
         }
@@ -454,26 +440,26 @@ static size_t clear(struct ps_cache *cache, struct shard *shard, struct found *f
     return removed;
 }
 
-size_t ps_cache_sweep(struct ps_cache *cache, ps_time now, size_t max)
+size_t ps_l1_sweep(struct ps_l1 *l1, ps_time now, size_t max)
 {
     size_t removed = 0;
     size_t ends = 0; /* of shards that were reached: once round is enough */
-    for (size_t looked = 0; looked < max && ends < cache->count; looked += SWEEP_AT_ONCE) {
-        size_t at = atomic_load_explicit(&cache->next_sweep, memory_order_relaxed);
-        struct shard *shard = &cache->shards[at & (cache->count - 1)];
+    for (size_t looked = 0; looked < max && ends < l1->count; looked += SWEEP_AT_ONCE) {
+        size_t at = atomic_load_explicit(&l1->next_sweep, memory_order_relaxed);
+        struct shard *shard = &l1->shards[at & (l1->count - 1)];
         struct found found = {.count = 0};
         if (!collect(shard, &found)) {
-            atomic_store_explicit(&cache->next_sweep, at + 1, memory_order_relaxed);
+            atomic_store_explicit(&l1->next_sweep, at + 1, memory_order_relaxed);
             ends++;
         }
-        removed += clear(cache, shard, &found, now);
+        removed += clear(l1, shard, &found, now);
     }
     return removed;
 }
 
 /* ---------------------------------------------------------------- figures */
 
-static void add_shard(struct shard *shard, struct ps_cache_stats *out)
+static void add_shard(struct shard *shard, struct ps_l1_stats *out)
 {
     pthread_mutex_lock(&shard->lock);
     out->hits += shard->hits;
@@ -492,24 +478,24 @@ static void add_shard(struct shard *shard, struct ps_cache_stats *out)
     pthread_mutex_unlock(&shard->lock);
 }
 
-void ps_cache_read(struct ps_cache *cache, struct ps_cache_stats *out)
+void ps_l1_read(struct ps_l1 *l1, struct ps_l1_stats *out)
 {
-    *out = (struct ps_cache_stats){0};
-    for (size_t i = 0; i < cache->count; i++) {
-        add_shard(&cache->shards[i], out);
+    *out = (struct ps_l1_stats){0};
+    for (size_t i = 0; i < l1->count; i++) {
+        add_shard(&l1->shards[i], out);
     }
 }
 
-size_t ps_cache_shards(const struct ps_cache *cache)
+size_t ps_l1_shards(const struct ps_l1 *l1)
 {
-    return cache->count;
+    return l1->count;
 }
 
-void ps_cache_read_shard(struct ps_cache *cache, size_t shard, struct ps_cache_stats *out)
+void ps_l1_read_shard(struct ps_l1 *l1, size_t shard, struct ps_l1_stats *out)
 {
-    PS_CHECK(shard < cache->count);
-    *out = (struct ps_cache_stats){0};
-    add_shard(&cache->shards[shard], out);
+    PS_CHECK(shard < l1->count);
+    *out = (struct ps_l1_stats){0};
+    add_shard(&l1->shards[shard], out);
 }
 
 static bool shard_is_sane(struct shard *shard)
@@ -532,11 +518,11 @@ static bool shard_is_sane(struct shard *shard)
     return sane;
 }
 
-bool ps_cache_is_sane(struct ps_cache *cache)
+bool ps_l1_is_sane(struct ps_l1 *l1)
 {
     bool sane = true;
-    for (size_t i = 0; i < cache->count; i++) {
-        sane = shard_is_sane(&cache->shards[i]) && sane;
+    for (size_t i = 0; i < l1->count; i++) {
+        sane = shard_is_sane(&l1->shards[i]) && sane;
     }
     return sane;
 }

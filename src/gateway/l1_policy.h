@@ -1,4 +1,4 @@
-/* cache_policy - who has to leave when a shard is full: one small interface, several answers.
+/* l1_policy - who has to leave when a shard is full: one small interface, several answers.
  *
  *      gdsf     what saves the most GPU time per byte stays (the default)
  *      lru      the longest unused leaves
@@ -13,13 +13,13 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PS_GATEWAY_CACHE_POLICY_H
-#define PS_GATEWAY_CACHE_POLICY_H
+#ifndef PS_GATEWAY_L1_POLICY_H
+#define PS_GATEWAY_L1_POLICY_H
 
 #include <stdint.h>
 
 #include "base/err.h"
-#include "gateway/cache_slots.h"
+#include "gateway/l1_slots.h"
 
 enum ps_policy_kind {
     PS_POLICY_GDSF,

@@ -1,4 +1,4 @@
-/* config_report - what is wrong in a configuration, with the place of each mistake.
+/* report - what is wrong in a configuration, with the place of each mistake.
  *
  * An operator fixes a file in one go, so reading goes on behind a mistake and everything is
  * collected here. The number is bounded: behind the first PS_CONFIG_FINDINGS only the counters
@@ -11,8 +11,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PS_DAEMON_CONFIG_REPORT_H
-#define PS_DAEMON_CONFIG_REPORT_H
+#ifndef PS_CONFIG_REPORT_H
+#define PS_CONFIG_REPORT_H
 
 #include <stdbool.h>
 #include <stddef.h>
