@@ -17,11 +17,12 @@ BUILD="make:make gcc:gcc libc6-dev meson:meson ninja-build:ninja pkgconf:pkg-con
     python3:python3 git:git xz-utils:xz ca-certificates"
 TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:slowhttptest
     mandoc:mandoc redis-server:redis-server redis-tools:redis-cli"
-BENCH="nginx:nginx haproxy:haproxy wrk:wrk redis-server:redis-server redis-tools:redis-cli"
+BENCH="nginx:nginx haproxy:haproxy varnish:varnishd varnish-modules wrk:wrk
+    redis-server:redis-server redis-tools:redis-cli"
 PACKAGE="dpkg-dev:dpkg-shlibdeps"
 SYSTEM="debootstrap:debootstrap systemd-container:systemd-nspawn" # a Debian to install the package on
 FORMAT="clang-format:clang-format"
-SERVICES="nginx haproxy redis-server" # packages that start a daemon of their own: ours to use, not to run
+SERVICES="nginx haproxy varnish redis-server" # packages that start a daemon of their own: ours to use, not to run
 
 say() {
     echo "deps: $*"

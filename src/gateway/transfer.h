@@ -44,6 +44,7 @@ enum {
     PS_TRANSFER_HEAD_LIMIT = 256 * 1024, /* heads that we write */
     PS_TRANSFER_EVENT_LIMIT = 256 * 1024, /* an event of a stream that is looked at */
     PS_TRANSFER_LINE_LIMIT = 64 * 1024,  /* a line of JSON that is looked at */
+    PS_TRANSFER_RENDERED_MAX = 64 * 1024 * 1024, /* a stored answer in its other form */
     PS_TRANSFER_DEFAULT_OUTPUT = 256     /* tokens assumed when the request has no max_tokens */
 };
 
@@ -241,6 +242,10 @@ const char *ps_transfer_cache_text(const struct ps_transfer *transfer);
 const struct ps_flight_facts *ps_transfer_flight_facts(const struct ps_transfer *transfer);
 
 /* --- transfer_pilot.c: transfers that fly */
+
+/* The tags of the route and of the request, for invalidation; returns their number. */
+size_t ps_transfer_read_tags(const struct ps_transfer *transfer,
+                             struct ps_str tags[PS_ENTRY_TAGS_MAX]);
 
 /* What a transfer is that has no client. */
 struct ps_pilot {

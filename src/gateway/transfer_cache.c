@@ -24,7 +24,9 @@ struct ps_cached {
     struct ps_buf rendered;    /* the entry in the form that was asked for */
     struct ps_str body;        /* of the entry or the rendering */
     size_t sent;
-    bool leads; /* the flight is its own */
+    bool other_form; /* the body is a rendering */
+    bool leads;      /* the flight is its own */
+    bool bare;       /* what it takes to ask went over to a flight */
     bool live;  /* what the flight records is passed on */
     bool hide;  /* without the usage that it did not ask for */
     bool has_facts;
@@ -283,8 +285,8 @@ static void send_entry(struct ps_transfer *transfer)
     }
 }
 
-/* The body in the form that was asked for. PS_OK, or PS_EPARSE: it can't be had of this one. */
-static int render(struct ps_transfer *transfer, bool *other_form)
+/* The entry's body in the form that was asked for. PS_OK, or PS_EPARSE: it can't be had of this one. */
+static int render(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     const struct ps_entry *entry = cached->entry;
@@ -292,12 +294,13 @@ static int render(struct ps_transfer *transfer, bool *other_form)
     bool events = entry->kind == PS_ENTRY_EVENTS;
     int err = PS_OK;
     cached->body = ps_entry_body(entry);
-    *other_form = false;
+    cached->other_form = false;
     if (entry->status != 200 || entry->kind == PS_ENTRY_BYTES || !is_renderable(transfer)) {
         return PS_OK;
     }
-    *other_form = events != request->stream;
-    cached->rendered = ps_buf_make(64 * 1024 * 1024);
+    cached->other_form = events != request->stream;
+    ps_buf_fini(&cached->rendered);
+    cached->rendered = ps_buf_make(PS_TRANSFER_RENDERED_MAX);
     if (events && !request->stream) {
         err = ps_render_json(cached->body, &cached->rendered);
     } else if (!events && request->stream) {
@@ -311,9 +314,10 @@ static int render(struct ps_transfer *transfer, bool *other_form)
     return err;
 }
 
-static int start_entry(struct ps_transfer *transfer, const struct ps_cache_status *status, bool other_form)
+static int start_entry(struct ps_transfer *transfer, const struct ps_cache_status *status)
 {
     struct ps_cached *cached = transfer->cached;
+    bool other_form = cached->other_form;
     const struct ps_entry *entry = cached->entry;
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
     int err = ps_buf_reserve(&lines, ps_entry_head(entry).len + 512);
@@ -331,28 +335,29 @@ static int start_entry(struct ps_transfer *transfer, const struct ps_cache_statu
     return err;
 }
 
-/* Nothing of the cache is of use: the request goes its own way. */
+/* Nothing of the cache is of use: the request goes its own way, if it still can. */
 static void go_alone(struct ps_transfer *transfer)
 {
+    if (transfer->cached->bare) {
+        struct ps_answer answer = {.status = 502, .type = "server_error", .code = "upstream_failed"};
+        ps_transfer_fail(transfer, &answer, "the answer can't be had in the form that was asked for");
+        return;
+    }
     ps_transfer_cache_leave(transfer);
     transfer->cache = PS_CACHE_MISS;
     ps_transfer_enter_gate(transfer);
 }
 
+/* Sends the entry, which is rendered. */
 static void serve(struct ps_transfer *transfer, enum ps_cache_part part, const struct ps_cache_status *status)
 {
-    bool other_form;
-    if (render(transfer, &other_form) != PS_OK) {
-        go_alone(transfer);
-        return;
-    }
     transfer->cache = (uint8_t)part;
     const struct ps_entry *entry = transfer->cached->entry;
     transfer->usage.prompt_tokens = entry->prompt_tokens;
     transfer->usage.completion_tokens = entry->completion_tokens;
     transfer->usage.has_prompt = entry->prompt_tokens > 0;
     transfer->usage.has_completion = entry->completion_tokens > 0;
-    if (start_entry(transfer, status, other_form) != PS_OK) {
+    if (start_entry(transfer, status) != PS_OK) {
         fail_memory(transfer);
         return;
     }
@@ -450,11 +455,17 @@ static void serve_fallback(struct ps_transfer *transfer, int fwd_status)
     serve(transfer, PS_CACHE_STALE, &status);
 }
 
+/* Is there an old answer that may be sent when the upstream fails? */
+static bool has_fallback(struct ps_transfer *transfer)
+{
+    return transfer->cached->entry != NULL && render(transfer) == PS_OK;
+}
+
 static void refused(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     struct ps_flight_refusal refusal = *ps_flight_refusal(cached->seat.flight);
-    if (cached->entry != NULL && refusal.status >= 500) {
+    if (refusal.status >= 500 && has_fallback(transfer)) {
         serve_fallback(transfer, 0);
         return;
     }
@@ -482,7 +493,9 @@ static void serve_landed(struct ps_transfer *transfer)
     ps_entry_unref(cached->entry);
     cached->entry = ps_entry_ref(ps_flight_entry(flight));
     ps_flight_leave(&cached->seat);
-    if (known) {
+    if (render(transfer) != PS_OK) {
+        go_alone(transfer);
+    } else if (known) {
         serve_hit(transfer, PS_CACHE_HIT, PS_STR("L2"));
     } else {
         serve(transfer, cached->leads ? PS_CACHE_MISS : PS_CACHE_COLLAPSED, &status);
@@ -501,7 +514,7 @@ static void has_head(struct ps_transfer *transfer, enum ps_flight_state state)
     struct ps_cached *cached = transfer->cached;
     struct ps_flight *flight = cached->seat.flight;
     const struct ps_flight_head *head = ps_flight_head(flight);
-    if (head->status >= 500 && cached->entry != NULL) {
+    if (head->status >= 500 && has_fallback(transfer)) {
         serve_fallback(transfer, head->status);
     } else if (cached->leads || !is_other_form(transfer, head)) {
         start_live(transfer);
@@ -543,6 +556,7 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
     struct ps_key key = cached->key;
     struct ps_flight *flight = NULL;
     struct ps_entry *entry = NULL;
+    struct ps_str tags[PS_ENTRY_TAGS_MAX];
     /* Who wants it anew must not get what is only being fetched from Redis. */
     key.bytes[PS_KEY_BYTES - 1] ^= wish->refresh ? 1 : 0;
     struct ps_flight_spec spec = {
@@ -550,6 +564,8 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
         .route = ps_str_from(transfer->route->name),
         .model = {transfer->request->model, transfer->request->model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
+        .tags = tags,
+        .tags_count = ps_transfer_read_tags(transfer, tags),
         .born = wall_now(transfer),
         .budget = transfer->gateway->budget,
         .is_purged = is_purged,
@@ -576,6 +592,7 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
         .ask_redis = !wish->refresh && seat != NULL,
         .takes_limits = seat != NULL,
     };
+    cached->bare = true;
     ps_transfer_fly(transfer, &flying);
     return true;
 }
@@ -583,7 +600,14 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
 static bool look(struct ps_transfer *transfer, const struct wish *wish)
 {
     struct ps_cached *cached = transfer->cached;
-    switch (ps_tiers_get(transfer->gateway->tiers, &cached->key, wall_now(transfer), &cached->entry)) {
+    enum ps_l1_answer answer =
+        ps_tiers_get(transfer->gateway->tiers, &cached->key, wall_now(transfer), &cached->entry);
+    if ((answer == PS_L1_HIT || answer == PS_L1_STALE) && render(transfer) != PS_OK) {
+        ps_entry_unref(cached->entry);
+        cached->entry = NULL;
+        return false;
+    }
+    switch (answer) {
     case PS_L1_HIT:
         serve_hit(transfer, PS_CACHE_HIT, PS_STR("L1"));
         return true;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer.h"
 
@@ -59,6 +60,20 @@ static void move(struct ps_transfer *transfer, struct ps_transfer *asker)
     memcpy(transfer->request_id, asker->request_id, sizeof transfer->request_id);
 }
 
+/* Can whoever asked first be served with it? Its question has gone over to here. */
+static bool suits(const struct ps_transfer *transfer, const struct ps_entry *entry)
+{
+    struct ps_buf other = ps_buf_make(PS_TRANSFER_RENDERED_MAX);
+    int err = PS_OK;
+    if (entry->kind == PS_ENTRY_EVENTS && !transfer->request->stream) {
+        err = ps_render_json(ps_entry_body(entry), &other);
+    } else if (entry->kind == PS_ENTRY_JSON && transfer->request->stream) {
+        err = ps_render_events(ps_entry_body(entry), false, &other);
+    }
+    ps_buf_fini(&other);
+    return err == PS_OK;
+}
+
 /* Redis has answered. */
 static void on_fetched(void *ctx, struct ps_entry *entry)
 {
@@ -66,7 +81,7 @@ static void on_fetched(void *ctx, struct ps_entry *entry)
     struct ps_pilot *pilot = transfer->pilot;
     pilot->fetch = NULL;
     ps_time now = ps_clock_wall(ps_loop_clock(transfer->lane->loop));
-    if (entry == NULL || ps_entry_freshness(entry, now) != PS_FRESH) {
+    if (entry == NULL || ps_entry_freshness(entry, now) != PS_FRESH || !suits(transfer, entry)) {
         ps_entry_unref(entry);
         ps_transfer_enter_gate(transfer);
         return;
@@ -174,8 +189,8 @@ bool ps_pilot_tell(struct ps_transfer *transfer)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-/* The tags of the route and of the request; returns their number. */
-static size_t read_tags(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX])
+size_t ps_transfer_read_tags(const struct ps_transfer *transfer,
+                             struct ps_str tags[PS_ENTRY_TAGS_MAX])
 {
     size_t count = 0;
     const struct ps_option_strings *of_route = &transfer->route->cache.tags;
@@ -233,7 +248,7 @@ static int make_entry(const struct ps_transfer *transfer, struct ps_entry **out)
         .model = {pilot->request.model, pilot->request.model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
         .tags = tags,
-        .tags_count = read_tags(transfer, tags),
+        .tags_count = ps_transfer_read_tags(transfer, tags),
         .born = ps_flight_born(pilot->flight),
         .stored = ps_clock_wall(ps_loop_clock(loop)),
         .fresh = pilot->ttl,
