@@ -18,6 +18,8 @@
  * and nothing is parsed. The memo is itself keyed by SHA-256, so it cannot be made to lie. Longer
  * bodies are parsed as they come, which costs little more than a digest of the same bytes would.
  *
+ * Of requests with items the memo knows those that have one.
+ *
  * Embeddings: the members beside `input` (or `inputs`) are one part, each of its items another, so
  * an item has the key that it would have in a request of its own.
  *
@@ -110,6 +112,10 @@ PS_MUST_CHECK int ps_key_job_end(struct ps_key_job *job, struct ps_key *out);
  * one of them. */
 size_t ps_key_job_items(const struct ps_key_job *job);
 void ps_key_job_item(struct ps_key_job *job, size_t i, struct ps_key *out);
+
+/* The key of a request for these items (n >= 1), in this order: of one it is the item's. */
+void ps_keyer_list(struct ps_keyer *keyer, const struct ps_key *items, size_t n,
+                   struct ps_key *out);
 
 /* Why there is no key: a short phrase, static. */
 const char *ps_key_job_reason(const struct ps_key_job *job);
