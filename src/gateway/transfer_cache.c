@@ -12,6 +12,7 @@
 #include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer_cached.h"
+#include "gateway/transfer_http.h"
 #include "gateway/transfer_items.h"
 #include "http/h1_write.h"
 
@@ -268,7 +269,7 @@ void ps_cached_fail_memory(struct ps_transfer *transfer)
 
 /* --- an entry --------------------------------------------------------------------------------- */
 
-static void send_entry(struct ps_transfer *transfer)
+void ps_cached_send(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     while (cached->sent < cached->body.len &&
@@ -362,7 +363,7 @@ static void serve(struct ps_transfer *transfer, enum ps_cache_part part, const s
         ps_cached_fail_memory(transfer);
         return;
     }
-    send_entry(transfer);
+    ps_cached_send(transfer);
 }
 
 /* From memory or Redis. */
@@ -396,7 +397,7 @@ static struct ps_cache_status flight_status(const struct ps_transfer *transfer)
     };
 }
 
-static void pass_on(struct ps_transfer *transfer)
+void ps_cached_pass_on(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     struct ps_flight_seat *seat = &cached->seat;
@@ -445,7 +446,7 @@ static void start_live(struct ps_transfer *transfer)
         return;
     }
     ps_chunks_fini(&transfer->body); /* it will not have to ask by itself */
-    pass_on(transfer);
+    ps_cached_pass_on(transfer);
 }
 
 static void serve_fallback(struct ps_transfer *transfer, int fwd_status)
@@ -462,21 +463,26 @@ static bool has_fallback(struct ps_transfer *transfer)
     return transfer->cached->entry != NULL && render(transfer) == PS_OK;
 }
 
-static void refused(struct ps_transfer *transfer)
+void ps_cached_refuse(struct ps_transfer *transfer)
 {
-    struct ps_cached *cached = transfer->cached;
-    struct ps_flight_refusal refusal = *ps_flight_refusal(cached->seat.flight);
-    if (refusal.status >= 500 && has_fallback(transfer)) {
-        serve_fallback(transfer, 0);
-        return;
-    }
+    struct ps_flight_refusal refusal = *ps_flight_refusal(transfer->cached->seat.flight);
     struct ps_answer answer = {.status = refusal.status,
                                .type = refusal.type,
                                .code = refusal.code,
                                .retry_after = refusal.retry_after};
-    ps_cached_take_facts(cached);
+    ps_cached_take_facts(transfer->cached);
     transfer->error = refusal.error;
     ps_transfer_fail(transfer, &answer, "%s", refusal.text);
+}
+
+static void refused(struct ps_transfer *transfer)
+{
+    struct ps_cached *cached = transfer->cached;
+    if (ps_flight_refusal(cached->seat.flight)->status >= 500 && has_fallback(transfer)) {
+        serve_fallback(transfer, 0);
+    } else {
+        ps_cached_refuse(transfer);
+    }
 }
 
 /* The flight ended with an entry: one from a cache, or the whole of what was recorded. */
@@ -532,7 +538,7 @@ static void on_news(struct ps_flight_seat *seat)
     struct ps_transfer *transfer = cached->transfer;
     enum ps_flight_state state = ps_flight_state(seat->flight);
     if (cached->live) {
-        pass_on(transfer);
+        ps_cached_pass_on(transfer);
     } else if (transfer->items != NULL && ps_transfer_items_hear(transfer)) {
         return;
     } else if (state == PS_FLIGHT_REFUSED) {
@@ -546,7 +552,7 @@ static void on_news(struct ps_flight_seat *seat)
 
 /* --- asking ----------------------------------------------------------------------------------- */
 
-static bool is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
+bool ps_cached_is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
 {
     const struct ps_transfer *transfer = ctx;
     return ps_l1_is_purged(ps_tiers_l1(transfer->gateway->tiers), key, probe);
@@ -568,10 +574,10 @@ bool ps_cached_take_off(struct ps_transfer *transfer, const struct ps_cached_wis
         .model = {transfer->request->model, transfer->request->model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
         .tags = tags,
-        .tags_count = ps_transfer_read_tags(transfer, tags),
+        .tags_count = ps_pilot_read_tags(transfer, tags),
         .born = ps_cached_now(transfer),
         .budget = transfer->gateway->budget,
-        .is_purged = is_purged,
+        .is_purged = ps_cached_is_purged,
         .ctx = transfer,
     };
     enum ps_flight_role role =
@@ -638,7 +644,13 @@ bool ps_transfer_ask_cache(struct ps_transfer *transfer)
 {
     struct ps_key key;
     struct ps_key_job *job = NULL;
-    if (transfer->lane->tier == NULL || transfer->route->cache.use != PS_YES) {
+    if (transfer->lane->tier == NULL || transfer->route->cache.use == PS_NO) {
+        return false;
+    }
+    if (ps_http_is_about(transfer)) {
+        return ps_http_ask(transfer);
+    }
+    if (transfer->route->cache.use != PS_YES) {
         return false;
     }
     struct ps_cached_wish wish = read_wish(transfer->head);
@@ -681,9 +693,9 @@ void ps_transfer_cache_drain(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     if (cached->live) {
-        pass_on(transfer);
+        ps_cached_pass_on(transfer);
     } else if (transfer->started && !ps_transfer_items_drain(transfer)) {
-        send_entry(transfer);
+        ps_cached_send(transfer);
     }
 }
 
@@ -695,6 +707,7 @@ void ps_transfer_cache_leave(struct ps_transfer *transfer)
         ps_flight_leave(&cached->seat);
         ps_entry_unref(cached->entry);
         ps_buf_fini(&cached->rendered);
+        free(cached->http);
         free(cached);
         transfer->cached = NULL;
     }

@@ -1,5 +1,6 @@
 /* transfer_cached - what the cache's ways of answering a client share: transfer_cache.c has them,
- * and what is said of one answer; transfer_items.c what is said of several in one.
+ * and what is said of inference; transfer_items.c what is said of several items in one request, and
+ * transfer_http.c of GET and HEAD.
  *
  * Thread: the transfer's.
  *
@@ -10,6 +11,8 @@
 
 #include "gateway/cache_status.h"
 #include "gateway/transfer.h"
+
+struct ps_http;
 
 /* What the client wants of the cache. */
 struct ps_cached_wish {
@@ -35,6 +38,7 @@ struct ps_cached {
     bool hide;       /* without the usage that it did not ask for */
     bool has_facts;
     struct ps_flight_facts facts;
+    struct ps_http *http; /* of GET and HEAD; or NULL */
 };
 
 ps_time ps_cached_now(const struct ps_transfer *transfer);
@@ -57,13 +61,25 @@ void ps_cached_cut(struct ps_transfer *transfer, const char *why);
 bool ps_cached_take_off(struct ps_transfer *transfer, const struct ps_cached_wish *wish,
                         struct ps_flight_seat *seat);
 
+/* Sends on of cached->body, and ends the answer with it. */
+void ps_cached_send(struct ps_transfer *transfer);
+
+/* Sends on what the flight has recorded, and ends the answer as the flight does. */
+void ps_cached_pass_on(struct ps_transfer *transfer);
+
 /* Keeps what its own flight took, once that has ended. */
 void ps_cached_take_facts(struct ps_cached *cached);
 
-/* Nothing of the cache is of use: the request goes its own way. */
+/* Tells the client why the flight was refused. */
+void ps_cached_refuse(struct ps_transfer *transfer);
+
+/* Nothing of the cache is of use: the request goes its own way, if it still can. */
 void ps_cached_go_alone(struct ps_transfer *transfer);
 
 void ps_cached_fail_memory(struct ps_transfer *transfer);
 void ps_cached_fail_uncached(struct ps_transfer *transfer);
+
+/* For struct ps_flight_spec, with the transfer as ctx. */
+bool ps_cached_is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key);
 
 #endif

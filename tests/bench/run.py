@@ -3,6 +3,7 @@
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
+    run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py ring [--quick] [--rounds N]
 
@@ -27,6 +28,7 @@ import sys
 import tempfile
 
 import cache
+import chaos
 import eviction
 import proxy
 import ring
@@ -92,7 +94,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"cache": cache, "eviction": eviction, "proxy": proxy, "ring": ring}
+BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "proxy": proxy, "ring": ring}
 
 
 def main():
