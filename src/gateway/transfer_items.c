@@ -31,6 +31,7 @@ struct ps_transfer_items {
     size_t fetching;
     size_t unique;
     size_t hits;
+    size_t olds;
     bool whole;                   /* the request is asked as it came, and its answer passed on */
     struct ps_items_split *split; /* of the answer to what was asked, when it is not */
     struct ps_items_join *join;   /* the answer that is sent */
@@ -167,6 +168,7 @@ static void take_entry(struct item *item, struct ps_entry *entry, enum ps_freshn
         ps_entry_unref(entry);
     } else {
         item->old = entry;
+        item->transfer->items->olds++;
     }
 }
 
@@ -444,11 +446,11 @@ static void depart(struct ps_transfer *transfer)
         return;
     }
     items->whole = items->wanted_count == items->count;
-    if (items->whole) { /* whatever comes of it is passed on */
+    if (items->whole && items->olds == 0) { /* what comes is passed on, whatever it is */
         ps_items_ask_free(items->ask);
         items->ask = NULL;
-        take_off(transfer);
-    } else if (cut_body(transfer)) {
+    }
+    if (items->whole || cut_body(transfer)) {
         take_off(transfer);
     }
 }
