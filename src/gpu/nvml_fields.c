@@ -84,18 +84,25 @@ static struct ps_device_reading rate_of(struct ps_nvml_rate *rate,
                            (double)(rate->at - last.at));
 }
 
+/* Without a counter it may be known from another call: then hands off. */
+static void take_rate(struct ps_nvml_rate *rate, const struct ps_nvml_field *value, double unit,
+                      struct ps_device_reading *reading)
+{
+    static const struct ps_nvml_field nothing = {.type = PS_NVML_UINT};
+    bool ours = rate->known;
+    struct ps_device_reading next = rate_of(rate, value == NULL ? &nothing : value, unit);
+    if (ours || rate->known) {
+        *reading = next;
+    }
+}
+
 static void take(struct ps_nvml_card *card, size_t i, const struct ps_nvml_field *value)
 {
     struct ps_device_reading *reading = &card->device.readings[fields[i].reading];
     bool read = ps_nvml_card_judge_field(card, i, value->code);
     double number = 0;
     if (fields[i].meaning == RATE) {
-        if (read) {
-            *reading = rate_of(&card->rates[i], value, fields[i].unit);
-        } else if (card->rates[i].known) { /* else it may be known from another call */
-            *reading = (struct ps_device_reading){0};
-            card->rates[i].known = false;
-        }
+        take_rate(&card->rates[i], read ? value : NULL, fields[i].unit, reading);
         return;
     }
     read = read && number_of(value, &number);

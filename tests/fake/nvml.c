@@ -213,7 +213,7 @@ static void read_file(void)
     }
 }
 
-/* --- what every call does --------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static void pass(long us)
 {
@@ -229,33 +229,6 @@ static void hang_while(enum knob knob)
         pass(1000);
         read_file();
     }
-}
-
-static int enter(const struct card *card, long us)
-{
-    read_file();
-    pass(us);
-    if (card == NULL) {
-        return INVALID;
-    }
-    if (card->index == KNOB(lost)) {
-        return LOST;
-    }
-    return KNOB(failing) != 0 ? UNKNOWN : OK;
-}
-
-#define ENTER(us)                      \
-    do {                               \
-        int code_ = enter(card, (us)); \
-        if (code_ != OK) {             \
-            return code_;              \
-        }                              \
-    } while (0)
-
-static int give(uint32_t value, uint32_t *out)
-{
-    *out = KNOB(blank) != 0 ? UINT32_MAX : value;
-    return OK;
 }
 
 /* --- init, count, handle ---------------------------------------------------------------------- */
@@ -321,6 +294,35 @@ FN(nvmlDeviceGetHandleByIndex_v2, uint32_t i, struct card **out)
 #endif
 
 #if FAKE_ABI >= 1
+
+/* --- what every reading does ------------------------------------------------------------------ */
+
+static int enter(const struct card *card, long us)
+{
+    read_file();
+    pass(us);
+    if (card == NULL) {
+        return INVALID;
+    }
+    if (card->index == KNOB(lost)) {
+        return LOST;
+    }
+    return KNOB(failing) != 0 ? UNKNOWN : OK;
+}
+
+#define ENTER(us)                      \
+    do {                               \
+        int code_ = enter(card, (us)); \
+        if (code_ != OK) {             \
+            return code_;              \
+        }                              \
+    } while (0)
+
+static int give(uint32_t value, uint32_t *out)
+{
+    *out = KNOB(blank) != 0 ? UINT32_MAX : value;
+    return OK;
+}
 
 FN(nvmlShutdown, void)
 {
