@@ -121,7 +121,7 @@ struct ps_device {
     bool partitioned; /* MIG is on: the instances follow */
     struct ps_device_reading readings[PS_DEVICE_FIELDS];
     struct ps_device_xids xids;
-    bool processes_known; /* false: nobody could say, which is not the same as none */
+    bool processes_known; /* all that use it are listed; false: not all, or nobody could say */
 };
 
 /* How a process uses a device; bits. */

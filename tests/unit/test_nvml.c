@@ -7,15 +7,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "../helpers/nvml_fake.h"
+#include "../helpers/tree.h"
 #include "gpu/nvml.h"
 
 #define MIB        1048576.0
@@ -25,49 +23,31 @@ static struct nvml_fake fake;
 static struct ps_clock the_clock;
 static struct ps_nvml *nvml;
 static struct ps_device_snapshot *now; /* the latest */
-static char root[] = "/tmp/ps-nvml-XXXXXX";
+static struct tree tree;
 
 /* --- scaffolding ------------------------------------------------------------------------------ */
-
-static void put_file(const char *path, const char *text)
-{
-    char whole[256];
-    (void)snprintf(whole, sizeof whole, "%s/%s", root, path);
-    for (char *c = whole + strlen(root) + 1; *c != '\0'; c++) {
-        if (*c == '/') {
-            *c = '\0';
-            (void)mkdir(whole, 0700);
-            *c = '/';
-        }
-    }
-    FILE *file = fopen(whole, "we");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
 
 static int make_root(void **state)
 {
     (void)state;
-    if (mkdtemp(root) == NULL) {
-        return -1;
-    }
-    put_file("proc/meminfo", "MemTotal:       16777216 kB\nMemFree:         1048576 kB\n"
-                             "MemAvailable:    4194304 kB\n");
-    put_file("proc/1000/stat",
+    tree_open(&tree);
+    tree_put(&tree, "proc/meminfo",
+             "MemTotal:       16777216 kB\nMemFree:         1048576 kB\n"
+             "MemAvailable:    4194304 kB\n");
+    tree_put(&tree, "proc/1000/stat",
              "1000 (VLLM::Engine (0)) S 1 1 1 0 -1 4194560 1 0 0 0 5 6 0 0 20 0 9 0 "
              "4711 1000 200 18446744073709551615 1 1 0\n");
-    put_file("proc/1000/cgroup", "0::/system.slice/docker-0123456789abcdef0123456789abcdef"
-                                 "0123456789abcdef0123456789abcdef.scope\n");
+    tree_put(&tree, "proc/1000/cgroup",
+             "0::/system.slice/docker-0123456789abcdef0123456789abcdef"
+             "0123456789abcdef0123456789abcdef.scope\n");
     return 0;
 }
 
 static int drop_root(void **state)
 {
     (void)state;
-    char command[64];
-    (void)snprintf(command, sizeof command, "rm -r %s", root);
-    return system(command);
+    tree_close(&tree);
+    return 0;
 }
 
 static void open_driver(const char *name)
@@ -82,7 +62,7 @@ static int begin(char why[PS_SAMPLER_WHY])
     struct ps_nvml_opts opts;
     ps_nvml_opts_init(&opts);
     opts.library = fake.path;
-    opts.root = root;
+    opts.root = tree.root;
     opts.clock = &the_clock;
     assert_int_equal(ps_nvml_open(&nvml, &opts, why), PS_OK);
     return ps_nvml_source.start(nvml, ps_clock_now(&the_clock), why);

@@ -42,7 +42,7 @@ static void refuses_lines_that_are_none(void **state)
         ") (",
         "17 (python3) S 1 2 3\n",
         "17 (python3) S 1 1 1 0 -1 4194560 1 0 0 0 5 6 0 0 20 0 9 0 later 1000\n",
-        "17 (a-name-that-is-far-too-long-for-a-task-of-linux-and-then-some-more)" REST,
+        ("17 (a-name-that-is-far-too-long-for-a-task-of-linux-and-then-some-more)" REST),
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         struct ps_owner owner = {.name = "untouched"};
