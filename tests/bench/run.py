@@ -4,6 +4,7 @@
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py ring [--quick] [--rounds N]
+    run.py telemetry [--quick] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
 what each is) and run(args, folder, save), which calls save(report) whenever it has got further.
@@ -28,6 +29,7 @@ import tempfile
 import eviction
 import proxy
 import ring
+import telemetry
 from rows import say
 from targets import BUILD, BenchError
 
@@ -90,7 +92,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"eviction": eviction, "proxy": proxy, "ring": ring}
+BENCHES = {"eviction": eviction, "proxy": proxy, "ring": ring, "telemetry": telemetry}
 
 
 def main():
