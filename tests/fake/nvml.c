@@ -235,17 +235,23 @@ static void hang_while(enum knob knob)
 
 /* --- init, count, handle ---------------------------------------------------------------------- */
 
-static int init(void)
+static void make_cards(void)
 {
-    read_environment();
-    read_file();
-    hang_while(K_hang_init);
     for (int i = 0; i < GPUS; i++) {
         cards[i] = (struct card){i, -1};
         for (int j = 0; j < INSTANCES; j++) {
             instances[i][j] = (struct card){i, j};
         }
     }
+}
+
+static int init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    read_environment();
+    read_file();
+    hang_while(K_hang_init);
+    (void)pthread_once(&once, make_cards);
     return (int)KNOB(init_code);
 }
 
