@@ -5,10 +5,11 @@
 //
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
+import { fileURLToPath } from 'node:url';
 
 import { after } from './lib/after.mjs';
 import { Penstock, program, runPenstock, tempDir } from './lib/penstock.mjs';
@@ -112,6 +113,12 @@ test('while it watches a card is lost, another reading hangs, and all comes back
   watch.signal('SIGINT');
   const { code } = await watch.ended;
   assert.deepEqual([code, watch.stderr], [0, '']);
+});
+
+test('docs/gpu.md lists the readings that the program has', () => {
+  const page = fs.readFileSync(path.join(path.dirname(fileURLToPath(import.meta.url)), '../../docs/gpu.md'), 'utf8');
+  const table = execFileSync(path.join(build, 'tests', 'helpers', 'device_manual'), { encoding: 'utf8' });
+  assert.ok(page.includes(table));
 });
 
 /// gpu-check beside a made-up driver, driver API and nvidia-smi.
