@@ -2,6 +2,7 @@
 #
 #   make run                the demo: simulated GPU servers, the gateway, real traffic through it
 #   make run ENGINE=ollama  the same with servers of another engine: ollama, comfyui, ...
+#   make run CLUSTER=1      the demo with two gateways and a real Redis Cluster of six nodes
 #   make build              build/penstock
 #   make test               every test but the slow ones; last line: N passed, N failed
 #   make test FULL=1        the same, and both compilers and the sanitizer builds (what .ci/run does)
@@ -23,7 +24,8 @@ ARGS ?=
 .PHONY: run build test test-slow bench gpu-check fuzz install package format format-check clean
 
 run: build
-	@exec $(BUILD)/penstock demo $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+	@$(if $(CLUSTER),tools/deps.sh cluster)
+	@exec $(BUILD)/penstock demo $(if $(ENGINE),--engine $(ENGINE)) $(if $(CLUSTER),--cluster) $(ARGS)
 
 build:
 	@tools/deps.sh build
@@ -45,7 +47,7 @@ bench: build
 # A compiler and libc are enough; 77 says that there is no driver to check.
 gpu-check:
 	@mkdir -p $(BUILD)
-	@$(CC) -std=c17 -D_GNU_SOURCE -O2 -Isrc tools/gpu-check/*.c src/gpu/*.c src/base/*.c \
+	@$(CC) -std=c17 -D_GNU_SOURCE -O2 -Isrc -Iinclude tools/gpu-check/*.c src/gpu/*.c src/base/*.c \
 		-o $(BUILD)/gpu-check -lm -ldl -pthread
 	@$(BUILD)/gpu-check || test $$? -eq 77
 
@@ -55,7 +57,7 @@ fuzz:
 
 install: build
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
-	@ninja -C $(BUILD) penstock
+	@ninja -C $(BUILD) penstock library
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
 
 package:

@@ -2,6 +2,8 @@
 """run - one benchmark beside its peers, in the same run, on this machine.
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
+    run.py cache [--quick] [--only cpu|latency] [--rounds N]
+    run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py ring [--quick] [--rounds N]
     run.py telemetry [--quick] [--rounds N]
@@ -26,6 +28,8 @@ import signal
 import sys
 import tempfile
 
+import cache
+import chaos
 import eviction
 import proxy
 import ring
@@ -92,7 +96,8 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"eviction": eviction, "proxy": proxy, "ring": ring, "telemetry": telemetry}
+BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "proxy": proxy, "ring": ring,
+           "telemetry": telemetry}
 
 
 def main():
