@@ -49,7 +49,7 @@ fuzz:
 
 install: build
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
-	@ninja -C $(BUILD) penstock
+	@ninja -C $(BUILD) penstock library
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
 
 package:

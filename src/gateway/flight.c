@@ -67,6 +67,7 @@ struct ps_flight {
     bool deferred;
     _Atomic bool deserted;
     _Atomic bool wants_room;
+    _Atomic bool outdated;
 
     /* the recording */
     struct ps_flight_segment *first; /* NULL when the beginning is not kept; under the lock */
@@ -474,6 +475,19 @@ enum ps_flight_role ps_flights_join(struct ps_flights *flights, const struct ps_
     return role;
 }
 
+void ps_flights_outdate(struct ps_flights *flights, const struct ps_key *key)
+{
+    pthread_mutex_t *lock = lock_of(flights, key);
+    struct ps_flight_spec spec = {.key = key};
+    pthread_mutex_lock(lock);
+    struct ps_flight *flight = find(flights, &spec);
+    if (flight != NULL) {
+        atomic_store(&flight->outdated, true);
+        close_flight(flight);
+    }
+    pthread_mutex_unlock(lock);
+}
+
 void ps_flight_leave(struct ps_flight_seat *seat)
 {
     struct ps_flight *flight = seat->flight;
@@ -680,6 +694,11 @@ bool ps_flight_must_wait(struct ps_flight *flight)
 ps_time ps_flight_born(const struct ps_flight *flight)
 {
     return flight->probe->born;
+}
+
+bool ps_flight_is_outdated(const struct ps_flight *flight)
+{
+    return atomic_load(&flight->outdated);
 }
 
 const struct ps_key *ps_flight_key(const struct ps_flight *flight)

@@ -155,6 +155,7 @@ struct ps_transfer {
     } scan;
     struct ps_usage usage;
     uint8_t cache; /* enum ps_cache_part */
+    uint8_t fwd;   /* enum ps_cache_fwd: what Cache-Status says of an answer that goes past the cache */
     uint64_t bytes_out;
     ps_time first_byte; /* 0 = not yet */
     const char *error;  /* static text for the log */
@@ -243,9 +244,6 @@ const struct ps_flight_facts *ps_transfer_flight_facts(const struct ps_transfer 
 
 /* --- transfer_pilot.c: transfers that fly */
 
-/* The tags of the route and of the request, for invalidation; returns their number. */
-size_t ps_transfer_read_tags(const struct ps_transfer *transfer,
-                             struct ps_str tags[PS_ENTRY_TAGS_MAX]);
 
 /* What a transfer is that has no client. */
 struct ps_pilot {
@@ -260,6 +258,7 @@ struct ps_pilot {
     bool landed;   /* the answer is complete */
     bool refused;
     ps_span ttl;
+    struct ps_http_pilot *http; /* of GET; or NULL */
     struct ps_flight_refusal refusal;
     struct ps_h1_head head;
     struct ps_h1_header memory[]; /* what the head views */
@@ -295,8 +294,17 @@ void ps_pilot_land(struct ps_transfer *transfer, enum ps_outcome outcome);
 void ps_pilot_refuse(struct ps_transfer *transfer, const struct ps_answer *answer,
                      struct ps_str text);
 
+/* Asks Redis for pilot->key. PS_OK: the answer comes; else it is a miss now. */
+PS_MUST_CHECK int ps_pilot_fetch(struct ps_transfer *transfer);
+
+/* The tags of the route and of the request; returns their number. */
+size_t ps_pilot_read_tags(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX]);
+
 /* Ends the flight as it stands: landed, refused, or else crashed. Nothing for other transfers. */
 void ps_pilot_end(struct ps_transfer *transfer);
+
+/* After its end; NULL is fine. */
+void ps_pilot_free(struct ps_pilot *pilot);
 
 /* --- transfer_answer.c */
 

@@ -5,6 +5,7 @@
 #include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer.h"
+#include "gateway/transfer_http.h"
 
 /* --- the start -------------------------------------------------------------------------------- */
 
@@ -31,10 +32,16 @@ static struct ps_pilot *pilot_new(const struct ps_transfer *asker, const struct 
         pilot->flight = flying->flight;
         pilot->key = *flying->key;
         pilot->ttl = flying->ttl;
-        pilot->request = *asker->request;
+        if (asker->request != NULL) {
+            pilot->request = *asker->request;
+        }
         pilot->peer = *ps_transfer_peer(asker);
         pilot->tls = ps_transfer_is_tls(asker);
         ps_h1_head_copy(&pilot->head, asker->head, pilot->memory);
+        if (ps_http_pilot_new(pilot, asker) != PS_OK) {
+            free(pilot);
+            pilot = NULL;
+        }
     }
     return pilot;
 }
@@ -48,7 +55,7 @@ static void move(struct ps_transfer *transfer, struct ps_transfer *asker)
     transfer->tenant = asker->tenant;
     transfer->backend = asker->backend;
     transfer->price = asker->price;
-    transfer->request = &transfer->pilot->request;
+    transfer->request = asker->request == NULL ? NULL : &transfer->pilot->request;
     transfer->edits = asker->edits;
     asker->edits = NULL;
     transfer->body = asker->body;
@@ -80,6 +87,10 @@ static void on_fetched(void *ctx, struct ps_entry *entry)
     struct ps_transfer *transfer = ctx;
     struct ps_pilot *pilot = transfer->pilot;
     pilot->fetch = NULL;
+    if (pilot->http != NULL) {
+        ps_http_on_fetched(transfer, entry);
+        return;
+    }
     ps_time now = ps_clock_wall(ps_loop_clock(transfer->lane->loop));
     if (entry == NULL || ps_entry_freshness(entry, now) != PS_FRESH || !suits(transfer, entry)) {
         ps_entry_unref(entry);
@@ -90,6 +101,12 @@ static void on_fetched(void *ctx, struct ps_entry *entry)
     ps_flight_land(pilot->flight, entry, true, &facts);
     pilot->flight = NULL;
     ps_transfer_finish(transfer, 200, true, PS_OUTCOME_NONE);
+}
+
+int ps_pilot_fetch(struct ps_transfer *transfer)
+{
+    struct ps_pilot *pilot = transfer->pilot;
+    return ps_tier_fetch(&pilot->fetch, transfer->lane->tier, &pilot->key, on_fetched, transfer);
 }
 
 static void refuse_start(struct ps_flight *flight)
@@ -122,8 +139,7 @@ void ps_transfer_fly(struct ps_transfer *asker, const struct ps_flying *flying)
     }
     struct ps_flight_pilot hears = {on_deserted, on_room, transfer};
     ps_flight_take_off(pilot->flight, &hears);
-    if (!flying->ask_redis || ps_tier_fetch(&pilot->fetch, transfer->lane->tier, &pilot->key,
-                                            on_fetched, transfer) != PS_OK) {
+    if (!flying->ask_redis || ps_pilot_fetch(transfer) != PS_OK) {
         ps_transfer_enter_gate(transfer);
     }
 }
@@ -151,7 +167,11 @@ static bool forbids(const struct ps_h1_head *head)
 
 void ps_pilot_judge(struct ps_transfer *transfer, const struct ps_h1_head *head)
 {
-    transfer->pilot->storable = head->status == 200 && !forbids(head);
+    if (transfer->pilot->http != NULL) {
+        ps_http_judge(transfer, head);
+    } else {
+        transfer->pilot->storable = head->status == 200 && !forbids(head);
+    }
 }
 
 static enum ps_entry_kind kind_of(const struct ps_transfer *transfer)
@@ -169,6 +189,9 @@ int ps_pilot_begin(struct ps_transfer *transfer)
         .lines = ps_buf_str(&transfer->headers),
         .length = transfer->length == PS_LENGTH_UNKNOWN ? PS_FLIGHT_LENGTH_UNKNOWN : transfer->length,
     };
+    if (transfer->pilot->http != NULL && !ps_http_begin(transfer, &head)) {
+        return PS_OK;
+    }
     return ps_flight_begin(transfer->pilot->flight, &head);
 }
 
@@ -189,8 +212,7 @@ bool ps_pilot_tell(struct ps_transfer *transfer)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-size_t ps_transfer_read_tags(const struct ps_transfer *transfer,
-                             struct ps_str tags[PS_ENTRY_TAGS_MAX])
+size_t ps_pilot_read_tags(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX])
 {
     size_t count = 0;
     const struct ps_option_strings *of_route = &transfer->route->cache.tags;
@@ -248,7 +270,7 @@ static int make_entry(const struct ps_transfer *transfer, struct ps_entry **out)
         .model = {pilot->request.model, pilot->request.model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
         .tags = tags,
-        .tags_count = ps_transfer_read_tags(transfer, tags),
+        .tags_count = ps_pilot_read_tags(transfer, tags),
         .born = ps_flight_born(pilot->flight),
         .stored = ps_clock_wall(ps_loop_clock(loop)),
         .fresh = pilot->ttl,
@@ -276,6 +298,10 @@ static struct ps_entry *keep(const struct ps_transfer *transfer, bool *stored)
 
 static void land(struct ps_transfer *transfer, struct ps_flight_facts *facts)
 {
+    if (transfer->pilot->http != NULL) {
+        ps_http_land(transfer, facts);
+        return;
+    }
     struct ps_entry *entry = keep(transfer, &facts->stored);
     ps_flight_land(transfer->pilot->flight, entry, false, facts);
 }
@@ -311,6 +337,14 @@ void ps_pilot_end(struct ps_transfer *transfer)
         ps_flight_refuse(flight, &pilot->refusal, &facts);
     }
     pilot->flight = NULL;
+}
+
+void ps_pilot_free(struct ps_pilot *pilot)
+{
+    if (pilot != NULL) {
+        ps_http_pilot_free(pilot->http);
+        free(pilot);
+    }
 }
 
 void ps_pilot_land(struct ps_transfer *transfer, enum ps_outcome outcome)
