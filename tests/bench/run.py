@@ -5,7 +5,7 @@
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
-    run.py ring [--quick] [--rounds N]
+    run.py ring [--quick] [--only ring|redis] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
 what each is) and run(args, folder, save), which calls save(report) whenever it has got further.
