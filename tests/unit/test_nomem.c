@@ -18,6 +18,7 @@
 #include "gateway/items.h"
 #include "gateway/l1.h"
 #include "gateway/render.h"
+#include "gateway/tier.h"
 #include "gateway/tunnel.h"
 #include "http/client.h"
 #include "http/server.h"
@@ -405,6 +406,66 @@ static int tell_cache(const struct ps_key *key)
     return err;
 }
 
+/* Both sides of one process, all of whose servers are away. */
+struct sides {
+    struct ps_loop *loop;
+    struct ps_tiers *tiers;
+    struct ps_tier_keeper *keeper;
+    struct ps_tier *tier;
+};
+
+static int open_sides(struct sides *sides, const struct ps_cache_opts *opts)
+{
+    char reason[128];
+    const struct ps_tiers_opts tiers = {.l1 = &opts->l1, .redis = &opts->redis};
+    int err = ps_loop_new(&sides->loop, &ps_clock_real);
+    err = err != PS_OK ? err : ps_tiers_new(&sides->tiers, &tiers, reason, sizeof reason);
+    err = err != PS_OK ? err : ps_tier_keeper_new(&sides->keeper, sides->tiers, sides->loop);
+    return err != PS_OK ? err : ps_tier_new(&sides->tier, sides->tiers, sides->loop);
+}
+
+static void close_sides(struct sides *sides)
+{
+    ps_tier_free(sides->tier);
+    ps_tier_keeper_free(sides->keeper);
+    ps_tiers_free(sides->tiers);
+    ps_loop_free(sides->loop);
+}
+
+static int use_sides(struct sides *sides, const struct ps_key *key)
+{
+    struct ps_entry_spec spec = {.status = 200, .body = PS_STR("b"), .born = 1, .fresh = PS_NEVER};
+    struct ps_purge purge = {.kind = PS_PURGE_KEY, .at = 1, .key = *key};
+    struct ps_entry *entry = NULL;
+    int err = ps_entry_new(&entry, &spec);
+    err = err != PS_OK ? err : ps_tier_store(sides->tier, key, entry);
+    ps_entry_unref(entry);
+    if (err == PS_OK) {
+        err = ps_tier_keeper_invalidate(sides->keeper, &purge, NULL, NULL);
+        assert_true(err == PS_OK || err == PS_ENOMEM || err == PS_ELIMIT);
+    }
+    return err == PS_ELIMIT ? PS_ENOMEM : err; /* what could not be sent is sent later */
+}
+
+static int tell_tiers(const struct ps_key *key)
+{
+    struct ps_cache_opts opts;
+    struct ps_redis_node_opts node = {.url = (char[]){"127.0.0.1:1"}, .weight = 1};
+    struct sides sides = {.loop = NULL};
+    int err = ps_option_init(ps_cache_options, &opts);
+    if (err == PS_OK) {
+        opts.l1.size = 1 << 20;
+        opts.l1.max_entry = 1 << 16;
+        opts.redis.nodes = (struct ps_option_list){.items = &node, .count = 1};
+        err = open_sides(&sides, &opts);
+        opts.redis.nodes = (struct ps_option_list){.items = NULL, .count = 0};
+    }
+    err = err != PS_OK ? err : use_sides(&sides, key);
+    close_sides(&sides);
+    ps_option_fini(ps_cache_options, &opts);
+    return err;
+}
+
 static int tell_rendering(void)
 {
     static const char answer[] = "{\"object\":\"chat.completion\",\n\"choices\":[{\"index\":0,"
@@ -485,6 +546,22 @@ static void each_allocation_of_items_may_fail(void **state)
     assert_true(n > 8);
 }
 
+static void each_allocation_of_the_tiers_may_fail(void **state)
+{
+    (void)state;
+    const struct ps_key key = {{1}};
+    int err;
+    int n = 0;
+    do {
+        left = n++;
+        err = tell_tiers(&key);
+        left = -1;
+        assert_true(err == PS_OK || err == PS_ENOMEM);
+    } while (err != PS_OK && n < 400);
+    assert_int_equal(err, PS_OK);
+    assert_true(n > 20);
+}
+
 static void each_allocation_of_the_cache_may_fail(void **state)
 {
     (void)state;
@@ -510,6 +587,7 @@ int main(void)
         cmocka_unit_test(each_allocation_of_a_tunnel_may_fail),
         cmocka_unit_test(each_allocation_of_a_forwarded_head_may_fail),
         cmocka_unit_test(each_allocation_of_the_cache_may_fail),
+        cmocka_unit_test(each_allocation_of_the_tiers_may_fail),
         cmocka_unit_test(each_allocation_of_items_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
