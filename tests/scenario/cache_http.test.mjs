@@ -124,6 +124,18 @@ test('a stale answer that has changed is replaced', async (t) => {
   assert.equal(up.requests.length, 2);
 });
 
+test('what is never fresh is confirmed again and again', async (t) => {
+  const { up, get } = await start(t, (request, answer, text) => (request.headers['if-none-match'] === '"v1"'
+    ? answer.send(304, { ETag: '"v1"', 'Cache-Control': 'no-cache', 'X-Times': up.requests.length, 'Content-Length': 0 })
+    : answer.text(200, text, { 'Cache-Control': 'no-cache', ETag: '"v1"' })));
+  for (let i = 1; i <= 40; i++) {
+    const answer = await get();
+    assert.equal(answer.text, 'answer 1');
+    assert.equal(answer.headers['x-times'], i === 1 ? undefined : String(i));
+  }
+  assert.equal(up.requests.length, 40);
+});
+
 test('clients with conditions get a 304 from memory', async (t) => {
   const { up, get } = await start(t, (request, answer, text) => answer.text(200, text, { 'Cache-Control': 'max-age=6000',
     ETag: 'W/"v1"', 'Last-Modified': 'Mon, 01 Jan 2024 00:00:00 GMT', 'Content-Language': 'en' }));
@@ -186,12 +198,18 @@ test('a crowd asks once, and nobody gets what is for another', async (t) => {
   const own = await crowd('/own');
   assert.equal(new Set(own.map(({ text }) => text)).size, 24);
   assert.ok(own.every((answer) => !/collapsed/.test(status(answer))));
+  heads['/own'] = { 'Cache-Control': 'max-age=6000' }; // from now on they may share it
+  await get('/own');
+  await get('/own');
+  const asked = up.to('/own').length;
+  await crowd('/own');
+  assert.equal(up.to('/own').length, asked);
   const flavours = await crowd('/flavours', 3);
   flavours.forEach((answer, i) => assert.equal(answer.text.split(' ').at(-1), `f${i % 3}`));
   await crowd('/flavours', 3);
-  const asked = up.to('/flavours').length;
+  const before = up.to('/flavours').length;
   await crowd('/flavours', 3);
-  assert.equal(up.to('/flavours').length, asked);
+  assert.equal(up.to('/flavours').length, before);
 });
 
 test('HEAD and parts come out of the answer to a GET', async (t) => {
