@@ -253,7 +253,7 @@ static void on_interim(void *ctx, const struct ps_h1_head *head)
 static int put(struct ps_transfer *transfer, struct ps_str bytes)
 {
     transfer->bytes_out += bytes.len;
-    return transfer->pilot != NULL ? ps_flight_record(transfer->pilot->flight, bytes, false)
+    return transfer->pilot != NULL ? ps_pilot_record(transfer, bytes)
                                    : ps_exchange_write(transfer->exchange, bytes);
 }
 
