@@ -382,8 +382,9 @@ static void on_landed(struct ps_transfer *transfer)
     struct ps_cached *cached = transfer->cached;
     struct ps_entry *entry = ps_flight_entry(cached->seat.flight);
     const struct ps_flight_facts *facts = ps_flight_facts(cached->seat.flight);
-    bool asked = facts->attempts > 0;
-    struct ps_cache_status status = {.fwd = why_asked(cached),
+    bool asked = facts->attempts > 0; /* an entry was there to ask about, here or in Redis */
+    struct ps_cache_status status = {.fwd = cached->http->refresh ? PS_CACHE_FWD_REQUEST
+                                                                  : PS_CACHE_FWD_STALE,
                                      .fwd_status = 304,
                                      .stored = facts->stored,
                                      .collapsed = !cached->leads};

@@ -11,6 +11,7 @@ import test from 'node:test';
 
 import { call, open } from './lib/client.mjs';
 import { startPenstock } from './lib/penstock.mjs';
+import { needsRedis, startRedis } from './lib/redis.mjs';
 import { startUpstream } from './lib/upstream.mjs';
 import { sleep, until } from './lib/wait.mjs';
 
@@ -370,4 +371,46 @@ tenants:
   assert.equal((await as('two')).text, 'answer 2');
   assert.notEqual((await as('one')).text, 'answer 1');
   assert.equal(up.requests.length, asked + 1);
+});
+
+test('gateways share variants, validators and invalidations through Redis', { skip: needsRedis }, async (t) => {
+  const node = await startRedis(t);
+  const script = (request, answer, text) => {
+    if (request.headers['if-none-match'] !== undefined) {
+      return answer.send(304, { ETag: '"v1"', 'Cache-Control': 'max-age=6000', 'Content-Length': 0 });
+    }
+    const old = request.target.startsWith('/old') ? OLD : { 'Cache-Control': 'max-age=6000' };
+    return answer.text(200, `${text} ${request.headers.flavour}`, { ...old, ETag: '"v1"', Vary: 'Flavour' });
+  };
+  const redis = `cache: {redis: {nodes: ["${node.name}"], timeout: 1s, breaker: {stall: 3s}}}\n`;
+  const { up, get: one } = await start(t, script, redis);
+  const other = await startPenstock(t, {
+    config: `upstreams:
+  - {name: web, engine: openai, endpoints: ["${up.url}"], health: {interval: 0s, unhealthy_after: 1000}, retry: {attempts: 1}}
+routes:
+  - {name: all, path: /*, kind: plain}
+${redis}`,
+  });
+  const headers = { Host: 'localhost', Flavour: 'sweet' };
+  const two = (path, more = {}, method = 'GET') => call(other.port, { path, method, headers: { ...headers, ...more } });
+  /// Asks one gateway, then the other, at a new path each time, until Redis was quick enough.
+  const share = async (prefix, wanted) => {
+    for (let n = 0; n < 100; n++) {
+      const first = await one(`${prefix}${n}`, headers);
+      await sleep(30);
+      const second = await two(`${prefix}${n}`);
+      if (wanted.test(status(second))) {
+        return { first, second, path: `${prefix}${n}` };
+      }
+    }
+    assert.fail(`never ${wanted}`);
+  };
+  const { first, second, path } = await share('/a', /^Penstock; hit; ttl=\d+; detail=L2$/);
+  assert.equal(second.text, first.text);
+  assert.match((await two(path, { Flavour: 'sour' })).text, /sour$/);
+  const { first: stale, second: confirmed } = await share('/old', /^Penstock; fwd=stale; fwd-status=304; stored; ttl=\d+$/);
+  assert.equal(confirmed.text, stale.text);
+  const gone = await one('/b', headers);
+  await one('/b', headers, 'PUT');
+  assert.notEqual((await two('/b')).text, gone.text);
 });
