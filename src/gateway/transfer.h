@@ -265,6 +265,8 @@ struct ps_pilot {
     bool refused;
     ps_span ttl;
     struct ps_http_pilot *http; /* of GET; or NULL */
+    struct ps_transfer *leader; /* who asked first, as long as it is there: it gets what only one
+                                 * client can, interim answers and trailers; or NULL */
     struct ps_flight_refusal refusal;
     struct ps_h1_head head;
     struct ps_h1_header memory[]; /* what the head views */
@@ -325,6 +327,9 @@ void ps_pilot_describe(const struct ps_transfer *transfer, struct ps_str tags[PS
 
 /* Ends the flight as it stands: landed, refused, or else crashed. Nothing for other transfers. */
 void ps_pilot_end(struct ps_transfer *transfer);
+
+/* Trailers came, whole lines: they are for the leader. */
+void ps_pilot_trail(struct ps_transfer *transfer, struct ps_str trailers);
 
 /* After its end; NULL is fine. */
 void ps_pilot_free(struct ps_pilot *pilot);

@@ -256,9 +256,12 @@ void ps_cached_cut(struct ps_transfer *transfer, const char *why)
 void ps_cached_finish(struct ps_transfer *transfer)
 {
     struct ps_exchange *exchange = transfer->exchange;
+    struct ps_buf trailers = transfer->cached->trailers;
+    transfer->cached->trailers = ps_buf_make(0);
     ps_exchange_handle(exchange, NULL, NULL);
     ps_transfer_finish(transfer, transfer->status, true, PS_OUTCOME_NONE);
-    ps_exchange_end(exchange, PS_STR(""));
+    ps_exchange_end(exchange, ps_buf_str(&trailers));
+    ps_buf_fini(&trailers);
 }
 
 void ps_cached_fail_memory(struct ps_transfer *transfer)
@@ -704,6 +707,10 @@ void ps_transfer_cache_leave(struct ps_transfer *transfer)
     struct ps_cached *cached = transfer->cached;
     ps_transfer_items_leave(transfer);
     if (cached != NULL) {
+        if (cached->pilot != NULL) {
+            cached->pilot->pilot->leader = NULL;
+        }
+        ps_buf_fini(&cached->trailers);
         ps_flight_leave(&cached->seat);
         ps_entry_unref(cached->entry);
         ps_buf_fini(&cached->rendered);

@@ -39,6 +39,8 @@ struct ps_cached {
     bool has_facts;
     struct ps_flight_facts facts;
     struct ps_http *http; /* of GET and HEAD; or NULL */
+    struct ps_transfer *pilot; /* that flies for this one first, on the same thread; or NULL */
+    struct ps_buf trailers;    /* of its answer: whole lines */
 };
 
 ps_time ps_cached_now(const struct ps_transfer *transfer);

@@ -5,6 +5,7 @@
 #include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer.h"
+#include "gateway/transfer_cached.h"
 #include "gateway/transfer_http.h"
 #include "gateway/transfer_items.h"
 
@@ -138,6 +139,8 @@ void ps_transfer_fly(struct ps_transfer *asker, const struct ps_flying *flying)
     if (flying->takes_limits) {
         transfer->grant = asker->grant;
         asker->grant.held = false;
+        pilot->leader = asker;
+        asker->cached->pilot = transfer;
     }
     struct ps_flight_pilot hears = {on_deserted, on_room, transfer};
     ps_flight_take_off(pilot->flight, &hears);
@@ -333,6 +336,10 @@ void ps_pilot_end(struct ps_transfer *transfer)
     if (pilot == NULL) {
         return;
     }
+    if (pilot->leader != NULL) {
+        pilot->leader->cached->pilot = NULL;
+        pilot->leader = NULL;
+    }
     ps_tier_cancel(pilot->fetch);
     pilot->fetch = NULL;
     struct ps_flight *flight = pilot->flight;
@@ -358,6 +365,16 @@ void ps_pilot_end(struct ps_transfer *transfer)
         ps_flight_refuse(flight, &pilot->refusal, &facts);
     }
     pilot->flight = NULL;
+}
+
+void ps_pilot_trail(struct ps_transfer *transfer, struct ps_str trailers)
+{
+    struct ps_transfer *leader = transfer->pilot->leader;
+    if (leader != NULL && trailers.len > 0) {
+        ps_buf_fini(&leader->cached->trailers);
+        leader->cached->trailers = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
+        PS_IGNORE(ps_buf_append_str(&leader->cached->trailers, trailers));
+    }
 }
 
 void ps_pilot_free(struct ps_pilot *pilot)
