@@ -5,7 +5,7 @@
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
-    run.py ring [--quick] [--rounds N]
+    run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py telemetry [--quick] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
