@@ -16,7 +16,7 @@ enum {
     SEGMENT = 32 * 1024,
     /* When not all is kept: */
     WINDOW = 256 * 1024,   /* the foremost seat may be so many bytes behind the pilot */
-    LAG = 4 * 1024 * 1024, /* and the others behind that one, while there is memory */
+    LAG = 32 * 1024 * 1024,/* and the others behind that one, while there is memory */
     SHORT_LAG = 2 * WINDOW /* ... when there is none */
 };
 

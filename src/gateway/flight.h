@@ -122,7 +122,7 @@ struct ps_flight_head {
     enum ps_entry_kind kind;
     struct ps_str lines; /* header lines for the client, without those that are each client's own */
     uint64_t length;     /* of the body, or PS_FLIGHT_LENGTH_UNKNOWN */
-    bool readable;       /* the kind is what the bytes are: events or JSON that were read */
+    bool personal;       /* for the one who asked first alone: others ask for themselves */
 };
 #define PS_FLIGHT_LENGTH_UNKNOWN UINT64_MAX
 

@@ -251,7 +251,11 @@ struct ps_pilot {
     struct ps_address peer;      /* who asked first */
     bool tls;
     bool storable; /* so far */
+    bool personal; /* the answer is for nobody else */
+    bool framed;   /* HTTP says where the answer ends */
+    bool json;     /* its type does */
     bool done;     /* the stream said that it is complete */
+    bool served;   /* no upstream was asked */
     bool landed;   /* the answer is complete */
     bool refused;
     ps_span ttl;
@@ -268,6 +272,10 @@ struct ps_flying {
     bool takes_limits; /* what the asker reserved goes over */
 };
 
+/* The tags of the route and of the request, views of theirs; returns their number. */
+size_t ps_transfer_cache_tags(const struct ps_transfer *transfer,
+                              struct ps_str tags[PS_ENTRY_TAGS_MAX]);
+
 /* Begins to fly what this request asks for: its body goes over, the client stays. On failure the
  * flight is refused. */
 void ps_transfer_fly(struct ps_transfer *asker, const struct ps_flying *flying);
@@ -278,9 +286,12 @@ PS_MUST_CHECK int ps_pilot_begin(struct ps_transfer *transfer);
 /* May an answer with this head be remembered? */
 void ps_pilot_judge(struct ps_transfer *transfer, const struct ps_h1_head *head);
 
-/* An event of the stream was seen. */
+/* An event or a line of the stream was seen. */
 void ps_pilot_see(struct ps_transfer *transfer, const struct ps_usage_event *event,
                   struct ps_str data);
+
+/* Frees what is left of a pilot; NULL is fine. */
+void ps_pilot_free(struct ps_pilot *pilot);
 
 /* What was recorded may be read. True: wait, the readers are too slow. */
 bool ps_pilot_tell(struct ps_transfer *transfer);

@@ -25,6 +25,9 @@ struct ps_cached {
     struct ps_str body;        /* of the entry or the rendering */
     size_t sent;
     bool leads; /* the flight is its own */
+    bool flown; /* and the body went with it */
+    bool ready; /* the body is in the form that was asked for */
+    bool other_form;
     bool live;  /* what the flight records is passed on */
     bool hide;  /* without the usage that it did not ask for */
     bool has_facts;
@@ -284,7 +287,7 @@ static void send_entry(struct ps_transfer *transfer)
 }
 
 /* The body in the form that was asked for. PS_OK, or PS_EPARSE: it can't be had of this one. */
-static int render(struct ps_transfer *transfer, bool *other_form)
+static int render_entry(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     const struct ps_entry *entry = cached->entry;
@@ -292,11 +295,12 @@ static int render(struct ps_transfer *transfer, bool *other_form)
     bool events = entry->kind == PS_ENTRY_EVENTS;
     int err = PS_OK;
     cached->body = ps_entry_body(entry);
-    *other_form = false;
+    cached->other_form = false;
     if (entry->status != 200 || entry->kind == PS_ENTRY_BYTES || !is_renderable(transfer)) {
         return PS_OK;
     }
-    *other_form = events != request->stream;
+    cached->other_form = events != request->stream;
+    ps_buf_fini(&cached->rendered);
     cached->rendered = ps_buf_make(64 * 1024 * 1024);
     if (events && !request->stream) {
         err = ps_render_json(cached->body, &cached->rendered);
@@ -311,14 +315,24 @@ static int render(struct ps_transfer *transfer, bool *other_form)
     return err;
 }
 
-static int start_entry(struct ps_transfer *transfer, const struct ps_cache_status *status, bool other_form)
+/* Is there an entry, and can it be sent to this client? */
+static bool is_ready(struct ps_transfer *transfer)
+{
+    struct ps_cached *cached = transfer->cached;
+    if (!cached->ready && cached->entry != NULL) {
+        cached->ready = render_entry(transfer) == PS_OK;
+    }
+    return cached->ready;
+}
+
+static int start_entry(struct ps_transfer *transfer, const struct ps_cache_status *status)
 {
     struct ps_cached *cached = transfer->cached;
     const struct ps_entry *entry = cached->entry;
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
     int err = ps_buf_reserve(&lines, ps_entry_head(entry).len + 512);
-    err = err != PS_OK ? err : write_lines(transfer, ps_entry_head(entry), other_form, &lines);
-    if (err == PS_OK && other_form) {
+    err = err != PS_OK ? err : write_lines(transfer, ps_entry_head(entry), cached->other_form, &lines);
+    if (err == PS_OK && cached->other_form) {
         err = ps_h1_write_header(&lines, PS_STR("Content-Type"),
                                  transfer->request->stream ? PS_STR("text/event-stream")
                                                            : PS_STR("application/json"));
@@ -334,15 +348,21 @@ static int start_entry(struct ps_transfer *transfer, const struct ps_cache_statu
 /* Nothing of the cache is of use: the request goes its own way. */
 static void go_alone(struct ps_transfer *transfer)
 {
+    bool flown = transfer->cached->flown;
     ps_transfer_cache_leave(transfer);
     transfer->cache = PS_CACHE_MISS;
+    if (flown) { /* there is nothing left to ask with */
+        struct ps_answer answer = {.status = 502, .type = "server_error", .code = "upstream_failed"};
+        ps_transfer_fail(transfer, &answer, "the answer of upstream %s can't be had in this form",
+                         transfer->backend->name);
+        return;
+    }
     ps_transfer_enter_gate(transfer);
 }
 
 static void serve(struct ps_transfer *transfer, enum ps_cache_part part, const struct ps_cache_status *status)
 {
-    bool other_form;
-    if (render(transfer, &other_form) != PS_OK) {
+    if (!is_ready(transfer)) {
         go_alone(transfer);
         return;
     }
@@ -352,7 +372,7 @@ static void serve(struct ps_transfer *transfer, enum ps_cache_part part, const s
     transfer->usage.completion_tokens = entry->completion_tokens;
     transfer->usage.has_prompt = entry->prompt_tokens > 0;
     transfer->usage.has_completion = entry->completion_tokens > 0;
-    if (start_entry(transfer, status, other_form) != PS_OK) {
+    if (start_entry(transfer, status) != PS_OK) {
         fail_memory(transfer);
         return;
     }
@@ -377,6 +397,8 @@ static void take_facts(struct ps_cached *cached)
     if (cached->leads && state > PS_FLIGHT_OPEN) {
         cached->facts = *ps_flight_facts(cached->seat.flight);
         cached->has_facts = true;
+    } else if (state == PS_FLIGHT_LANDED) { /* what it would have taken */
+        cached->transfer->usage = ps_flight_facts(cached->seat.flight)->usage;
     }
 }
 
@@ -394,6 +416,10 @@ static void pass_on(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     struct ps_flight_seat *seat = &cached->seat;
+    if (ps_flight_is_behind(seat)) {
+        cut(transfer, "the client reads too slowly for the others who get this answer");
+        return;
+    }
     while (ps_exchange_queued(transfer->exchange) <= PS_TRANSFER_HIGH_WATER) {
         enum ps_flight_state state = ps_flight_state(seat->flight);
         struct ps_str piece = ps_flight_peek(seat, cached->hide);
@@ -454,7 +480,7 @@ static void refused(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     struct ps_flight_refusal refusal = *ps_flight_refusal(cached->seat.flight);
-    if (cached->entry != NULL && refusal.status >= 500) {
+    if (refusal.status >= 500 && is_ready(transfer)) {
         serve_fallback(transfer, 0);
         return;
     }
@@ -481,6 +507,7 @@ static void serve_landed(struct ps_transfer *transfer)
     }
     ps_entry_unref(cached->entry);
     cached->entry = ps_entry_ref(ps_flight_entry(flight));
+    cached->ready = false;
     ps_flight_leave(&cached->seat);
     if (known) {
         serve_hit(transfer, PS_CACHE_HIT, PS_STR("L2"));
@@ -501,8 +528,10 @@ static void has_head(struct ps_transfer *transfer, enum ps_flight_state state)
     struct ps_cached *cached = transfer->cached;
     struct ps_flight *flight = cached->seat.flight;
     const struct ps_flight_head *head = ps_flight_head(flight);
-    if (head->status >= 500 && cached->entry != NULL) {
+    if (head->status >= 500 && is_ready(transfer)) {
         serve_fallback(transfer, head->status);
+    } else if (head->personal && !cached->leads) {
+        go_alone(transfer);
     } else if (cached->leads || !is_other_form(transfer, head)) {
         start_live(transfer);
     } else if (state == PS_FLIGHT_LANDED && ps_flight_entry(flight) != NULL) {
@@ -533,7 +562,8 @@ static void on_news(struct ps_flight_seat *seat)
 static bool is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
 {
     const struct ps_transfer *transfer = ctx;
-    return ps_l1_is_purged(ps_tiers_l1(transfer->gateway->tiers), key, probe);
+    (void)key; /* the flight's, which is not always the answer's */
+    return ps_l1_is_purged(ps_tiers_l1(transfer->gateway->tiers), &transfer->cached->key, probe);
 }
 
 /* Takes a seat, or for somebody who is not here any more none. False: it has to go alone. */
@@ -543,6 +573,7 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
     struct ps_key key = cached->key;
     struct ps_flight *flight = NULL;
     struct ps_entry *entry = NULL;
+    struct ps_str tags[PS_ENTRY_TAGS_MAX];
     /* Who wants it anew must not get what is only being fetched from Redis. */
     key.bytes[PS_KEY_BYTES - 1] ^= wish->refresh ? 1 : 0;
     struct ps_flight_spec spec = {
@@ -550,6 +581,8 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
         .route = ps_str_from(transfer->route->name),
         .model = {transfer->request->model, transfer->request->model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
+        .tags = tags,
+        .tags_count = ps_transfer_cache_tags(transfer, tags),
         .born = wall_now(transfer),
         .budget = transfer->gateway->budget,
         .is_purged = is_purged,
@@ -576,6 +609,7 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
         .ask_redis = !wish->refresh && seat != NULL,
         .takes_limits = seat != NULL,
     };
+    cached->flown = true;
     ps_transfer_fly(transfer, &flying);
     return true;
 }
@@ -583,11 +617,18 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
 static bool look(struct ps_transfer *transfer, const struct wish *wish)
 {
     struct ps_cached *cached = transfer->cached;
-    switch (ps_tiers_get(transfer->gateway->tiers, &cached->key, wall_now(transfer), &cached->entry)) {
+    enum ps_l1_answer answer =
+        ps_tiers_get(transfer->gateway->tiers, &cached->key, wall_now(transfer), &cached->entry);
+    switch (answer) {
     case PS_L1_HIT:
-        serve_hit(transfer, PS_CACHE_HIT, PS_STR("L1"));
-        return true;
     case PS_L1_STALE:
+        if (!is_ready(transfer)) { /* of no use to this client */
+            return false;
+        }
+        if (answer == PS_L1_HIT) {
+            serve_hit(transfer, PS_CACHE_HIT, PS_STR("L1"));
+            return true;
+        }
         if (!wish->only_cached) {
             (void)take_off(transfer, wish, NULL);
         }
@@ -665,7 +706,8 @@ void ps_transfer_cache_leave(struct ps_transfer *transfer)
 
 bool ps_transfer_is_served(const struct ps_transfer *transfer)
 {
-    return transfer->cached != NULL && transfer->started;
+    return transfer->pilot != NULL ? transfer->pilot->served
+                                   : transfer->cached != NULL && transfer->started;
 }
 
 const char *ps_transfer_cache_text(const struct ps_transfer *transfer)
