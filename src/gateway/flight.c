@@ -639,7 +639,9 @@ int ps_flight_begin(struct ps_flight *flight, const struct ps_flight_head *head)
     if (flight->lines == NULL) {
         return PS_ENOMEM;
     }
-    memcpy(flight->lines, head->lines.ptr, head->lines.len);
+    if (head->lines.len > 0) {
+        memcpy(flight->lines, head->lines.ptr, head->lines.len);
+    }
     flight->head = *head;
     flight->head.lines.ptr = flight->lines;
     set_state(flight, PS_FLIGHT_OPEN);

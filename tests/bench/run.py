@@ -4,6 +4,7 @@
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
+    run.py flight [--quick] [--rounds N]
     run.py ring [--quick] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -28,6 +29,7 @@ import tempfile
 
 import cache
 import eviction
+import flight
 import proxy
 import ring
 from rows import say
@@ -92,7 +94,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"cache": cache, "eviction": eviction, "proxy": proxy, "ring": ring}
+BENCHES = {"cache": cache, "eviction": eviction, "flight": flight, "proxy": proxy, "ring": ring}
 
 
 def main():
