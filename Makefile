@@ -2,6 +2,7 @@
 #
 #   make run                the demo: simulated GPU servers, the gateway, real traffic through it
 #   make run ENGINE=ollama  the same with servers of another engine: ollama, comfyui, ...
+#   make run CLUSTER=1      the demo with two gateways and a real Redis Cluster of six nodes
 #   make build              build/penstock
 #   make test               every test but the slow ones; last line: N passed, N failed
 #   make test FULL=1        the same, and both compilers and the sanitizer builds (what .ci/run does)
@@ -22,7 +23,8 @@ ARGS ?=
 .PHONY: run build test test-slow bench fuzz install package format format-check clean
 
 run: build
-	@exec $(BUILD)/penstock demo $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+	@$(if $(CLUSTER),tools/deps.sh cluster)
+	@exec $(BUILD)/penstock demo $(if $(ENGINE),--engine $(ENGINE)) $(if $(CLUSTER),--cluster) $(ARGS)
 
 build:
 	@tools/deps.sh build
@@ -47,7 +49,7 @@ fuzz:
 
 install: build
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
-	@ninja -C $(BUILD) penstock
+	@ninja -C $(BUILD) penstock library
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
 
 package:

@@ -73,6 +73,7 @@ struct ps_flight {
     _Atomic bool wants_room;
     _Atomic uint64_t foremost; /* position of the foremost seat, once not all is kept */
     _Atomic uint64_t given_up; /* seats before this position have to get up */
+    _Atomic bool outdated;
 
     /* the recording */
     struct ps_flight_segment *first; /* NULL when the beginning is not kept; under the lock */
@@ -479,6 +480,19 @@ enum ps_flight_role ps_flights_join(struct ps_flights *flights, const struct ps_
     return role;
 }
 
+void ps_flights_outdate(struct ps_flights *flights, const struct ps_key *key)
+{
+    pthread_mutex_t *lock = lock_of(flights, key);
+    struct ps_flight_spec spec = {.key = key};
+    pthread_mutex_lock(lock);
+    struct ps_flight *flight = find(flights, &spec);
+    if (flight != NULL) {
+        atomic_store(&flight->outdated, true);
+        close_flight(flight);
+    }
+    pthread_mutex_unlock(lock);
+}
+
 void ps_flight_leave(struct ps_flight_seat *seat)
 {
     struct ps_flight *flight = seat->flight;
@@ -740,6 +754,11 @@ bool ps_flight_must_wait(struct ps_flight *flight)
 ps_time ps_flight_born(const struct ps_flight *flight)
 {
     return flight->probe->born;
+}
+
+bool ps_flight_is_outdated(const struct ps_flight *flight)
+{
+    return atomic_load(&flight->outdated);
 }
 
 const struct ps_key *ps_flight_key(const struct ps_flight *flight)

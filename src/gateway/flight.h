@@ -102,6 +102,10 @@ enum ps_flight_role ps_flights_join(struct ps_flights *flights, const struct ps_
                                     struct ps_flight_desk *desk, struct ps_flight_seat *seat,
                                     struct ps_flight **out);
 
+/* What this key stands for is another now: whoever asks from now on begins anew, and the one who
+ * flies knows that what comes is of yesterday. */
+void ps_flights_outdate(struct ps_flights *flights, const struct ps_key *key);
+
 /* Gets up, whatever the state; nothing when not seated. Whoever is last ends the flight. */
 void ps_flight_leave(struct ps_flight_seat *seat);
 
@@ -116,6 +120,13 @@ enum ps_flight_state {
 /* In this order a state, then the bytes, are complete: ask for the state first. */
 enum ps_flight_state ps_flight_state(const struct ps_flight *flight);
 
+/* Which requests of the same key an answer is for: all, or those whose fields in its Vary make this
+ * key (vary.h). */
+struct ps_flight_variant {
+    bool varies;
+    struct ps_key key;
+};
+
 /* How the body is to be understood. */
 struct ps_flight_head {
     int status;
@@ -123,6 +134,8 @@ struct ps_flight_head {
     struct ps_str lines; /* header lines for the client, without those that are each client's own */
     uint64_t length;     /* of the body, or PS_FLIGHT_LENGTH_UNKNOWN */
     bool personal;       /* for the one who asked first alone: others ask for themselves */
+    bool keeps;          /* HTTP: it may be kept, and so be for others than who leads */
+    struct ps_flight_variant variant;
 };
 #define PS_FLIGHT_LENGTH_UNKNOWN UINT64_MAX
 
@@ -167,6 +180,7 @@ struct ps_flight_facts {
     const char *error; /* static, or NULL */
     bool stored;
     struct ps_usage usage;
+    struct ps_flight_variant variant; /* of an entry that came from a cache */
 };
 const struct ps_flight_facts *ps_flight_facts(const struct ps_flight *flight);
 
@@ -195,6 +209,9 @@ void ps_flight_tell(struct ps_flight *flight);
 bool ps_flight_must_wait(struct ps_flight *flight);
 
 ps_time ps_flight_born(const struct ps_flight *flight);
+
+/* Was its key outdated since it began? Then the answer is not kept. */
+bool ps_flight_is_outdated(const struct ps_flight *flight);
 
 const struct ps_key *ps_flight_key(const struct ps_flight *flight);
 

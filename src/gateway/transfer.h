@@ -44,6 +44,7 @@ enum {
     PS_TRANSFER_HEAD_LIMIT = 256 * 1024, /* heads that we write */
     PS_TRANSFER_EVENT_LIMIT = 256 * 1024, /* an event of a stream that is looked at */
     PS_TRANSFER_LINE_LIMIT = 64 * 1024,  /* a line of JSON that is looked at */
+    PS_TRANSFER_RENDERED_MAX = 64 * 1024 * 1024, /* a stored answer in its other form */
     PS_TRANSFER_DEFAULT_OUTPUT = 256     /* tokens assumed when the request has no max_tokens */
 };
 
@@ -154,6 +155,7 @@ struct ps_transfer {
     } scan;
     struct ps_usage usage;
     uint8_t cache; /* enum ps_cache_part */
+    uint8_t fwd;   /* enum ps_cache_fwd: what Cache-Status says of an answer that goes past the cache */
     uint64_t bytes_out;
     ps_time first_byte; /* 0 = not yet */
     const char *error;  /* static text for the log */
@@ -242,6 +244,7 @@ const struct ps_flight_facts *ps_transfer_flight_facts(const struct ps_transfer 
 
 /* --- transfer_pilot.c: transfers that fly */
 
+
 /* What a transfer is that has no client. */
 struct ps_pilot {
     struct ps_flight *flight;    /* NULL after its end */
@@ -259,6 +262,7 @@ struct ps_pilot {
     bool landed;   /* the answer is complete */
     bool refused;
     ps_span ttl;
+    struct ps_http_pilot *http; /* of GET; or NULL */
     struct ps_flight_refusal refusal;
     struct ps_h1_head head;
     struct ps_h1_header memory[]; /* what the head views */
@@ -271,10 +275,6 @@ struct ps_flying {
     bool ask_redis;
     bool takes_limits; /* what the asker reserved goes over */
 };
-
-/* The tags of the route and of the request, views of theirs; returns their number. */
-size_t ps_transfer_cache_tags(const struct ps_transfer *transfer,
-                              struct ps_str tags[PS_ENTRY_TAGS_MAX]);
 
 /* Begins to fly what this request asks for: its body goes over, the client stays. On failure the
  * flight is refused. */
@@ -290,9 +290,6 @@ void ps_pilot_judge(struct ps_transfer *transfer, const struct ps_h1_head *head)
 void ps_pilot_see(struct ps_transfer *transfer, const struct ps_usage_event *event,
                   struct ps_str data);
 
-/* Frees what is left of a pilot; NULL is fine. */
-void ps_pilot_free(struct ps_pilot *pilot);
-
 /* What was recorded may be read. True: wait, the readers are too slow. */
 bool ps_pilot_tell(struct ps_transfer *transfer);
 
@@ -301,8 +298,17 @@ void ps_pilot_land(struct ps_transfer *transfer, enum ps_outcome outcome);
 void ps_pilot_refuse(struct ps_transfer *transfer, const struct ps_answer *answer,
                      struct ps_str text);
 
+/* Asks Redis for pilot->key. PS_OK: the answer comes; else it is a miss now. */
+PS_MUST_CHECK int ps_pilot_fetch(struct ps_transfer *transfer);
+
+/* The tags of the route and of the request; returns their number. */
+size_t ps_pilot_read_tags(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX]);
+
 /* Ends the flight as it stands: landed, refused, or else crashed. Nothing for other transfers. */
 void ps_pilot_end(struct ps_transfer *transfer);
+
+/* After its end; NULL is fine. */
+void ps_pilot_free(struct ps_pilot *pilot);
 
 /* --- transfer_answer.c */
 

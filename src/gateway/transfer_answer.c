@@ -2,6 +2,7 @@
 
 #include "gateway/traffic.h"
 #include "gateway/transfer.h"
+#include "gateway/transfer_http.h"
 #include "gateway/tunnel.h"
 #include "http/h1_write.h"
 
@@ -18,6 +19,11 @@ static int start_answer(struct ps_transfer *transfer)
 {
     int err = transfer->pilot != NULL ? ps_pilot_begin(transfer)
                                       : ps_transfer_write_extra(transfer, &transfer->headers);
+    if (err == PS_OK && transfer->pilot == NULL && transfer->fwd != PS_CACHE_FWD_NONE) {
+        struct ps_cache_status status = {.fwd = (enum ps_cache_fwd)transfer->fwd,
+                                         .fwd_status = transfer->status};
+        err = ps_cache_status_write(&transfer->headers, &status);
+    }
     if (err == PS_OK && transfer->pilot == NULL) {
         err = ps_exchange_start(transfer->exchange, transfer->status, PS_STR(""),
                                 ps_buf_str(&transfer->headers), transfer->length);
@@ -204,6 +210,8 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
     if (transfer->pilot != NULL) {
         ps_pilot_judge(transfer, head);
         id = PS_STR(""); /* each client's own */
+    } else {
+        ps_http_outdate(transfer, head);
     }
     if (ps_forward_response(&transfer->headers, head, id, transfer->cors) != PS_OK) {
         break_off(transfer, "out of memory", PS_OUTCOME_NONE);

@@ -9,30 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/cache_status.h"
 #include "gateway/render.h"
 #include "gateway/tier.h"
-#include "gateway/transfer.h"
+#include "gateway/transfer_cached.h"
+#include "gateway/transfer_http.h"
 #include "http/h1_write.h"
-
-/* A request that the cache takes care of. */
-struct ps_cached {
-    struct ps_transfer *transfer;
-    struct ps_key key;
-    struct ps_flight_seat seat;
-    struct ps_entry *entry;    /* the one that is sent, or may be when the upstream fails */
-    struct ps_buf rendered;    /* the entry in the form that was asked for */
-    struct ps_str body;        /* of the entry or the rendering */
-    size_t sent;
-    bool leads; /* the flight is its own */
-    bool flown; /* and the body went with it */
-    bool ready; /* the body is in the form that was asked for */
-    bool other_form;
-    bool live;  /* what the flight records is passed on */
-    bool hide;  /* without the usage that it did not ask for */
-    bool has_facts;
-    struct ps_flight_facts facts;
-};
 
 /* What the client wants of the cache. */
 struct wish {
@@ -42,7 +23,7 @@ struct wish {
     ps_span ttl; /* 0 = the route's */
 };
 
-static ps_time wall_now(const struct ps_transfer *transfer)
+ps_time ps_cached_now(const struct ps_transfer *transfer)
 {
     return ps_clock_wall(ps_loop_clock(transfer->lane->loop));
 }
@@ -208,7 +189,7 @@ static bool is_left_out(const struct ps_transfer *transfer, struct ps_str line, 
            (other_form && ps_str_istarts_with(line, PS_STR("content-type:")));
 }
 
-static int write_lines(const struct ps_transfer *transfer, struct ps_str lines, bool other_form,
+int ps_cached_write_lines(const struct ps_transfer *transfer, struct ps_str lines, bool other_form,
                        struct ps_buf *out)
 {
     if (!transfer->cors && !other_form) {
@@ -224,7 +205,7 @@ static int write_lines(const struct ps_transfer *transfer, struct ps_str lines, 
 }
 
 /* The rest, which is each client's own. */
-static int start_answer(struct ps_transfer *transfer, const struct ps_cache_status *status,
+int ps_cached_start(struct ps_transfer *transfer, const struct ps_cache_status *status,
                         int code, struct ps_buf *lines, uint64_t length)
 {
     int err = ps_cache_status_write(lines, status);
@@ -260,7 +241,7 @@ static void finish(struct ps_transfer *transfer)
     ps_exchange_end(exchange, PS_STR(""));
 }
 
-static void fail_memory(struct ps_transfer *transfer)
+void ps_cached_fail_memory(struct ps_transfer *transfer)
 {
     struct ps_answer answer = {.status = 503, .code = "no_memory", .retry_after = PS_SECOND};
     ps_transfer_fail(transfer, &answer, "too much is buffered at present");
@@ -268,7 +249,7 @@ static void fail_memory(struct ps_transfer *transfer)
 
 /* --- an entry --------------------------------------------------------------------------------- */
 
-static void send_entry(struct ps_transfer *transfer)
+void ps_cached_send(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     while (cached->sent < cached->body.len &&
@@ -286,8 +267,8 @@ static void send_entry(struct ps_transfer *transfer)
     }
 }
 
-/* The body in the form that was asked for. PS_OK, or PS_EPARSE: it can't be had of this one. */
-static int render_entry(struct ps_transfer *transfer)
+/* The entry's body in the form that was asked for. PS_OK, or PS_EPARSE: it can't be had of this one. */
+static int render(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     const struct ps_entry *entry = cached->entry;
@@ -301,7 +282,7 @@ static int render_entry(struct ps_transfer *transfer)
     }
     cached->other_form = events != request->stream;
     ps_buf_fini(&cached->rendered);
-    cached->rendered = ps_buf_make(64 * 1024 * 1024);
+    cached->rendered = ps_buf_make(PS_TRANSFER_RENDERED_MAX);
     if (events && !request->stream) {
         err = ps_render_json(cached->body, &cached->rendered);
     } else if (!events && request->stream) {
@@ -315,57 +296,43 @@ static int render_entry(struct ps_transfer *transfer)
     return err;
 }
 
-/* Is there an entry, and can it be sent to this client? */
-static bool is_ready(struct ps_transfer *transfer)
-{
-    struct ps_cached *cached = transfer->cached;
-    if (!cached->ready && cached->entry != NULL) {
-        cached->ready = render_entry(transfer) == PS_OK;
-    }
-    return cached->ready;
-}
-
 static int start_entry(struct ps_transfer *transfer, const struct ps_cache_status *status)
 {
     struct ps_cached *cached = transfer->cached;
+    bool other_form = cached->other_form;
     const struct ps_entry *entry = cached->entry;
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
     int err = ps_buf_reserve(&lines, ps_entry_head(entry).len + 512);
-    err = err != PS_OK ? err : write_lines(transfer, ps_entry_head(entry), cached->other_form, &lines);
-    if (err == PS_OK && cached->other_form) {
+    err = err != PS_OK ? err : ps_cached_write_lines(transfer, ps_entry_head(entry), other_form, &lines);
+    if (err == PS_OK && other_form) {
         err = ps_h1_write_header(&lines, PS_STR("Content-Type"),
                                  transfer->request->stream ? PS_STR("text/event-stream")
                                                            : PS_STR("application/json"));
     }
     if (err == PS_OK && status->fwd == PS_CACHE_FWD_NONE) {
-        err = ps_cache_status_write_age(&lines, ps_entry_age(entry, wall_now(transfer)));
+        err = ps_cache_status_write_age(&lines, ps_entry_age(entry, ps_cached_now(transfer)));
     }
-    err = err != PS_OK ? err : start_answer(transfer, status, entry->status, &lines, cached->body.len);
+    err = err != PS_OK ? err : ps_cached_start(transfer, status, entry->status, &lines, cached->body.len);
     ps_buf_fini(&lines);
     return err;
 }
 
-/* Nothing of the cache is of use: the request goes its own way. */
-static void go_alone(struct ps_transfer *transfer)
+/* Nothing of the cache is of use: the request goes its own way, if it still can. */
+void ps_cached_go_alone(struct ps_transfer *transfer)
 {
-    bool flown = transfer->cached->flown;
-    ps_transfer_cache_leave(transfer);
-    transfer->cache = PS_CACHE_MISS;
-    if (flown) { /* there is nothing left to ask with */
+    if (transfer->cached->bare) {
         struct ps_answer answer = {.status = 502, .type = "server_error", .code = "upstream_failed"};
-        ps_transfer_fail(transfer, &answer, "the answer of upstream %s can't be had in this form",
-                         transfer->backend->name);
+        ps_transfer_fail(transfer, &answer, "the answer can't be had in the form that was asked for");
         return;
     }
+    ps_transfer_cache_leave(transfer);
+    transfer->cache = PS_CACHE_MISS;
     ps_transfer_enter_gate(transfer);
 }
 
+/* Sends the entry, which is rendered. */
 static void serve(struct ps_transfer *transfer, enum ps_cache_part part, const struct ps_cache_status *status)
 {
-    if (!is_ready(transfer)) {
-        go_alone(transfer);
-        return;
-    }
     transfer->cache = (uint8_t)part;
     const struct ps_entry *entry = transfer->cached->entry;
     transfer->usage.prompt_tokens = entry->prompt_tokens;
@@ -373,10 +340,10 @@ static void serve(struct ps_transfer *transfer, enum ps_cache_part part, const s
     transfer->usage.has_prompt = entry->prompt_tokens > 0;
     transfer->usage.has_completion = entry->completion_tokens > 0;
     if (start_entry(transfer, status) != PS_OK) {
-        fail_memory(transfer);
+        ps_cached_fail_memory(transfer);
         return;
     }
-    send_entry(transfer);
+    ps_cached_send(transfer);
 }
 
 /* From memory or Redis. */
@@ -385,13 +352,13 @@ static void serve_hit(struct ps_transfer *transfer, enum ps_cache_part part, str
     const struct ps_entry *entry = transfer->cached->entry;
     struct ps_cache_status status = {.hit = true, .detail = where};
     status.has_ttl = entry->fresh != PS_NEVER;
-    status.ttl = status.has_ttl ? entry->fresh - ps_entry_age(entry, wall_now(transfer)) : 0;
+    status.ttl = status.has_ttl ? entry->fresh - ps_entry_age(entry, ps_cached_now(transfer)) : 0;
     serve(transfer, part, &status);
 }
 
 /* --- a flight --------------------------------------------------------------------------------- */
 
-static void take_facts(struct ps_cached *cached)
+void ps_cached_take_facts(struct ps_cached *cached)
 {
     enum ps_flight_state state = ps_flight_state(cached->seat.flight);
     if (cached->leads && state > PS_FLIGHT_OPEN) {
@@ -412,7 +379,7 @@ static struct ps_cache_status flight_status(const struct ps_transfer *transfer)
     };
 }
 
-static void pass_on(struct ps_transfer *transfer)
+void ps_cached_pass_on(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     struct ps_flight_seat *seat = &cached->seat;
@@ -431,11 +398,11 @@ static void pass_on(struct ps_transfer *transfer)
             transfer->bytes_out += piece.len;
             ps_flight_read_on(seat, piece.len);
         } else if (state == PS_FLIGHT_LANDED) {
-            take_facts(cached);
+            ps_cached_take_facts(cached);
             finish(transfer);
             return;
         } else if (state == PS_FLIGHT_CRASHED) {
-            take_facts(cached);
+            ps_cached_take_facts(cached);
             const char *error = ps_flight_facts(seat->flight)->error;
             cut(transfer, error != NULL ? error : "the answer broke off");
             return;
@@ -453,44 +420,55 @@ static void start_live(struct ps_transfer *transfer)
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
     cached->live = true;
     cached->hide = head->kind == PS_ENTRY_EVENTS && ps_request_adds_usage(transfer->request);
-    int err = write_lines(transfer, head->lines, false, &lines);
+    int err = ps_cached_write_lines(transfer, head->lines, false, &lines);
     err = err != PS_OK ? err
-                       : start_answer(transfer, &status, head->status, &lines,
+                       : ps_cached_start(transfer, &status, head->status, &lines,
                                       head->length == PS_FLIGHT_LENGTH_UNKNOWN || cached->hide
                                           ? PS_LENGTH_UNKNOWN
                                           : head->length);
     ps_buf_fini(&lines);
     if (err != PS_OK) {
-        fail_memory(transfer);
+        ps_cached_fail_memory(transfer);
         return;
     }
     ps_chunks_fini(&transfer->body); /* it will not have to ask by itself */
-    pass_on(transfer);
+    ps_cached_pass_on(transfer);
 }
 
 static void serve_fallback(struct ps_transfer *transfer, int fwd_status)
 {
     struct ps_cache_status status = {.fwd = PS_CACHE_FWD_STALE, .fwd_status = fwd_status};
-    take_facts(transfer->cached);
+    ps_cached_take_facts(transfer->cached);
     ps_flight_leave(&transfer->cached->seat);
     serve(transfer, PS_CACHE_STALE, &status);
+}
+
+/* Is there an old answer that may be sent when the upstream fails? */
+static bool has_fallback(struct ps_transfer *transfer)
+{
+    return transfer->cached->entry != NULL && render(transfer) == PS_OK;
+}
+
+void ps_cached_refuse(struct ps_transfer *transfer)
+{
+    struct ps_flight_refusal refusal = *ps_flight_refusal(transfer->cached->seat.flight);
+    struct ps_answer answer = {.status = refusal.status,
+                               .type = refusal.type,
+                               .code = refusal.code,
+                               .retry_after = refusal.retry_after};
+    ps_cached_take_facts(transfer->cached);
+    transfer->error = refusal.error;
+    ps_transfer_fail(transfer, &answer, "%s", refusal.text);
 }
 
 static void refused(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
-    struct ps_flight_refusal refusal = *ps_flight_refusal(cached->seat.flight);
-    if (refusal.status >= 500 && is_ready(transfer)) {
+    if (ps_flight_refusal(cached->seat.flight)->status >= 500 && has_fallback(transfer)) {
         serve_fallback(transfer, 0);
-        return;
+    } else {
+        ps_cached_refuse(transfer);
     }
-    struct ps_answer answer = {.status = refusal.status,
-                               .type = refusal.type,
-                               .code = refusal.code,
-                               .retry_after = refusal.retry_after};
-    take_facts(cached);
-    transfer->error = refusal.error;
-    ps_transfer_fail(transfer, &answer, "%s", refusal.text);
 }
 
 /* The flight ended with an entry: one from a cache, or the whole of what was recorded. */
@@ -500,16 +478,17 @@ static void serve_landed(struct ps_transfer *transfer)
     struct ps_flight *flight = cached->seat.flight;
     bool known = ps_flight_is_cached(flight);
     struct ps_cache_status status = {0};
-    take_facts(cached);
+    ps_cached_take_facts(cached);
     if (!known) {
         status = flight_status(transfer);
         status.stored = ps_flight_facts(flight)->stored;
     }
     ps_entry_unref(cached->entry);
     cached->entry = ps_entry_ref(ps_flight_entry(flight));
-    cached->ready = false;
     ps_flight_leave(&cached->seat);
-    if (known) {
+    if (render(transfer) != PS_OK) {
+        ps_cached_go_alone(transfer);
+    } else if (known) {
         serve_hit(transfer, PS_CACHE_HIT, PS_STR("L2"));
     } else {
         serve(transfer, cached->leads ? PS_CACHE_MISS : PS_CACHE_COLLAPSED, &status);
@@ -528,16 +507,16 @@ static void has_head(struct ps_transfer *transfer, enum ps_flight_state state)
     struct ps_cached *cached = transfer->cached;
     struct ps_flight *flight = cached->seat.flight;
     const struct ps_flight_head *head = ps_flight_head(flight);
-    if (head->status >= 500 && is_ready(transfer)) {
+    if (head->status >= 500 && has_fallback(transfer)) {
         serve_fallback(transfer, head->status);
     } else if (head->personal && !cached->leads) {
-        go_alone(transfer);
+        ps_cached_go_alone(transfer);
     } else if (cached->leads || !is_other_form(transfer, head)) {
         start_live(transfer);
     } else if (state == PS_FLIGHT_LANDED && ps_flight_entry(flight) != NULL) {
         serve_landed(transfer);
     } else if (state != PS_FLIGHT_OPEN || !ps_flight_is_whole(flight)) {
-        go_alone(transfer);
+        ps_cached_go_alone(transfer);
     }
 }
 
@@ -547,7 +526,7 @@ static void on_news(struct ps_flight_seat *seat)
     struct ps_transfer *transfer = cached->transfer;
     enum ps_flight_state state = ps_flight_state(seat->flight);
     if (cached->live) {
-        pass_on(transfer);
+        ps_cached_pass_on(transfer);
     } else if (state == PS_FLIGHT_REFUSED) {
         refused(transfer);
     } else if (state == PS_FLIGHT_LANDED && ps_flight_is_cached(seat->flight)) {
@@ -559,7 +538,7 @@ static void on_news(struct ps_flight_seat *seat)
 
 /* --- asking ----------------------------------------------------------------------------------- */
 
-static bool is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
+bool ps_cached_is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
 {
     const struct ps_transfer *transfer = ctx;
     (void)key; /* the flight's, which is not always the answer's */
@@ -582,10 +561,10 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
         .model = {transfer->request->model, transfer->request->model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
         .tags = tags,
-        .tags_count = ps_transfer_cache_tags(transfer, tags),
-        .born = wall_now(transfer),
+        .tags_count = ps_pilot_read_tags(transfer, tags),
+        .born = ps_cached_now(transfer),
         .budget = transfer->gateway->budget,
-        .is_purged = is_purged,
+        .is_purged = ps_cached_is_purged,
         .ctx = transfer,
     };
     enum ps_flight_role role =
@@ -609,7 +588,7 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
         .ask_redis = !wish->refresh && seat != NULL,
         .takes_limits = seat != NULL,
     };
-    cached->flown = true;
+    cached->bare = true;
     ps_transfer_fly(transfer, &flying);
     return true;
 }
@@ -618,17 +597,17 @@ static bool look(struct ps_transfer *transfer, const struct wish *wish)
 {
     struct ps_cached *cached = transfer->cached;
     enum ps_l1_answer answer =
-        ps_tiers_get(transfer->gateway->tiers, &cached->key, wall_now(transfer), &cached->entry);
+        ps_tiers_get(transfer->gateway->tiers, &cached->key, ps_cached_now(transfer), &cached->entry);
+    if ((answer == PS_L1_HIT || answer == PS_L1_STALE) && render(transfer) != PS_OK) {
+        ps_entry_unref(cached->entry);
+        cached->entry = NULL;
+        return false;
+    }
     switch (answer) {
     case PS_L1_HIT:
+        serve_hit(transfer, PS_CACHE_HIT, PS_STR("L1"));
+        return true;
     case PS_L1_STALE:
-        if (!is_ready(transfer)) { /* of no use to this client */
-            return false;
-        }
-        if (answer == PS_L1_HIT) {
-            serve_hit(transfer, PS_CACHE_HIT, PS_STR("L1"));
-            return true;
-        }
         if (!wish->only_cached) {
             (void)take_off(transfer, wish, NULL);
         }
@@ -641,7 +620,7 @@ static bool look(struct ps_transfer *transfer, const struct wish *wish)
     return false;
 }
 
-static void fail_uncached(struct ps_transfer *transfer)
+void ps_cached_fail_uncached(struct ps_transfer *transfer)
 {
     struct ps_answer answer = {.status = 504, .code = "not_cached"};
     ps_transfer_fail(transfer, &answer, "the answer is not in memory, and the request wants no other");
@@ -650,7 +629,13 @@ static void fail_uncached(struct ps_transfer *transfer)
 bool ps_transfer_ask_cache(struct ps_transfer *transfer)
 {
     struct ps_key key;
-    if (transfer->lane->tier == NULL || transfer->route->cache.use != PS_YES) {
+    if (transfer->lane->tier == NULL || transfer->route->cache.use == PS_NO) {
+        return false;
+    }
+    if (ps_http_is_about(transfer)) {
+        return ps_http_ask(transfer);
+    }
+    if (transfer->route->cache.use != PS_YES) {
         return false;
     }
     struct wish wish = read_wish(transfer->head);
@@ -671,7 +656,7 @@ bool ps_transfer_ask_cache(struct ps_transfer *transfer)
         return true;
     }
     if (wish.only_cached) {
-        fail_uncached(transfer);
+        ps_cached_fail_uncached(transfer);
         return true;
     }
     if (!take_off(transfer, &wish, &cached->seat)) {
@@ -686,9 +671,9 @@ void ps_transfer_cache_drain(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     if (cached->live) {
-        pass_on(transfer);
+        ps_cached_pass_on(transfer);
     } else if (transfer->started) {
-        send_entry(transfer);
+        ps_cached_send(transfer);
     }
 }
 
@@ -699,6 +684,7 @@ void ps_transfer_cache_leave(struct ps_transfer *transfer)
         ps_flight_leave(&cached->seat);
         ps_entry_unref(cached->entry);
         ps_buf_fini(&cached->rendered);
+        free(cached->http);
         free(cached);
         transfer->cached = NULL;
     }

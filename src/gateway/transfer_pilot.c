@@ -6,6 +6,7 @@
 #include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer.h"
+#include "gateway/transfer_http.h"
 
 /* --- the start -------------------------------------------------------------------------------- */
 
@@ -32,10 +33,16 @@ static struct ps_pilot *pilot_new(const struct ps_transfer *asker, const struct 
         pilot->flight = flying->flight;
         pilot->key = *flying->key;
         pilot->ttl = flying->ttl;
-        pilot->request = *asker->request;
+        if (asker->request != NULL) {
+            pilot->request = *asker->request;
+        }
         pilot->peer = *ps_transfer_peer(asker);
         pilot->tls = ps_transfer_is_tls(asker);
         ps_h1_head_copy(&pilot->head, asker->head, pilot->memory);
+        if (ps_http_pilot_new(pilot, asker) != PS_OK) {
+            free(pilot);
+            pilot = NULL;
+        }
     }
     return pilot;
 }
@@ -49,7 +56,7 @@ static void move(struct ps_transfer *transfer, struct ps_transfer *asker)
     transfer->tenant = asker->tenant;
     transfer->backend = asker->backend;
     transfer->price = asker->price;
-    transfer->request = &transfer->pilot->request;
+    transfer->request = asker->request == NULL ? NULL : &transfer->pilot->request;
     transfer->edits = asker->edits;
     asker->edits = NULL;
     transfer->body = asker->body;
@@ -61,20 +68,17 @@ static void move(struct ps_transfer *transfer, struct ps_transfer *asker)
     memcpy(transfer->request_id, asker->request_id, sizeof transfer->request_id);
 }
 
-/* Can the one who asked first have it in its form? (The others could still ask for themselves; its
- * body is here.) */
-static bool fits(const struct ps_transfer *transfer, const struct ps_entry *entry)
+/* Can whoever asked first be served with it? Its question has gone over to here. */
+static bool suits(const struct ps_transfer *transfer, const struct ps_entry *entry)
 {
-    const struct ps_request *request = transfer->request;
-    bool events = entry->kind == PS_ENTRY_EVENTS;
-    if (entry->status != 200 || entry->kind == PS_ENTRY_BYTES || events == request->stream) {
-        return true;
+    struct ps_buf other = ps_buf_make(PS_TRANSFER_RENDERED_MAX);
+    int err = PS_OK;
+    if (entry->kind == PS_ENTRY_EVENTS && !transfer->request->stream) {
+        err = ps_render_json(ps_entry_body(entry), &other);
+    } else if (entry->kind == PS_ENTRY_JSON && transfer->request->stream) {
+        err = ps_render_events(ps_entry_body(entry), false, &other);
     }
-    struct ps_buf out = ps_buf_make(64 * 1024 * 1024);
-    struct ps_str body = ps_entry_body(entry);
-    int err = events ? ps_render_json(body, &out)
-                     : ps_render_events(body, request->include_usage, &out);
-    ps_buf_fini(&out);
+    ps_buf_fini(&other);
     return err == PS_OK;
 }
 
@@ -84,8 +88,12 @@ static void on_fetched(void *ctx, struct ps_entry *entry)
     struct ps_transfer *transfer = ctx;
     struct ps_pilot *pilot = transfer->pilot;
     pilot->fetch = NULL;
+    if (pilot->http != NULL) {
+        ps_http_on_fetched(transfer, entry);
+        return;
+    }
     ps_time now = ps_clock_wall(ps_loop_clock(transfer->lane->loop));
-    if (entry == NULL || ps_entry_freshness(entry, now) != PS_FRESH || !fits(transfer, entry)) {
+    if (entry == NULL || ps_entry_freshness(entry, now) != PS_FRESH || !suits(transfer, entry)) {
         ps_entry_unref(entry);
         ps_transfer_enter_gate(transfer);
         return;
@@ -95,6 +103,12 @@ static void on_fetched(void *ctx, struct ps_entry *entry)
     pilot->flight = NULL;
     pilot->served = true;
     ps_transfer_finish(transfer, 200, true, PS_OUTCOME_NONE);
+}
+
+int ps_pilot_fetch(struct ps_transfer *transfer)
+{
+    struct ps_pilot *pilot = transfer->pilot;
+    return ps_tier_fetch(&pilot->fetch, transfer->lane->tier, &pilot->key, on_fetched, transfer);
 }
 
 static void refuse_start(struct ps_flight *flight)
@@ -127,8 +141,7 @@ void ps_transfer_fly(struct ps_transfer *asker, const struct ps_flying *flying)
     }
     struct ps_flight_pilot hears = {on_deserted, on_room, transfer};
     ps_flight_take_off(pilot->flight, &hears);
-    if (!flying->ask_redis || ps_tier_fetch(&pilot->fetch, transfer->lane->tier, &pilot->key,
-                                            on_fetched, transfer) != PS_OK) {
+    if (!flying->ask_redis || ps_pilot_fetch(transfer) != PS_OK) {
         ps_transfer_enter_gate(transfer);
     }
 }
@@ -158,6 +171,10 @@ void ps_pilot_judge(struct ps_transfer *transfer, const struct ps_h1_head *head)
 {
     struct ps_pilot *pilot = transfer->pilot;
     const struct ps_h1_header *type = ps_h1_head_find(head, PS_H1_CONTENT_TYPE);
+    if (pilot->http != NULL) {
+        ps_http_judge(transfer, head);
+        return;
+    }
     pilot->personal = forbids(head);
     pilot->storable = head->status == 200 && !pilot->personal;
     pilot->framed = head->has_content_length || head->chunked;
@@ -180,6 +197,9 @@ int ps_pilot_begin(struct ps_transfer *transfer)
         .length = transfer->length == PS_LENGTH_UNKNOWN ? PS_FLIGHT_LENGTH_UNKNOWN : transfer->length,
         .personal = transfer->pilot->personal,
     };
+    if (transfer->pilot->http != NULL && !ps_http_begin(transfer, &head)) {
+        return PS_OK;
+    }
     return ps_flight_begin(transfer->pilot->flight, &head);
 }
 
@@ -246,8 +266,7 @@ bool ps_pilot_tell(struct ps_transfer *transfer)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-size_t ps_transfer_cache_tags(const struct ps_transfer *transfer,
-                              struct ps_str tags[PS_ENTRY_TAGS_MAX])
+size_t ps_pilot_read_tags(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX])
 {
     size_t count = 0;
     const struct ps_option_strings *of_route = &transfer->route->cache.tags;
@@ -315,7 +334,7 @@ static int make_entry(const struct ps_transfer *transfer, struct ps_entry **out)
         .model = {pilot->request.model, pilot->request.model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
         .tags = tags,
-        .tags_count = ps_transfer_cache_tags(transfer, tags),
+        .tags_count = ps_pilot_read_tags(transfer, tags),
         .born = ps_flight_born(pilot->flight),
         .stored = ps_clock_wall(ps_loop_clock(loop)),
         .fresh = pilot->ttl,
@@ -343,6 +362,10 @@ static struct ps_entry *keep(const struct ps_transfer *transfer, bool *stored)
 
 static void land(struct ps_transfer *transfer, struct ps_flight_facts *facts)
 {
+    if (transfer->pilot->http != NULL) {
+        ps_http_land(transfer, facts);
+        return;
+    }
     struct ps_entry *entry = keep(transfer, &facts->stored);
     ps_flight_land(transfer->pilot->flight, entry, false, facts);
 }
@@ -380,6 +403,14 @@ void ps_pilot_end(struct ps_transfer *transfer)
     pilot->flight = NULL;
 }
 
+void ps_pilot_free(struct ps_pilot *pilot)
+{
+    if (pilot != NULL) {
+        ps_http_pilot_free(pilot->http);
+        free(pilot);
+    }
+}
+
 void ps_pilot_land(struct ps_transfer *transfer, enum ps_outcome outcome)
 {
     transfer->pilot->landed = true;
@@ -400,9 +431,4 @@ void ps_pilot_refuse(struct ps_transfer *transfer, const struct ps_answer *answe
     memcpy(refusal->text, text.ptr, len);
     pilot->refused = true;
     ps_transfer_finish(transfer, answer->status, false, PS_OUTCOME_NONE);
-}
-
-void ps_pilot_free(struct ps_pilot *pilot)
-{
-    free(pilot);
 }

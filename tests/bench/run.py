@@ -3,6 +3,7 @@
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
+    run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py flight [--quick] [--rounds N]
     run.py ring [--quick] [--rounds N]
@@ -28,6 +29,7 @@ import sys
 import tempfile
 
 import cache
+import chaos
 import eviction
 import flight
 import proxy
@@ -94,7 +96,8 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"cache": cache, "eviction": eviction, "flight": flight, "proxy": proxy, "ring": ring}
+BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "proxy": proxy,
+           "ring": ring}
 
 
 def main():
