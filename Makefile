@@ -8,6 +8,7 @@
 #   make test FULL=1        the same, and both compilers and the sanitizer builds (what .ci/run does)
 #   make test-slow          the slow ones
 #   make bench NAME=proxy   a benchmark beside its peer
+#   make gpu-check          what is read from an NVIDIA driver, beside nvidia-smi; says so where there is none
 #   make fuzz               every fuzz target for FUZZ_SECONDS (60)
 #   make install            PREFIX (/usr/local), DESTDIR
 #   make package            a Debian package: build/package/penstock_VERSION_ARCH.deb
@@ -20,7 +21,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 60
 ARGS ?=
 
-.PHONY: run build test test-slow bench fuzz install package format format-check clean
+.PHONY: run build test test-slow bench gpu-check fuzz install package format format-check clean
 
 run: build
 	@$(if $(CLUSTER),tools/deps.sh cluster)
@@ -42,6 +43,13 @@ test-slow:
 bench: build
 	@tools/deps.sh build test bench
 	@python3 tests/bench/run.py $(NAME) $(ARGS)
+
+# A compiler and libc are enough; 77 says that there is no driver to check.
+gpu-check:
+	@mkdir -p $(BUILD)
+	@$(CC) -std=c17 -D_GNU_SOURCE -O2 -Isrc -Iinclude tools/gpu-check/*.c src/gpu/*.c src/base/*.c \
+		-o $(BUILD)/gpu-check -lm -ldl -pthread
+	@$(BUILD)/gpu-check || test $$? -eq 77
 
 fuzz:
 	@tools/deps.sh build test

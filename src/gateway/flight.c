@@ -16,7 +16,7 @@ enum {
     SEGMENT = 32 * 1024,
     /* When not all is kept: */
     WINDOW = 256 * 1024,   /* the foremost seat may be so many bytes behind the pilot */
-    LAG = 32 * 1024 * 1024,/* and the others behind that one, while there is memory */
+    LAG = 32 * 1024 * 1024, /* and the others behind that one, while there is memory */
     SHORT_LAG = 2 * WINDOW /* ... when there is none */
 };
 
@@ -71,9 +71,9 @@ struct ps_flight {
     bool deferred;
     _Atomic bool deserted;
     _Atomic bool wants_room;
+    _Atomic bool outdated;
     _Atomic uint64_t foremost; /* position of the foremost seat, once not all is kept */
     _Atomic uint64_t given_up; /* seats before this position have to get up */
-    _Atomic bool outdated;
 
     /* the recording */
     struct ps_flight_segment *first; /* NULL when the beginning is not kept; under the lock */

@@ -1,4 +1,5 @@
 #include "gateway/transfer.h"
+#include "gateway/transfer_items.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -97,6 +98,10 @@ static void tally(const struct ps_transfer *transfer)
 {
     struct ps_cache_tally *sums = transfer->gateway->tally;
     if (sums == NULL || transfer->cache == PS_CACHE_NONE) {
+        return;
+    }
+    if (transfer->items != NULL) {
+        ps_transfer_items_tally(transfer, sums);
         return;
     }
     atomic_fetch_add_explicit(&sums->parts[transfer->cache], 1, memory_order_relaxed);

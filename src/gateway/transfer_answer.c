@@ -218,22 +218,30 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
     }
 }
 
+/* Who is still waiting for the answer that is being fetched: of a flight the first one. */
+static struct ps_transfer *find_waiting(struct ps_transfer *transfer)
+{
+    struct ps_transfer *waiting = transfer->pilot != NULL ? transfer->pilot->leader : transfer;
+    return waiting != NULL && waiting->exchange != NULL && !waiting->started ? waiting : NULL;
+}
+
 static void on_interim(void *ctx, const struct ps_h1_head *head)
 {
-    struct ps_transfer *transfer = ctx;
+    struct ps_transfer *waiting = find_waiting(ctx);
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
     int err = PS_OK;
     /* 100 is between us and the upstream; others (103) concern the client, if it reads them. */
-    bool wanted = transfer->pilot == NULL && head->status != 100 && ps_exchange_queued(transfer->exchange) <= PS_TRANSFER_HIGH_WATER;
+    bool wanted = waiting != NULL && head->status != 100 &&
+                  ps_exchange_queued(waiting->exchange) <= PS_TRANSFER_HIGH_WATER;
     if (wanted && ps_h1_copy_end_to_end(&lines, head, 0, 0) == PS_OK) {
-        err = ps_exchange_interim(transfer->exchange, head->status, ps_buf_str(&lines));
+        err = ps_exchange_interim(waiting->exchange, head->status, ps_buf_str(&lines));
     }
     ps_buf_fini(&lines);
     if (err != PS_OK) {
-        struct ps_exchange *exchange = transfer->exchange;
-        transfer->error = "the client reads too slowly for the memory there is";
+        struct ps_exchange *exchange = waiting->exchange;
+        waiting->error = "the client reads too slowly for the memory there is";
         ps_exchange_handle(exchange, NULL, NULL);
-        ps_transfer_finish(transfer, 503, false, PS_OUTCOME_NONE);
+        ps_transfer_finish(waiting, 503, false, PS_OUTCOME_NONE);
         ps_exchange_reset(exchange);
     }
 }
@@ -243,7 +251,7 @@ static void on_interim(void *ctx, const struct ps_h1_head *head)
 static int put(struct ps_transfer *transfer, struct ps_str bytes)
 {
     transfer->bytes_out += bytes.len;
-    return transfer->pilot != NULL ? ps_flight_record(transfer->pilot->flight, bytes, false)
+    return transfer->pilot != NULL ? ps_pilot_record(transfer, bytes)
                                    : ps_exchange_write(transfer->exchange, bytes);
 }
 
@@ -406,6 +414,10 @@ static void on_end(void *ctx, struct ps_str trailers)
         return;
     }
     if (transfer->pilot != NULL) {
+        struct ps_transfer *leader = transfer->pilot->leader;
+        if (leader != NULL && wants_trailers(leader)) {
+            ps_pilot_trail(transfer, trailers);
+        }
         ps_pilot_land(transfer, is_overload(transfer->status) ? PS_OUTCOME_FAILED : PS_OUTCOME_OK);
         return;
     }

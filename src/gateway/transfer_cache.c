@@ -13,15 +13,8 @@
 #include "gateway/tier.h"
 #include "gateway/transfer_cached.h"
 #include "gateway/transfer_http.h"
+#include "gateway/transfer_items.h"
 #include "http/h1_write.h"
-
-/* What the client wants of the cache. */
-struct wish {
-    bool no_store; /* neither look nor keep */
-    bool refresh;  /* don't look, but keep */
-    bool only_cached;
-    ps_span ttl; /* 0 = the route's */
-};
 
 ps_time ps_cached_now(const struct ps_transfer *transfer)
 {
@@ -30,14 +23,14 @@ ps_time ps_cached_now(const struct ps_transfer *transfer)
 
 /* --- may it be asked? ------------------------------------------------------------------------- */
 
-static void read_directive(struct wish *wish, struct ps_str item)
+static void read_directive(struct ps_cached_wish *wish, struct ps_str item)
 {
     wish->no_store = wish->no_store || ps_str_ieq(item, PS_STR("no-store"));
     wish->refresh = wish->refresh || ps_str_ieq(item, PS_STR("no-cache"));
     wish->only_cached = wish->only_cached || ps_str_ieq(item, PS_STR("only-if-cached"));
 }
 
-static void read_own(struct wish *wish, struct ps_str name, struct ps_str value)
+static void read_own(struct ps_cached_wish *wish, struct ps_str name, struct ps_str value)
 {
     uint64_t seconds;
     if (ps_str_ieq(name, PS_STR("x-penstock-cache"))) {
@@ -50,9 +43,9 @@ static void read_own(struct wish *wish, struct ps_str name, struct ps_str value)
 }
 
 /* Cache-Control (RFC 9111, 5.2.1) and our own headers. */
-static struct wish read_wish(const struct ps_h1_head *head)
+static struct ps_cached_wish read_wish(const struct ps_h1_head *head)
 {
-    struct wish wish = {0};
+    struct ps_cached_wish wish = {0};
     for (size_t i = 0; i < head->header_count; i++) {
         const struct ps_h1_header *header = &head->headers[i];
         if (!ps_str_ieq(header->name, PS_STR("cache-control"))) {
@@ -149,12 +142,27 @@ static int feed_body(struct ps_transfer *transfer, struct ps_key_job *job)
     return err;
 }
 
-static int make_key(struct ps_transfer *transfer, struct ps_key *out)
+/* Items have keys of their own, where a call may ask for several. */
+static enum ps_key_body kind_of_body(const struct ps_transfer *transfer)
+{
+    switch (ps_items_form_of(transfer->operation)) {
+    case PS_ITEMS_OPENAI:
+        return PS_KEY_EMBEDDINGS;
+    case PS_ITEMS_TEI:
+        return PS_KEY_EMBED;
+    case PS_ITEMS_NONE:
+        break;
+    }
+    return PS_KEY_JSON;
+}
+
+/* On success the job stays, for the keys of the items. */
+static int make_key_as(struct ps_transfer *transfer, enum ps_key_body body, struct ps_key_job **job,
+                       struct ps_key *out)
 {
     struct ps_buf revision = ps_buf_make(4096);
     struct ps_str type = ps_transfer_header(transfer, PS_H1_CONTENT_TYPE);
     struct ps_str path = ps_exchange_path(transfer->exchange);
-    struct ps_key_job *job = NULL;
     int err = write_revision(transfer, &revision);
     struct ps_key_scope scope = {
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
@@ -168,13 +176,25 @@ static int make_key(struct ps_transfer *transfer, struct ps_key *out)
         .content_type = type.len == 0 ? PS_STR("application/json") : type,
     };
     if (err == PS_OK) {
-        err = ps_key_job_new(&job, transfer->lane->keyer, &scope, PS_KEY_JSON, transfer->body.budget);
+        err = ps_key_job_new(job, transfer->lane->keyer, &scope, body, transfer->body.budget);
     }
-    err = err != PS_OK ? err : feed_body(transfer, job);
-    err = err != PS_OK ? err : ps_key_job_end(job, out);
-    ps_key_job_free(job);
+    err = err != PS_OK ? err : feed_body(transfer, *job);
+    err = err != PS_OK ? err : ps_key_job_end(*job, out);
+    if (err != PS_OK) {
+        ps_key_job_free(*job);
+        *job = NULL;
+    }
     ps_buf_fini(&revision);
     return err;
+}
+
+/* What has no items where items are expected (messages instead of input, say) is one question. */
+static int make_key(struct ps_transfer *transfer, struct ps_key_job **job, struct ps_key *out)
+{
+    enum ps_key_body body = kind_of_body(transfer);
+    int err = make_key_as(transfer, body, job, out);
+    return err == PS_EPARSE && body != PS_KEY_JSON ? make_key_as(transfer, PS_KEY_JSON, job, out)
+                                                   : err;
 }
 
 /* --- the head of an answer -------------------------------------------------------------------- */
@@ -224,7 +244,7 @@ int ps_cached_start(struct ps_transfer *transfer, const struct ps_cache_status *
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-static void cut(struct ps_transfer *transfer, const char *why)
+void ps_cached_cut(struct ps_transfer *transfer, const char *why)
 {
     struct ps_exchange *exchange = transfer->exchange;
     transfer->error = why;
@@ -233,12 +253,15 @@ static void cut(struct ps_transfer *transfer, const char *why)
     ps_exchange_reset(exchange);
 }
 
-static void finish(struct ps_transfer *transfer)
+void ps_cached_finish(struct ps_transfer *transfer)
 {
     struct ps_exchange *exchange = transfer->exchange;
+    struct ps_buf trailers = transfer->cached->trailers;
+    transfer->cached->trailers = ps_buf_make(0);
     ps_exchange_handle(exchange, NULL, NULL);
     ps_transfer_finish(transfer, transfer->status, true, PS_OUTCOME_NONE);
-    ps_exchange_end(exchange, PS_STR(""));
+    ps_exchange_end(exchange, ps_buf_str(&trailers));
+    ps_buf_fini(&trailers);
 }
 
 void ps_cached_fail_memory(struct ps_transfer *transfer)
@@ -256,14 +279,14 @@ void ps_cached_send(struct ps_transfer *transfer)
            ps_exchange_queued(transfer->exchange) <= PS_TRANSFER_HIGH_WATER) {
         struct ps_str piece = ps_str_first(ps_str_skip(cached->body, cached->sent), PS_TRANSFER_HIGH_WATER);
         if (ps_exchange_write(transfer->exchange, piece) != PS_OK) {
-            cut(transfer, "the client reads too slowly for the memory there is");
+            ps_cached_cut(transfer, "the client reads too slowly for the memory there is");
             return;
         }
         cached->sent += piece.len;
         transfer->bytes_out += piece.len;
     }
     if (cached->sent == cached->body.len) {
-        finish(transfer);
+        ps_cached_finish(transfer);
     }
 }
 
@@ -384,7 +407,7 @@ void ps_cached_pass_on(struct ps_transfer *transfer)
     struct ps_cached *cached = transfer->cached;
     struct ps_flight_seat *seat = &cached->seat;
     if (ps_flight_is_behind(seat)) {
-        cut(transfer, "the client reads too slowly for the others who get this answer");
+        ps_cached_cut(transfer, "the client reads too slowly for the others who get this answer");
         return;
     }
     while (ps_exchange_queued(transfer->exchange) <= PS_TRANSFER_HIGH_WATER) {
@@ -392,19 +415,19 @@ void ps_cached_pass_on(struct ps_transfer *transfer)
         struct ps_str piece = ps_flight_peek(seat, cached->hide);
         if (piece.len > 0) {
             if (ps_exchange_write(transfer->exchange, piece) != PS_OK) {
-                cut(transfer, "the client reads too slowly for the memory there is");
+                ps_cached_cut(transfer, "the client reads too slowly for the memory there is");
                 return;
             }
             transfer->bytes_out += piece.len;
             ps_flight_read_on(seat, piece.len);
         } else if (state == PS_FLIGHT_LANDED) {
             ps_cached_take_facts(cached);
-            finish(transfer);
+            ps_cached_finish(transfer);
             return;
         } else if (state == PS_FLIGHT_CRASHED) {
             ps_cached_take_facts(cached);
             const char *error = ps_flight_facts(seat->flight)->error;
-            cut(transfer, error != NULL ? error : "the answer broke off");
+            ps_cached_cut(transfer, error != NULL ? error : "the answer broke off");
             return;
         } else {
             return;
@@ -527,6 +550,8 @@ static void on_news(struct ps_flight_seat *seat)
     enum ps_flight_state state = ps_flight_state(seat->flight);
     if (cached->live) {
         ps_cached_pass_on(transfer);
+    } else if (transfer->items != NULL && ps_transfer_items_hear(transfer)) {
+        return;
     } else if (state == PS_FLIGHT_REFUSED) {
         refused(transfer);
     } else if (state == PS_FLIGHT_LANDED && ps_flight_is_cached(seat->flight)) {
@@ -546,7 +571,7 @@ bool ps_cached_is_purged(void *ctx, struct ps_entry *probe, const struct ps_key 
 }
 
 /* Takes a seat, or for somebody who is not here any more none. False: it has to go alone. */
-static bool take_off(struct ps_transfer *transfer, const struct wish *wish, struct ps_flight_seat *seat)
+bool ps_cached_take_off(struct ps_transfer *transfer, const struct ps_cached_wish *wish, struct ps_flight_seat *seat)
 {
     struct ps_cached *cached = transfer->cached;
     struct ps_key key = cached->key;
@@ -585,7 +610,8 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
         .flight = flight,
         .key = &cached->key,
         .ttl = wish->ttl > 0 ? wish->ttl : transfer->route->cache.ttl,
-        .ask_redis = !wish->refresh && seat != NULL,
+        .items = ps_transfer_items_flying(transfer),
+        .ask_redis = !wish->refresh && seat != NULL && transfer->items == NULL,
         .takes_limits = seat != NULL,
     };
     cached->bare = true;
@@ -593,7 +619,7 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
     return true;
 }
 
-static bool look(struct ps_transfer *transfer, const struct wish *wish)
+static bool look(struct ps_transfer *transfer, const struct ps_cached_wish *wish)
 {
     struct ps_cached *cached = transfer->cached;
     enum ps_l1_answer answer =
@@ -609,7 +635,7 @@ static bool look(struct ps_transfer *transfer, const struct wish *wish)
         return true;
     case PS_L1_STALE:
         if (!wish->only_cached) {
-            (void)take_off(transfer, wish, NULL);
+            (void)ps_cached_take_off(transfer, wish, NULL);
         }
         serve_hit(transfer, PS_CACHE_STALE, PS_STR("L1"));
         return true;
@@ -629,6 +655,7 @@ void ps_cached_fail_uncached(struct ps_transfer *transfer)
 bool ps_transfer_ask_cache(struct ps_transfer *transfer)
 {
     struct ps_key key;
+    struct ps_key_job *job = NULL;
     if (transfer->lane->tier == NULL || transfer->route->cache.use == PS_NO) {
         return false;
     }
@@ -638,13 +665,14 @@ bool ps_transfer_ask_cache(struct ps_transfer *transfer)
     if (transfer->route->cache.use != PS_YES) {
         return false;
     }
-    struct wish wish = read_wish(transfer->head);
+    struct ps_cached_wish wish = read_wish(transfer->head);
     transfer->cache = PS_CACHE_BYPASS;
-    if (wish.no_store || !is_cacheable(transfer) || make_key(transfer, &key) != PS_OK) {
+    if (wish.no_store || !is_cacheable(transfer) || make_key(transfer, &job, &key) != PS_OK) {
         return false;
     }
     struct ps_cached *cached = calloc(1, sizeof *cached);
     if (cached == NULL) {
+        ps_key_job_free(job);
         return false;
     }
     cached->transfer = transfer;
@@ -652,6 +680,12 @@ bool ps_transfer_ask_cache(struct ps_transfer *transfer)
     cached->seat.on_news = on_news;
     transfer->cached = cached;
     transfer->cache = PS_CACHE_MISS;
+    bool several = ps_transfer_items_new(transfer, job, &wish) == PS_OK;
+    ps_key_job_free(job);
+    if (several) {
+        ps_transfer_items_start(transfer);
+        return true;
+    }
     if (!wish.refresh && look(transfer, &wish)) {
         return true;
     }
@@ -659,7 +693,7 @@ bool ps_transfer_ask_cache(struct ps_transfer *transfer)
         ps_cached_fail_uncached(transfer);
         return true;
     }
-    if (!take_off(transfer, &wish, &cached->seat)) {
+    if (!ps_cached_take_off(transfer, &wish, &cached->seat)) {
         ps_transfer_cache_leave(transfer);
         return false;
     }
@@ -672,7 +706,7 @@ void ps_transfer_cache_drain(struct ps_transfer *transfer)
     struct ps_cached *cached = transfer->cached;
     if (cached->live) {
         ps_cached_pass_on(transfer);
-    } else if (transfer->started) {
+    } else if (transfer->started && !ps_transfer_items_drain(transfer)) {
         ps_cached_send(transfer);
     }
 }
@@ -680,7 +714,12 @@ void ps_transfer_cache_drain(struct ps_transfer *transfer)
 void ps_transfer_cache_leave(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
+    ps_transfer_items_leave(transfer);
     if (cached != NULL) {
+        if (cached->pilot != NULL) {
+            cached->pilot->pilot->leader = NULL;
+        }
+        ps_buf_fini(&cached->trailers);
         ps_flight_leave(&cached->seat);
         ps_entry_unref(cached->entry);
         ps_buf_fini(&cached->rendered);

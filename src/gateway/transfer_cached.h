@@ -1,5 +1,6 @@
 /* transfer_cached - what the cache's ways of answering a client share: transfer_cache.c has them,
- * and what is said of inference; transfer_http.c what is said of GET and HEAD.
+ * and what is said of inference; transfer_items.c what is said of several items in one request, and
+ * transfer_http.c of GET and HEAD.
  *
  * Thread: the transfer's.
  *
@@ -12,6 +13,14 @@
 #include "gateway/transfer.h"
 
 struct ps_http;
+
+/* What the client wants of the cache. */
+struct ps_cached_wish {
+    bool no_store; /* neither look nor keep */
+    bool refresh;  /* don't look, but keep */
+    bool only_cached;
+    ps_span ttl; /* 0 = the route's */
+};
 
 /* A request that the cache takes care of. */
 struct ps_cached {
@@ -30,6 +39,8 @@ struct ps_cached {
     bool has_facts;
     struct ps_flight_facts facts;
     struct ps_http *http; /* of GET and HEAD; or NULL */
+    struct ps_transfer *pilot; /* that flies for this one first, on the same thread; or NULL */
+    struct ps_buf trailers;    /* of its answer: whole lines */
 };
 
 ps_time ps_cached_now(const struct ps_transfer *transfer);
@@ -42,6 +53,15 @@ PS_MUST_CHECK int ps_cached_write_lines(const struct ps_transfer *transfer, stru
 PS_MUST_CHECK int ps_cached_start(struct ps_transfer *transfer,
                                   const struct ps_cache_status *status, int code,
                                   struct ps_buf *lines, uint64_t length);
+
+/* The answer was sent; or it can't be sent on. */
+void ps_cached_finish(struct ps_transfer *transfer);
+void ps_cached_cut(struct ps_transfer *transfer, const char *why);
+
+/* Takes a seat in the flight of cached->key, or flies it; with a NULL seat nobody waits for it.
+ * False: the request has to go alone. */
+bool ps_cached_take_off(struct ps_transfer *transfer, const struct ps_cached_wish *wish,
+                        struct ps_flight_seat *seat);
 
 /* Sends on of cached->body, and ends the answer with it. */
 void ps_cached_send(struct ps_transfer *transfer);

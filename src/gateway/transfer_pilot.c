@@ -6,7 +6,9 @@
 #include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer.h"
+#include "gateway/transfer_cached.h"
 #include "gateway/transfer_http.h"
+#include "gateway/transfer_items.h"
 
 /* --- the start -------------------------------------------------------------------------------- */
 
@@ -41,8 +43,9 @@ static struct ps_pilot *pilot_new(const struct ps_transfer *asker, const struct 
         ps_h1_head_copy(&pilot->head, asker->head, pilot->memory);
         if (ps_http_pilot_new(pilot, asker) != PS_OK) {
             free(pilot);
-            pilot = NULL;
+            return NULL;
         }
+        pilot->items = ps_pilot_items_new(flying->items, asker->body.budget);
     }
     return pilot;
 }
@@ -138,6 +141,8 @@ void ps_transfer_fly(struct ps_transfer *asker, const struct ps_flying *flying)
     if (flying->takes_limits) {
         transfer->grant = asker->grant;
         asker->grant.held = false;
+        pilot->leader = asker;
+        asker->cached->pilot = transfer;
     }
     struct ps_flight_pilot hears = {on_deserted, on_room, transfer};
     ps_flight_take_off(pilot->flight, &hears);
@@ -248,6 +253,12 @@ static bool is_last(enum ps_dialect dialect, const struct ps_usage_event *event,
     }
 }
 
+int ps_pilot_record(struct ps_transfer *transfer, struct ps_str bytes)
+{
+    ps_pilot_items_feed(transfer->pilot->items, bytes);
+    return ps_flight_record(transfer->pilot->flight, bytes, false);
+}
+
 void ps_pilot_see(struct ps_transfer *transfer, const struct ps_usage_event *event,
                   struct ps_str data)
 {
@@ -307,29 +318,16 @@ static bool is_proper(const struct ps_transfer *transfer, struct ps_str body)
     return false;
 }
 
-static int make_entry(const struct ps_transfer *transfer, struct ps_entry **out)
+void ps_pilot_describe(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX],
+                       struct ps_entry_spec *spec)
 {
     const struct ps_pilot *pilot = transfer->pilot;
     const struct ps_route_cache_opts *how = &transfer->route->cache;
     struct ps_loop *loop = transfer->lane->loop;
-    struct ps_str tags[PS_ENTRY_TAGS_MAX];
-    size_t size = ps_flight_recorded(pilot->flight);
-    char *body = malloc(size + 1);
-    int err = body == NULL ? PS_ENOMEM : ps_flight_copy_body(pilot->flight, body, size);
-    if (err == PS_OK && !is_proper(transfer, (struct ps_str){body, size})) {
-        err = PS_EPARSE;
-    }
-    if (err != PS_OK) {
-        free(body);
-        return err;
-    }
-    struct ps_entry_spec spec = {
+    *spec = (struct ps_entry_spec){
         .status = transfer->status,
         .kind = kind_of(transfer),
         .head = ps_flight_head(pilot->flight)->lines,
-        .body = {body, size},
-        .release = free,
-        .release_ctx = body,
         .route = ps_str_from(transfer->route->name),
         .model = {pilot->request.model, pilot->request.model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
@@ -344,6 +342,27 @@ static int make_entry(const struct ps_transfer *transfer, struct ps_entry **out)
         .prompt_tokens = transfer->usage.prompt_tokens,
         .completion_tokens = transfer->usage.completion_tokens,
     };
+}
+
+static int make_entry(const struct ps_transfer *transfer, struct ps_entry **out)
+{
+    const struct ps_pilot *pilot = transfer->pilot;
+    struct ps_str tags[PS_ENTRY_TAGS_MAX];
+    struct ps_entry_spec spec;
+    size_t size = ps_flight_recorded(pilot->flight);
+    char *body = malloc(size + 1);
+    int err = body == NULL ? PS_ENOMEM : ps_flight_copy_body(pilot->flight, body, size);
+    if (err == PS_OK && !is_proper(transfer, (struct ps_str){body, size})) {
+        err = PS_EPARSE;
+    }
+    if (err != PS_OK) {
+        free(body);
+        return err;
+    }
+    ps_pilot_describe(transfer, tags, &spec);
+    spec.body = (struct ps_str){body, size};
+    spec.release = free;
+    spec.release_ctx = body;
     return ps_entry_new(out, &spec);
 }
 
@@ -366,7 +385,12 @@ static void land(struct ps_transfer *transfer, struct ps_flight_facts *facts)
         ps_http_land(transfer, facts);
         return;
     }
-    struct ps_entry *entry = keep(transfer, &facts->stored);
+    struct ps_entry *entry = NULL;
+    if (transfer->pilot->items == NULL) {
+        entry = keep(transfer, &facts->stored);
+    } else if (transfer->status == 200 && transfer->pilot->storable) {
+        facts->stored = ps_pilot_items_store(transfer);
+    }
     ps_flight_land(transfer->pilot->flight, entry, false, facts);
 }
 
@@ -375,6 +399,10 @@ void ps_pilot_end(struct ps_transfer *transfer)
     struct ps_pilot *pilot = transfer->pilot;
     if (pilot == NULL) {
         return;
+    }
+    if (pilot->leader != NULL) {
+        pilot->leader->cached->pilot = NULL;
+        pilot->leader = NULL;
     }
     ps_tier_cancel(pilot->fetch);
     pilot->fetch = NULL;
@@ -403,10 +431,21 @@ void ps_pilot_end(struct ps_transfer *transfer)
     pilot->flight = NULL;
 }
 
+void ps_pilot_trail(struct ps_transfer *transfer, struct ps_str trailers)
+{
+    struct ps_transfer *leader = transfer->pilot->leader;
+    if (leader != NULL && trailers.len > 0) {
+        ps_buf_fini(&leader->cached->trailers);
+        leader->cached->trailers = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
+        PS_IGNORE(ps_buf_append_str(&leader->cached->trailers, trailers));
+    }
+}
+
 void ps_pilot_free(struct ps_pilot *pilot)
 {
     if (pilot != NULL) {
         ps_http_pilot_free(pilot->http);
+        ps_pilot_items_free(pilot->items);
         free(pilot);
     }
 }

@@ -7,6 +7,7 @@
     run.py eviction [--quick] [--only traces|gpu]
     run.py flight [--quick] [--rounds N]
     run.py ring [--quick] [--rounds N]
+    run.py telemetry [--quick] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
 what each is) and run(args, folder, save), which calls save(report) whenever it has got further.
@@ -34,6 +35,7 @@ import eviction
 import flight
 import proxy
 import ring
+import telemetry
 from rows import say
 from targets import BUILD, BenchError
 
@@ -97,7 +99,7 @@ def raise_priority():
 
 
 BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "proxy": proxy,
-           "ring": ring}
+           "ring": ring, "telemetry": telemetry}
 
 
 def main():
