@@ -38,6 +38,11 @@ cache over the same requests; the optimum (Belady's, which knows the future) is 
 run. An infinite cache would hit 73 % of the requests of web07 and 35 to 37 % of those of the
 Mooncake traces: no policy can be better than that.
 """,
+    "flight": """`make bench NAME=flight`: a thousand clients ask the same within half a second, others join later,
+ten a second; clients, upstream and both workers share two cores. A figure is the median of its
+rounds. Nothing else passes one answer of an inference server to many while it is being made, so
+there is no peer.
+""",
     "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
 measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for
 everything each second, as a plain exporter does.
