@@ -19,8 +19,8 @@ static void release(struct ps_transfer *transfer)
 {
     ps_list_remove(&transfer->link);
     transfer->lane->active--;
-    ps_pilot_free(transfer->pilot);
     ps_gateway_unref(transfer->gateway);
+    ps_pilot_free(transfer->pilot);
     free(transfer->memo);
     free(transfer);
 }
