@@ -25,10 +25,10 @@ const char *const strain_kind_names[] = {"blocks", "heap", NULL};
 #define STEP_BASE    0.024   /* seconds of a step of decoding, and what each request adds */
 #define STEP_EACH    0.000006
 #define STEP_NOMINAL 0.030
-#define TICK         0.25 /* seconds; a copy that looks ahead takes larger ones */
-#define LOOK         1.0
-#define DEAD_AFTER   15 /* seconds with events after which a leaking server restarts */
-#define DOWN         20 /* seconds that a restart takes */
+#define TICK         0.25 /* seconds */
+
+#define DEAD_AFTER 15 /* seconds with events after which a leaking server restarts */
+#define DOWN       20 /* seconds that a restart takes */
 
 enum { MOST_RUNNING = 2048, MOST_WAITING = 4096, MOST_COMING = 512 };
 
@@ -379,7 +379,6 @@ double strain_until_event(const struct strain *strain)
     static _Thread_local struct strain copy;
     memcpy(&copy, strain, sizeof copy);
     copy.frozen = true;
-    copy.tick = LOOK;
     copy.frozen_at = copy.at;
     copy.frozen_demand = workload_demand(copy.workload, copy.at, &copy.frozen_slope);
     while (copy.at < strain->at + STRAIN_HORIZON) {
