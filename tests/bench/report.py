@@ -38,6 +38,10 @@ cache over the same requests; the optimum (Belady's, which knows the future) is 
 run. An infinite cache would hit 73 % of the requests of web07 and 35 to 37 % of those of the
 Mooncake traces: no policy can be better than that.
 """,
+    "predict": """`make bench NAME=predict`: is trouble with memory foreseen ([docs/foresight.md](foresight.md))?
+The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
+recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.
+""",
 }
 
 

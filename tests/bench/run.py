@@ -3,6 +3,7 @@
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
+    run.py predict [--quick] [--only shapes|level|series]
     run.py ring [--quick] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -26,6 +27,7 @@ import sys
 import tempfile
 
 import eviction
+import predict
 import proxy
 import ring
 from rows import say
@@ -90,7 +92,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"eviction": eviction, "proxy": proxy, "ring": ring}
+BENCHES = {"eviction": eviction, "predict": predict, "proxy": proxy, "ring": ring}
 
 
 def main():
