@@ -146,6 +146,9 @@ static void put_numbers(struct ps_buf *line, const struct ps_record *record)
     put_number(line, "bytes_in", record->bytes_in);
     put_number(line, "bytes_out", record->bytes_out);
     put_number(line, "attempts", record->attempts);
+    if (record->cache != NULL) {
+        put_text(line, "cache", ps_str_from(record->cache), 16);
+    }
 }
 
 size_t ps_access_line(char *text, const struct ps_record *record)

@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "daemon/ask.h"
+#include "daemon/caches.h"
 #include "daemon/site.h"
 #include "export/prometheus.h"
 #include "gateway/forward.h"
@@ -25,6 +26,7 @@ struct session {
 struct ps_api {
     struct ps_metrics *metrics;
     const struct ps_site *site;
+    struct ps_caches *caches;
     struct session sessions[SESSIONS];
     size_t next_session; /* the oldest is replaced */
     bool draining;
@@ -49,6 +51,11 @@ void ps_api_free(struct ps_api *api)
 void ps_api_set_site(struct ps_api *api, const struct ps_site *site)
 {
     api->site = site;
+}
+
+void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches)
+{
+    api->caches = caches;
 }
 
 void ps_api_set_draining(struct ps_api *api)
@@ -225,6 +232,26 @@ static void answer_metrics(struct ps_api *api, struct ps_ask *ask)
     }
 }
 
+static void answer_cache_stats(struct ps_api *api, struct ps_ask *ask)
+{
+    text(ask, 200, "application/json");
+    if (ps_caches_write_stats(api->caches, &ask->reply) != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    }
+}
+
+static void answer_invalidate(struct ps_api *api, struct ps_ask *ask)
+{
+    char reason[160];
+    text(ask, 200, "application/json");
+    int err = ps_caches_invalidate(api->caches, ps_buf_str(&ask->body), &ask->reply, reason, sizeof reason);
+    if (err == PS_EINVAL) {
+        problem(ask, 400, "invalid_request", reason);
+    } else if (err != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    }
+}
+
 static int write_backend(const struct ps_backend *backend, struct ps_buf *out)
 {
     char engine[PS_IDENTITY_TEXT];
@@ -331,6 +358,10 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask) ? answer_readyz(api, ask, now) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/metrics"))) {
         is_read(ask) ? answer_metrics(api, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/cache/stats"))) {
+        is_read(ask) ? answer_cache_stats(api, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/cache/invalidate"))) {
+        is_post(ask) ? answer_invalidate(api, ask) : refuse_method(ask, "POST");
     } else if (ps_reserved_path(ask->path)) {
         problem(ask, 501, "not_in_this_version", "this path is reserved; this version does not answer it");
     } else {

@@ -22,8 +22,9 @@
 #include "base/err.h"
 #include "base/option.h"
 #include "base/str.h"
-#include "daemon/config_report.h"
-#include "daemon/config_yaml.h"
+#include "config/report.h"
+#include "config/yaml.h"
+#include "gateway/tier.h"
 
 /* One item of `admin.tokens`. */
 struct ps_token_opts {
@@ -71,6 +72,7 @@ struct ps_config {
     struct ps_tls_opts tls;
     struct ps_admin_opts admin;
     struct ps_metrics_page_opts metrics;
+    struct ps_cache_opts cache;
     struct ps_option_list upstreams; /* of struct ps_upstream_opts */
     struct ps_option_list routes;    /* of struct ps_route_opts */
     struct ps_option_list models;    /* of struct ps_model_opts */

@@ -13,8 +13,8 @@
 
 #include "base/err.h"
 #include "daemon/config.h"
-#include "daemon/config_report.h"
-#include "daemon/config_yaml.h"
+#include "config/report.h"
+#include "config/yaml.h"
 
 /* Adds what is wrong to the report, with the places that are known. PS_OK or PS_ENOMEM. */
 PS_MUST_CHECK int ps_config_check(const struct ps_config *config,

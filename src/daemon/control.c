@@ -13,6 +13,7 @@
 #include "daemon/access_log.h"
 #include "daemon/api.h"
 #include "daemon/ask.h"
+#include "daemon/caches.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
 #include "daemon/health.h"
@@ -43,6 +44,7 @@ struct ps_control {
     _Atomic size_t connections; /* of clients, on all workers */
     struct ps_site *site;
     struct ps_api *api;
+    struct ps_caches *caches;
     struct ps_health *health;
     struct ps_server *admin; /* NULL unless admin.listen */
     struct ps_engines *engines;
@@ -164,6 +166,19 @@ static bool same_strings(const struct ps_option_strings *a, const struct ps_opti
 }
 
 /* What a running process can't change is said, not silently ignored. */
+static bool same_cache(const struct ps_cache_opts *a, const struct ps_cache_opts *b)
+{
+    const struct ps_redis_node_opts *left = a->redis.nodes.items;
+    const struct ps_redis_node_opts *right = b->redis.nodes.items;
+    bool same = a->l1.size == b->l1.size && a->l1.max_entry == b->l1.max_entry && a->l1.policy == b->l1.policy &&
+                a->l1.max_age == b->l1.max_age && a->redis.cluster == b->redis.cluster &&
+                a->redis.timeout == b->redis.timeout && a->redis.nodes.count == b->redis.nodes.count;
+    for (size_t i = 0; same && i < a->redis.nodes.count; i++) {
+        same = strcmp(left[i].url, right[i].url) == 0 && left[i].weight == right[i].weight;
+    }
+    return same;
+}
+
 static void warn_unchangeable(const struct ps_config *before, const struct ps_config *after)
 {
     const struct {
@@ -175,6 +190,7 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"workers", before->workers == after->workers},
         {"max_buffered", before->max_buffered == after->max_buffered},
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
+        {"cache", same_cache(&before->cache, &after->cache)},
         {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
@@ -264,7 +280,7 @@ static void reload(struct ps_control *control)
     ps_config_report_fini(&report);
     if (err == PS_OK) {
         warn_unchangeable(control->site->config, config);
-        err = ps_site_new_take(&site, config, control->site, &control->budget, control->metrics,
+        err = ps_site_new_take(&site, config, control->site, &control->budget, control->metrics, control->caches,
                                ps_loop_now(control->loop), reason, sizeof reason);
         if (err != PS_OK) {
             ps_log(PS_LOG_ERROR, "the configuration can't be used", "reason", reason, NULL);
@@ -339,12 +355,24 @@ static int setup_metrics(struct ps_control *control, unsigned workers)
     return err != PS_OK ? err : ps_process_new(&control->process, control->metrics, &control->budget);
 }
 
+static int setup_caches(struct ps_control *control, const struct ps_config *config)
+{
+    char reason[256] = "out of memory";
+    int err = ps_caches_new(&control->caches, &config->cache, control->loop, control->metrics, reason, sizeof reason);
+    if (err != PS_OK) {
+        ps_log(PS_LOG_ERROR, "the cache can't be opened", "reason", reason, NULL);
+        return err;
+    }
+    ps_api_set_caches(control->api, control->caches);
+    return PS_OK;
+}
+
 static int setup_site(struct ps_control *control)
 {
     char reason[256];
     struct ps_config *config = control->opts.config;
     control->opts.config = NULL;
-    int err = ps_site_new_take(&control->site, config, NULL, &control->budget, control->metrics,
+    int err = ps_site_new_take(&control->site, config, NULL, &control->budget, control->metrics, control->caches,
                                ps_loop_now(control->loop), reason, sizeof reason);
     if (err != PS_OK) {
         ps_log(PS_LOG_ERROR, "the configuration can't be used", "reason", reason, NULL);
@@ -542,6 +570,7 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
+    err = err != PS_OK ? err : setup_caches(control, config);
     err = err != PS_OK ? err : setup_site(control);
     err = err != PS_OK ? err : setup_admin(control);
     return err != PS_OK ? err : setup_workers(control, workers);
@@ -570,6 +599,7 @@ static void teardown(struct ps_control *control)
     ps_engines_free(control->engines);
     ps_api_free(control->api);
     ps_site_unref(control->site);
+    ps_caches_free(control->caches);
     ps_peers_free(control->peers);
     ps_access_log_free(control->access_log);
     ps_loop_free(control->loop);

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "daemon/config_yaml.h"
+#include "config/yaml.h"
 #include "daemon/doctor_check.h"
 
 #define FILE_LIMIT ((size_t)4 * 1024 * 1024)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/caches.h"
 #include "gateway/traffic.h"
 #include "io/tls.h"
 
@@ -40,7 +41,8 @@ static int make_tls(struct ps_site *site, char *reason, size_t size)
 }
 
 static int make_gateway(struct ps_site *site, const struct ps_site *previous, struct ps_budget *budget,
-                        struct ps_metrics *metrics, ps_time now, char *reason, size_t size)
+                        struct ps_metrics *metrics, struct ps_caches *caches, ps_time now, char *reason,
+                        size_t size)
 {
     const struct ps_config *config = site->config;
     bool local = ps_config_is_loopback(&config->listen);
@@ -55,13 +57,17 @@ static int make_gateway(struct ps_site *site, const struct ps_site *previous, st
         .max_body = config->max_body,
         .budget = budget,
     };
+    if (caches != NULL) {
+        ps_caches_lend(caches, &opts);
+    }
     const struct ps_gateway *before = previous == NULL ? NULL : previous->gateway;
     int err = ps_gateway_new(&site->gateway, &opts, before, now, reason, size);
     return err != PS_OK ? err : ps_traffic_bind(site->gateway, metrics);
 }
 
 int ps_site_new_take(struct ps_site **out, struct ps_config *config, const struct ps_site *previous,
-                     struct ps_budget *budget, struct ps_metrics *metrics, ps_time now, char *reason, size_t size)
+                     struct ps_budget *budget, struct ps_metrics *metrics, struct ps_caches *caches,
+                     ps_time now, char *reason, size_t size)
 {
     struct ps_site *site = calloc(1, sizeof *site);
     if (site == NULL) {
@@ -74,7 +80,7 @@ int ps_site_new_take(struct ps_site **out, struct ps_config *config, const struc
     snprintf(reason, size, "out of memory");
     int err = make_tokens(site);
     err = err != PS_OK ? err : make_tls(site, reason, size);
-    err = err != PS_OK ? err : make_gateway(site, previous, budget, metrics, now, reason, size);
+    err = err != PS_OK ? err : make_gateway(site, previous, budget, metrics, caches, now, reason, size);
     if (err != PS_OK) {
         ps_site_unref(site);
         return err;

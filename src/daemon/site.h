@@ -20,6 +20,7 @@
 #include "gateway/gateway.h"
 #include "http/server.h"
 
+struct ps_caches;
 struct ps_metrics;
 struct ps_tls;
 
@@ -43,7 +44,8 @@ struct ps_site {
  * with a sentence in reason, PS_ENOMEM. */
 PS_MUST_CHECK int ps_site_new_take(struct ps_site **out, struct ps_config *config,
                                    const struct ps_site *previous, struct ps_budget *budget,
-                                   struct ps_metrics *metrics, ps_time now, char *reason, size_t size);
+                                   struct ps_metrics *metrics, struct ps_caches *caches, ps_time now,
+                                   char *reason, size_t size);
 
 struct ps_site *ps_site_ref(struct ps_site *site);
 void ps_site_unref(struct ps_site *site); /* NULL is fine */

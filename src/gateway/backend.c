@@ -125,6 +125,7 @@ static int copy_texts(struct ps_backend *backend, const struct ps_upstream_opts 
     int err = copy_text(opts->name, &name);
     backend->name = name;
     err = err == PS_OK ? copy_text(opts->api_key, &backend->api_key) : err;
+    err = err == PS_OK ? copy_text(opts->revision, &backend->revision) : err;
     err = err == PS_OK ? copy_text(opts->health.path, &backend->health.path) : err;
     err = err == PS_OK ? copy_text(opts->tls.ca_file, &backend->tls.ca_file) : err;
     err = err == PS_OK ? copy_text(opts->tls.server_name, &backend->tls.server_name) : err;
@@ -209,6 +210,7 @@ void ps_backend_unref(struct ps_backend *backend)
         explicit_bzero(backend->api_key, strlen(backend->api_key));
     }
     free(backend->api_key);
+    free(backend->revision);
     free(backend->health.path);
     free(backend->tls.ca_file);
     free(backend->tls.server_name);

@@ -71,6 +71,7 @@ struct ps_upstream_opts {
     double prefix_load; /* bound of an endpoint's load over the mean, for prefix affinity */
     char *api_key;      /* secret */
     struct ps_option_strings models;
+    char *revision; /* of the weights; or NULL */
     struct ps_backend_tls_opts tls;
     struct ps_health_opts health;
     struct ps_admit_opts admission;
@@ -95,6 +96,7 @@ struct ps_backend {
     double prefix_load;
     uint64_t max_idle;
     char *api_key; /* or NULL; never printed */
+    char *revision; /* or NULL */
     struct ps_health_opts health;
     struct ps_timeout_opts timeouts;
     struct ps_retry_opts retry;

@@ -80,6 +80,8 @@ const struct ps_option ps_upstream_options[] = {
      "sent upstream as Authorization: Bearer; the client's own key never is", .min = 0},
     {"models", PS_OPTION_STRINGS, offsetof(struct ps_upstream_opts, models), NULL,
      "models that it serves: requests for them come here, others do not", .min = 0},
+    {"revision", PS_OPTION_STRING, offsetof(struct ps_upstream_opts, revision), NULL,
+     "part of the name of a cached answer: change it when the same model names get other weights", .min = 0},
     {"tls", PS_OPTION_SECTION, offsetof(struct ps_upstream_opts, tls), NULL,
      "how https endpoints are verified", .table = tls_options},
     {"health", PS_OPTION_SECTION, offsetof(struct ps_upstream_opts, health), NULL,

@@ -7,6 +7,8 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "base/le.h"
+
 enum {
     HEAD_BYTES = 64,
     CHECK_BYTES = 16,
@@ -37,22 +39,6 @@ struct head {
     uint32_t ttl_s;
     uint32_t tag;
 };
-
-static void put(unsigned char *at, uint64_t number, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        at[i] = (unsigned char)(number >> (8 * i));
-    }
-}
-
-static uint64_t take(const char *at, size_t bytes)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < bytes; i++) {
-        number |= (uint64_t)(unsigned char)at[i] << (8 * i);
-    }
-    return number;
-}
 
 int ps_envelope_codec_new(struct ps_envelope_codec **out, const struct ps_envelope_opts *opts)
 {
@@ -100,7 +86,7 @@ static bool make_check(const struct ps_envelope_codec *codec, struct ps_str byte
     unsigned char digest[EVP_MAX_MD_SIZE];
     memset(out, 0, CHECK_BYTES);
     if (codec->opts.secret == NULL) {
-        put(out, crc32_z(crc32_z(0, NULL, 0), (const Bytef *)bytes.ptr, bytes.len), 4);
+        ps_le_put(out, crc32_z(crc32_z(0, NULL, 0), (const Bytef *)bytes.ptr, bytes.len), 4);
         return true;
     }
     struct ps_str secret = ps_str_from(codec->opts.secret);
@@ -140,13 +126,13 @@ static uint64_t ttl_seconds(ps_span ttl)
 static void write_head(unsigned char *at, const uint8_t *key, const struct head *head)
 {
     memcpy(at, magic, sizeof magic);
-    put(at + 4, head->flags, 4);
+    ps_le_put(at + 4, head->flags, 4);
     memcpy(at + 8, key, PS_ENVELOPE_KEY_BYTES);
-    put(at + 40, head->len, 4);
-    put(at + 44, head->plain_len, 4);
-    put(at + 48, head->stored_ms, 8);
-    put(at + 56, head->ttl_s, 4);
-    put(at + 60, head->tag, 4);
+    ps_le_put(at + 40, head->len, 4);
+    ps_le_put(at + 44, head->plain_len, 4);
+    ps_le_put(at + 48, head->stored_ms, 8);
+    ps_le_put(at + 56, head->ttl_s, 4);
+    ps_le_put(at + 60, head->tag, 4);
 }
 
 int ps_envelope_write(struct ps_envelope_codec *codec, const uint8_t key[PS_ENVELOPE_KEY_BYTES],
@@ -199,12 +185,12 @@ const char *ps_envelope_fault_text(enum ps_envelope_fault fault)
 
 static struct head read_head(const char *at)
 {
-    return (struct head){.flags = (uint32_t)take(at + 4, 4),
-                         .len = (uint32_t)take(at + 40, 4),
-                         .plain_len = (uint32_t)take(at + 44, 4),
-                         .stored_ms = take(at + 48, 8),
-                         .ttl_s = (uint32_t)take(at + 56, 4),
-                         .tag = (uint32_t)take(at + 60, 4)};
+    return (struct head){.flags = (uint32_t)ps_le_take(at + 4, 4),
+                         .len = (uint32_t)ps_le_take(at + 40, 4),
+                         .plain_len = (uint32_t)ps_le_take(at + 44, 4),
+                         .stored_ms = ps_le_take(at + 48, 8),
+                         .ttl_s = (uint32_t)ps_le_take(at + 56, 4),
+                         .tag = (uint32_t)ps_le_take(at + 60, 4)};
 }
 
 /* Everything that can be said without the body. */

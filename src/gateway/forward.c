@@ -228,7 +228,9 @@ int ps_forward_response(struct ps_buf *out, const struct ps_h1_head *head, struc
     int err = ps_buf_reserve(out, head->raw.len + 256);
     err = err != PS_OK ? err : ps_h1_copy_end_to_end(out, head, skip, 0);
     err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("Via: 1.1 penstock\r\n"));
-    return err != PS_OK ? err : ps_h1_write_header(out, PS_STR("X-Request-Id"), request_id);
+    return err != PS_OK || request_id.len == 0
+               ? err
+               : ps_h1_write_header(out, PS_STR("X-Request-Id"), request_id);
 }
 
 struct ps_str ps_forward_request_id(const struct ps_h1_head *head)

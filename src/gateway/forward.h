@@ -43,7 +43,8 @@ struct ps_forward {
 /* Appends the whole head for the upstream. PS_OK, PS_ELIMIT, PS_ENOMEM, PS_EINVAL. */
 PS_MUST_CHECK int ps_forward_request(struct ps_buf *out, const struct ps_forward *forward);
 
-/* Appends the upstream's end-to-end header lines for the client, with Via and x-request-id. PS_OK, ... */
+/* Appends the upstream's end-to-end header lines for the client, with Via and, unless it is empty,
+ * x-request-id. PS_OK, ... */
 PS_MUST_CHECK int ps_forward_response(struct ps_buf *out, const struct ps_h1_head *head,
                                       struct ps_str request_id, bool cors);
 

@@ -123,6 +123,9 @@ int ps_gateway_new(struct ps_gateway **out, const struct ps_gateway_opts *opts,
     gateway->loopback_only = opts->loopback_only;
     gateway->max_body = opts->max_body;
     gateway->budget = opts->budget;
+    gateway->tiers = opts->tiers;
+    gateway->flights = opts->flights;
+    gateway->tally = opts->tally;
     int err = fill(gateway, opts, previous, now, reason, size);
     if (err != PS_OK) {
         ps_gateway_unref(gateway);

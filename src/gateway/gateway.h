@@ -25,8 +25,27 @@
 #include "gateway/tenant.h"
 #include "io/address.h"
 
+struct ps_flights;
+struct ps_tiers;
 struct ps_tls;
 struct ps_traffic;
+
+/* What the cache had to do with an answer. */
+enum ps_cache_part {
+    PS_CACHE_NONE,   /* not asked: the route does not use it */
+    PS_CACHE_BYPASS, /* the route does, and this request may not */
+    PS_CACHE_MISS,
+    PS_CACHE_COLLAPSED, /* got what another request was just asking for */
+    PS_CACHE_STALE,
+    PS_CACHE_HIT,
+    PS_CACHE_PARTS
+};
+
+/* How often, over all workers, and what it was worth. */
+struct ps_cache_tally {
+    _Atomic uint64_t parts[PS_CACHE_PARTS];
+    _Atomic int64_t cost_saved; /* nano-dollars */
+};
 
 struct ps_gateway_opts {
     const struct ps_option_list *routes;    /* of struct ps_route_opts */
@@ -38,6 +57,9 @@ struct ps_gateway_opts {
     bool loopback_only; /* no keys: refuse names and origins that are not this machine's */
     uint64_t max_body;
     struct ps_budget *budget; /* bytes buffered by all requests; borrowed, outlives the gateway */
+    struct ps_tiers *tiers;   /* answers that are known, NULL = none are kept; likewise */
+    struct ps_flights *flights;   /* answers on their way; there when tiers are; likewise */
+    struct ps_cache_tally *tally; /* likewise */
 };
 
 struct ps_gateway {
@@ -53,6 +75,9 @@ struct ps_gateway {
     bool loopback_only;
     uint64_t max_body;
     struct ps_budget *budget;
+    struct ps_tiers *tiers; /* or NULL */
+    struct ps_flights *flights;
+    struct ps_cache_tally *tally;
     struct ps_traffic *metrics; /* bound to it before it is shared; owned */
     void (*free_metrics)(struct ps_traffic *metrics);
 };

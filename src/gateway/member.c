@@ -22,6 +22,7 @@ static const struct ps_member openai[] = {
     {PS_STR_INIT("n"), PS_MEMBER_N, false},
     {PS_STR_INIT("temperature"), PS_MEMBER_TEMPERATURE, false},
     {PS_STR_INIT("seed"), PS_MEMBER_SEED, false},
+    {PS_STR_INIT("store"), PS_MEMBER_STORE, false},
     {PS_STR_INIT("size"), PS_MEMBER_SIZE, false},
     {PS_STR_INIT("width"), PS_MEMBER_WIDTH, false},
     {PS_STR_INIT("height"), PS_MEMBER_HEIGHT, false},

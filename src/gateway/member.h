@@ -33,6 +33,7 @@ enum ps_member_means {
     PS_MEMBER_BATCH, /* as N, and both are multiplied */
     PS_MEMBER_TEMPERATURE,
     PS_MEMBER_SEED,
+    PS_MEMBER_STORE, /* the server remembers the conversation */
     PS_MEMBER_SIZE, /* "512x768" */
     PS_MEMBER_WIDTH,
     PS_MEMBER_HEIGHT,

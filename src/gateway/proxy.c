@@ -2,12 +2,26 @@
 
 #include <stdlib.h>
 
+#include "gateway/tier.h"
 #include "gateway/transfer.h"
 #include "gateway/tunnel.h"
+
+enum { KEYS_REMEMBERED = 8192, REQUESTS_REMEMBERED = 1024 };
 
 struct ps_proxy {
     struct ps_lane lane;
 };
+
+/* What the lane needs to remember answers. */
+static int open_cache(struct ps_lane *lane)
+{
+    if (lane->gateway->tiers == NULL) {
+        return PS_OK;
+    }
+    int err = ps_keyer_new(&lane->keyer, KEYS_REMEMBERED);
+    err = err != PS_OK ? err : ps_request_memo_new(&lane->memo, REQUESTS_REMEMBERED);
+    return err != PS_OK ? err : ps_tier_new(&lane->tier, lane->gateway->tiers, lane->loop);
+}
 
 int ps_proxy_new(struct ps_proxy **out, const struct ps_proxy_opts *opts, struct ps_gateway *gateway)
 {
@@ -29,7 +43,13 @@ int ps_proxy_new(struct ps_proxy **out, const struct ps_proxy_opts *opts, struct
         free(proxy);
         return err;
     }
+    lane->desk = (struct ps_flight_desk){lane->loop, lane->mailbox};
     lane->gateway = ps_gateway_ref(gateway);
+    err = open_cache(lane);
+    if (err != PS_OK) {
+        ps_proxy_free(proxy);
+        return err;
+    }
     *out = proxy;
     return PS_OK;
 }
@@ -41,6 +61,9 @@ void ps_proxy_free(struct ps_proxy *proxy)
     }
     ps_pools_fini(&proxy->lane.pools);
     ps_mailbox_free(proxy->lane.mailbox);
+    ps_tier_free(proxy->lane.tier);
+    ps_keyer_free(proxy->lane.keyer);
+    ps_request_memo_free(proxy->lane.memo);
     ps_gateway_unref(proxy->lane.gateway);
     free(proxy);
 }
@@ -71,7 +94,9 @@ void ps_proxy_abort_all(struct ps_proxy *proxy)
     while (node != &proxy->lane.transfers) {
         struct ps_transfer *transfer = PS_CONTAINER_OF(node, struct ps_transfer, link);
         node = node->next;
-        if (!transfer->zombie && transfer->exchange != NULL) {
+        if (!transfer->zombie && transfer->pilot != NULL && transfer->pilot->flight != NULL) {
+            ps_transfer_finish(transfer, 503, false, PS_OUTCOME_NONE);
+        } else if (!transfer->zombie && transfer->exchange != NULL) {
             struct ps_exchange *exchange = transfer->exchange;
             transfer->error = "shut down";
             ps_exchange_handle(exchange, NULL, NULL);

@@ -27,6 +27,7 @@ struct ps_record {
     const struct ps_address *peer;
     uint64_t bytes_in, bytes_out; /* of bodies */
     unsigned attempts;
+    const char *cache;    /* what the cache said, or NULL: it was not asked */
     bool has_usage;
     struct ps_usage usage;
 };

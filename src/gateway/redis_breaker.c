@@ -82,6 +82,14 @@ ps_time ps_redis_breaker_retry_at(const struct ps_redis_breaker *breaker)
     return ps_redis_breaker_state(breaker) == PS_REDIS_CLOSED ? 0 : atomic_load(&breaker->retry_at);
 }
 
+void ps_redis_breaker_hurry(struct ps_redis_breaker *breaker, ps_time now)
+{
+    ps_time retry_at = atomic_load(&breaker->retry_at);
+    if (now < retry_at) { /* when it changes meanwhile, a probe has just failed: that counts */
+        atomic_compare_exchange_strong(&breaker->retry_at, &retry_at, now);
+    }
+}
+
 bool ps_redis_breaker_begin_probe(struct ps_redis_breaker *breaker, ps_time now)
 {
     int open = PS_REDIS_OPEN;

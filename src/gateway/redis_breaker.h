@@ -59,6 +59,9 @@ bool ps_redis_breaker_fail(struct ps_redis_breaker *breaker,
 bool ps_redis_breaker_open(struct ps_redis_breaker *breaker,
                            const struct ps_redis_breaker_opts *opts, uint64_t random, ps_time now);
 
+/* Somebody got through to the node: the next probe need not wait. */
+void ps_redis_breaker_hurry(struct ps_redis_breaker *breaker, ps_time now);
+
 /* When the next probe may be made; 0 when it is closed. */
 ps_time ps_redis_breaker_retry_at(const struct ps_redis_breaker *breaker);
 

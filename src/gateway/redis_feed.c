@@ -13,6 +13,8 @@
 #define PING    (500 * PS_MILLISECOND)
 #define BACKOFF (100 * PS_MILLISECOND) /* the first time; doubles */
 
+#define WHEN_MAX_MS UINT64_C(9000000000000) /* it fits in a ps_time */
+
 /* What listens to one node. */
 struct ear {
     struct ps_list link;
@@ -98,6 +100,15 @@ static bool is_about_us(const struct ear *ear, const struct ps_redis_reply *repl
            ps_str_eq(channel->text, ps_str_from(ear->feed->hub->channel));
 }
 
+/* The instant that a message names, as redis_log.c writes it. */
+static ps_time read_when(const struct ps_redis_reply *message)
+{
+    const struct ps_redis_reply *text = ps_redis_reply_item(message, 2, PS_REDIS_STRING);
+    uint64_t ms = 0;
+    bool fine = text != NULL && ps_str_to_u64(text->text, &ms) == PS_OK && ms <= WHEN_MAX_MS;
+    return fine ? (ps_time)ms * PS_MILLISECOND : 0;
+}
+
 static void on_reply(void *ctx, const struct ps_redis_reply *reply)
 {
     struct ear *ear = ctx;
@@ -105,11 +116,12 @@ static void on_reply(void *ctx, const struct ps_redis_reply *reply)
     const struct ps_redis_reply *word = ps_redis_reply_item(reply, 0, PS_REDIS_STRING);
     ear->pinged_at = 0;
     if (is_about_us(ear, reply, PS_STR("message")) && ear->listening) {
-        feed->ops->on_purge_wake(feed->ctx, ear->node->name);
+        feed->ops->on_purge_wake(feed->ctx, ear->node->name, read_when(reply));
     } else if (is_about_us(ear, reply, PS_STR("subscribe")) && !ear->listening) {
         ear->listening = true;
         ear->failures = 0;
         ear->ping_at = ps_loop_now(feed->loop) + PING;
+        ps_redis_breaker_hurry(&ear->node->breaker, ps_loop_now(feed->loop));
         feed->ops->on_reconnected(feed->ctx, ear->node->name);
     } else if (!ear->listening || word == NULL || !ps_str_eq(word->text, PS_STR("pong"))) {
         deafen(ear); /* refused, or out of its mind */

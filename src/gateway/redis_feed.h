@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 
 struct ps_loop;
@@ -28,7 +29,9 @@ struct ps_redis_hub;
 
 /* They must not free the feed. `node` is valid during the call. All must be there. */
 struct ps_redis_feed_ops {
-    void (*on_purge_wake)(void *ctx, const char *node);
+    /* Something was appended; `when` is the instant of the record (PS_MILLISECOND exact), or 0 when
+     * the message does not say. */
+    void (*on_purge_wake)(void *ctx, const char *node, ps_time when);
     void (*on_reconnected)(void *ctx, const char *node); /* the first time too */
     void (*on_lost)(void *ctx, const char *node);        /* only after on_reconnected */
 };

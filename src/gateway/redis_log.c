@@ -92,15 +92,20 @@ static void wake_and_trim(struct ps_redis_request *request)
     char oldest[32];
     char rank[32];
     char keep[32];
+    char when[32]; /* what was appended may be old: those who wake read from there */
     ps_time now = ps_clock_wall(ps_loop_clock(request->redis->loop));
+    int when_len =
+        snprintf(when, sizeof when, "%lld", (long long)(request->since / PS_MILLISECOND));
     int oldest_len = snprintf(oldest, sizeof oldest, "(%lld",
                               (long long)((now - hub->opts.purge_keep) / PS_MILLISECOND));
     int rank_len =
         snprintf(rank, sizeof rank, "-%llu", (unsigned long long)hub->opts.purge_max + 1);
     int keep_len =
         snprintf(keep, sizeof keep, "%lld", (long long)(hub->opts.purge_keep / PS_MILLISECOND));
-    put_after(request, (struct ps_str[]){PS_STR("PUBLISH"), ps_str_from(hub->channel), PS_STR("1")},
-              3);
+    put_after(
+        request,
+        (struct ps_str[]){PS_STR("PUBLISH"), ps_str_from(hub->channel), {when, (size_t)when_len}},
+        3);
     put_after(request,
               (struct ps_str[]){
                   PS_STR("ZREMRANGEBYSCORE"), key, PS_STR("-inf"), {oldest, (size_t)oldest_len}},
@@ -137,7 +142,7 @@ int ps_redis_log_append(struct ps_redis_op **out, struct ps_redis *redis, struct
     int len = snprintf(score, sizeof score, "%lld", (long long)(when / PS_MILLISECOND));
     struct ps_str words[] = {
         PS_STR("ZADD"), ps_str_from(redis->hub->log_key), {score, (size_t)len}, record};
-    const struct ps_redis_request model = {.finish = on_appended};
+    const struct ps_redis_request model = {.finish = on_appended, .since = when};
     *out = op;
     put_to_all(op, &model, words, 4);
     return PS_OK;

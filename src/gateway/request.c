@@ -370,6 +370,10 @@ static int on_alone(struct ps_request_parser *parser, enum ps_member_means means
     if (means == PS_MEMBER_STREAM) {
         return on_stream(parser, type);
     }
+    if (means == PS_MEMBER_STORE) {
+        parser->request.store = type == VALUE_TRUE;
+        return 1;
+    }
     on_parameter(parser, means, type == VALUE_NUMBER ? text : PS_STR(""),
                  type == VALUE_STRING ? text : PS_STR(""));
     return 1;

@@ -52,6 +52,7 @@ struct ps_request {
     bool include_usage; /* the client asked for stream_options.include_usage */
     bool has_temperature;
     bool has_seed;
+    bool store; /* "store": true */
     bool duplicate_members; /* a known top-level member was given twice (forwarded, never cached) */
     double temperature;
 

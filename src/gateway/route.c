@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "gateway/backend.h"
 #include "gateway/dialect.h"
+#include "gateway/entry.h"
 #include "gateway/path.h"
 
 #define PATH_MAX_DECODED 16384
@@ -37,6 +38,20 @@ const struct ps_option ps_route_options[] = {
      "longest wait for the head of an answer; 0 = the upstream's", .min = 0},
     {"idle_timeout", PS_OPTION_SPAN, offsetof(struct ps_route_opts, idle_timeout), "0s",
      "longest gap inside an answer; 0 = the upstream's", .min = 0},
+    {"cache", PS_OPTION_ENUM, offsetof(struct ps_route_opts, cache.use), "auto",
+     "remember answers: auto = of GET and HEAD, where they allow it; yes = of POST as well, where the same question has the same answer; no = none", .names = choice_names},
+    {"sampled", PS_OPTION_BOOL, offsetof(struct ps_route_opts, cache.sampled), "no",
+     "with cache: yes, remember answers too that were drawn at random: chats and completions without temperature 0 or a seed, images without a seed", .min = 0},
+    {"cache_ttl", PS_OPTION_SPAN, offsetof(struct ps_route_opts, cache.ttl), "1h",
+     "how long the answer to a POST is fresh", .min = 1e9, .max = 3e16},
+    {"cache_stale", PS_OPTION_SPAN, offsetof(struct ps_route_opts, cache.stale), "0s",
+     "how long after that it may be sent while it is asked for anew in the background", .max = 3e16},
+    {"cache_stale_on_error", PS_OPTION_SPAN, offsetof(struct ps_route_opts, cache.stale_on_error), "0s",
+     "how long after that it may be sent when the upstream fails", .max = 3e16},
+    {"cache_shared", PS_OPTION_BOOL, offsetof(struct ps_route_opts, cache.shared), "no",
+     "tenants get each other's answers", .min = 0},
+    {"cache_tags", PS_OPTION_STRINGS, offsetof(struct ps_route_opts, cache.tags), NULL,
+     "names by which its answers can be invalidated, beside those of the header X-Penstock-Cache-Tags", .min = 0},
     {0},
 };
 
@@ -63,6 +78,7 @@ struct alias {
 struct ps_route_table {
     struct ps_route *routes;           /* in the order in which they are tried */
     struct ps_option_strings *methods; /* one per route */
+    struct ps_option_strings *tags;    /* likewise */
     size_t count;
     struct alias *aliases;
     size_t alias_count;
@@ -187,6 +203,24 @@ static int check_path(const struct source *source, const char *text)
     return PS_EINVAL;
 }
 
+static int keep_tags(struct ps_route_table *table, const struct source *source,
+                     struct ps_route *route, const struct ps_option_strings *tags)
+{
+    bool fit = tags->count <= PS_ENTRY_TAGS_MAX;
+    for (size_t i = 0; fit && i < tags->count; i++) {
+        fit = strlen(tags->items[i]) <= PS_ENTRY_NAME_MAX;
+    }
+    if (!fit) {
+        snprintf(source->reason, source->size, "route %s: at most %d cache_tags of %d bytes",
+                 route->name, PS_ENTRY_TAGS_MAX, PS_ENTRY_NAME_MAX);
+        return PS_EINVAL;
+    }
+    struct ps_option_strings *copy = &table->tags[route->index];
+    int err = keep_strings(table, tags, copy);
+    route->cache.tags = *copy;
+    return err;
+}
+
 static int add_route(struct ps_route_table *table, const struct source *source,
                      const struct ps_route_opts *opts)
 {
@@ -199,7 +233,9 @@ static int add_route(struct ps_route_table *table, const struct source *source,
         .idempotent = (enum ps_choice)opts->idempotent,
         .first_byte_timeout = opts->first_byte_timeout,
         .idle_timeout = opts->idle_timeout,
+        .cache = opts->cache,
     };
+    route->cache.tags = (struct ps_option_strings){0};
     int err = check_path(source, opts->path);
     if (err != PS_OK) {
         return err;
@@ -216,8 +252,11 @@ static int add_route(struct ps_route_table *table, const struct source *source,
         err = keep_str(table, opts->host, &route->host);
     }
     if (err == PS_OK) {
-        table->count++; /* from here on its methods are freed with the table */
+        table->count++; /* from here on its methods and tags are freed with the table */
         err = keep_strings(table, &opts->methods, &table->methods[index]);
+    }
+    if (err == PS_OK) {
+        err = keep_tags(table, source, route, &opts->cache.tags);
     }
     route->methods = &table->methods[index];
     route->prefix = ps_str_ends_with(route->path, PS_STR("*"));
@@ -237,6 +276,7 @@ static int add_usual_routes(struct ps_route_table *table, const struct source *s
             .kind = usual[i].kind,
             .idempotent = usual[i].idempotent,
             .priority = PS_PRIORITY_NORMAL,
+            .cache = {.ttl = PS_HOUR},
         };
         if (usual[i].kind == PS_ROUTE_OPENAI) {
             opts.methods = (struct ps_option_strings){post_only, 1};
@@ -367,9 +407,10 @@ static int allocate(struct ps_route_table **out, const struct source *source)
     size_t most = source->route_count + PS_ARRAY_LEN(usual);
     table->routes = calloc(most, sizeof *table->routes);
     table->methods = calloc(most, sizeof *table->methods);
+    table->tags = calloc(most, sizeof *table->tags);
     table->aliases = calloc(source->model_count + 1, sizeof *table->aliases);
     table->models = calloc(source->upstream_count + 1, sizeof *table->models);
-    if (table->routes == NULL || table->methods == NULL || table->aliases == NULL ||
+    if (table->routes == NULL || table->methods == NULL || table->tags == NULL || table->aliases == NULL ||
         table->models == NULL) {
         ps_route_table_free(table);
         return PS_ENOMEM;
@@ -415,6 +456,7 @@ void ps_route_table_free(struct ps_route_table *table)
     }
     for (size_t i = 0; i < table->count; i++) {
         free(table->methods[i].items);
+        free(table->tags[i].items);
     }
     for (size_t i = 0; i < table->upstream_count; i++) {
         free(table->models[i].items);
@@ -425,6 +467,7 @@ void ps_route_table_free(struct ps_route_table *table)
     free(table->texts.items);
     free(table->routes);
     free(table->methods);
+    free(table->tags);
     free(table->aliases);
     free(table->models);
     free(table);

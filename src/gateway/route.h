@@ -40,6 +40,17 @@ enum ps_route_kind {
 
 enum ps_choice { PS_AUTO, PS_YES, PS_NO };
 
+/* May the answers of a route be remembered, and how long. */
+struct ps_route_cache_opts {
+    int use;      /* enum ps_choice; AUTO: GET and HEAD as their answers say, nothing else */
+    bool sampled; /* answers that would differ each time, too */
+    bool shared;  /* one tenant may get what another one asked for */
+    ps_span ttl;
+    ps_span stale;          /* so long it may still be sent while somebody asks anew */
+    ps_span stale_on_error; /* ... when the upstream fails */
+    struct ps_option_strings tags;
+};
+
 /* One item of `routes:`. */
 struct ps_route_opts {
     char *name; /* NULL: the path */
@@ -53,6 +64,7 @@ struct ps_route_opts {
     int priority;                     /* enum ps_priority */
     ps_span first_byte_timeout;       /* 0 = the upstream's */
     ps_span idle_timeout;
+    struct ps_route_cache_opts cache;
 };
 
 extern const struct ps_option ps_route_options[];
@@ -81,6 +93,7 @@ struct ps_route {
     enum ps_choice idempotent;
     ps_span first_byte_timeout; /* 0 = the upstream's */
     ps_span idle_timeout;
+    struct ps_route_cache_opts cache; /* its tags: at most PS_ENTRY_TAGS_MAX */
 };
 
 struct ps_route_table;

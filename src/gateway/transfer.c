@@ -1,4 +1,5 @@
 #include "gateway/transfer.h"
+#include "gateway/transfer_items.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -18,6 +19,7 @@ static void release(struct ps_transfer *transfer)
 {
     ps_list_remove(&transfer->link);
     transfer->lane->active--;
+    ps_pilot_free(transfer->pilot);
     ps_gateway_unref(transfer->gateway);
     free(transfer->memo);
     free(transfer);
@@ -63,6 +65,10 @@ static void settle(struct ps_transfer *transfer, ps_time now)
     if (!transfer->grant.held) {
         return;
     }
+    if (ps_transfer_is_served(transfer)) { /* a request like others, but it took nothing */
+        ps_tenant_settle(transfer->tenant, &transfer->grant, 0, 0, now);
+        return;
+    }
     if (transfer->attempts == 0) {
         ps_tenant_return(transfer->tenant, &transfer->grant, now);
         return;
@@ -71,8 +77,43 @@ static void settle(struct ps_transfer *transfer, ps_time now)
     ps_tenant_settle(transfer->tenant, &transfer->grant, tokens, ps_price_usage(&transfer->price, usage), now);
 }
 
+/* What a flight took is counted with the request that began it. */
+static void add_facts(const struct ps_transfer *transfer, struct ps_record *record)
+{
+    const struct ps_flight_facts *facts = ps_transfer_flight_facts(transfer);
+    record->cache = ps_transfer_cache_text(transfer);
+    if (facts != NULL) {
+        record->attempts = facts->attempts;
+        record->queued = facts->waited;
+        record->error = record->error != NULL ? record->error : facts->error;
+        record->endpoint =
+            facts->endpoint < 0 ? NULL : transfer->backend->endpoints[facts->endpoint]->text;
+        record->usage = facts->usage;
+    }
+    record->has_usage = ps_usage_is_known(&record->usage) || record->usage.estimated;
+}
+
+/* What the cache did, and what the tokens that it saved would have cost. */
+static void tally(const struct ps_transfer *transfer)
+{
+    struct ps_cache_tally *sums = transfer->gateway->tally;
+    if (sums == NULL || transfer->cache == PS_CACHE_NONE) {
+        return;
+    }
+    if (transfer->items != NULL) {
+        ps_transfer_items_tally(transfer, sums);
+        return;
+    }
+    atomic_fetch_add_explicit(&sums->parts[transfer->cache], 1, memory_order_relaxed);
+    if (transfer->cache > PS_CACHE_MISS && ps_transfer_is_served(transfer)) {
+        int64_t cost = ps_price_usage(&transfer->price, &transfer->usage);
+        atomic_fetch_add_explicit(&sums->cost_saved, cost, memory_order_relaxed);
+    }
+}
+
 static void count(const struct ps_transfer *transfer, const struct ps_record *record)
 {
+    bool saved = transfer->cache > PS_CACHE_MISS; /* its tokens were counted before */
     struct ps_traffic_sample sample = {
         .route = transfer->route == NULL ? SIZE_MAX : transfer->route->index,
         .upstream = transfer->backend == NULL ? SIZE_MAX : transfer->backend->index,
@@ -80,17 +121,18 @@ static void count(const struct ps_transfer *transfer, const struct ps_record *re
         .seconds = ps_span_seconds(record->duration),
         .first_byte_seconds = record->first_byte < 0 ? NAN : ps_span_seconds(record->first_byte),
         .queue_seconds = record->queued < 0 ? NAN : ps_span_seconds(record->queued),
-        .input_tokens = transfer->usage.prompt_tokens,
-        .output_tokens = transfer->usage.completion_tokens,
+        .input_tokens = saved ? 0 : record->usage.prompt_tokens,
+        .output_tokens = saved ? 0 : record->usage.completion_tokens,
         .bytes_in = record->bytes_in,
         .bytes_out = record->bytes_out,
     };
     ps_traffic_request(transfer->gateway->metrics, transfer->lane->shard, &sample);
+    tally(transfer);
 }
 
 int ps_transfer_remember(struct ps_transfer *transfer)
 {
-    struct ps_str method = ps_exchange_head(transfer->exchange)->method;
+    struct ps_str method = transfer->head->method;
     struct ps_str path = ps_exchange_path(transfer->exchange);
     struct ps_transfer_memo *memo = malloc(sizeof *memo + method.len + path.len);
     if (memo == NULL) {
@@ -136,9 +178,9 @@ static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int
         .bytes_in = transfer->bytes_in,
         .bytes_out = transfer->bytes_out,
         .attempts = transfer->attempts,
-        .has_usage = ps_usage_is_known(&transfer->usage) || transfer->usage.estimated,
         .usage = transfer->usage,
     };
+    add_facts(transfer, &record);
     count(transfer, &record);
     if (transfer->lane->on_done != NULL) {
         transfer->lane->on_done(transfer->lane->ctx, &record);
@@ -151,6 +193,7 @@ static void let_go(struct ps_transfer *transfer, enum ps_outcome outcome, ps_tim
     ps_call_cancel(transfer->call);
     transfer->call = NULL;
     settle(transfer, now);
+    ps_pilot_end(transfer);
     ps_transfer_unbook(transfer, outcome);
     leave_gate(transfer, now);
     ps_chunks_fini(&transfer->body);
@@ -160,11 +203,14 @@ static void let_go(struct ps_transfer *transfer, enum ps_outcome outcome, ps_tim
 
 static void bury(struct ps_transfer *transfer)
 {
+    ps_transfer_cache_leave(transfer);
     ps_request_parser_free(transfer->parser);
+    ps_request_known_unref(transfer->known);
     ps_job_free(transfer->job);
     free(transfer->edits);
     transfer->job = NULL;
     transfer->parser = NULL;
+    transfer->known = NULL;
     transfer->request = NULL;
     transfer->edits = NULL;
     if (!transfer->zombie) {
@@ -198,7 +244,7 @@ static void cut(struct ps_transfer *transfer, const char *why)
 
 void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answer, const char *format, ...)
 {
-    if (transfer->started) {
+    if (transfer->started && transfer->pilot == NULL) {
         cut(transfer, answer->code);
         return;
     }
@@ -211,6 +257,10 @@ void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answ
     int len = vsnprintf(text, sizeof text, format, args);
     va_end(args);
     size_t used = len < 0 ? 0 : (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
+    if (transfer->pilot != NULL) {
+        ps_pilot_refuse(transfer, answer, (struct ps_str){text, used});
+        return;
+    }
     int err = ps_buf_append_str(&headers, answer->headers);
     err = err != PS_OK ? err : ps_h1_write_header(&headers, PS_STR("X-Request-Id"), ps_str_from(transfer->request_id));
     err = err != PS_OK ? err : ps_transfer_write_extra(transfer, &headers);
@@ -234,15 +284,25 @@ void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answ
 
 /* --- who and whence --------------------------------------------------------------------------- */
 
+const struct ps_address *ps_transfer_peer(const struct ps_transfer *transfer)
+{
+    return transfer->pilot != NULL ? &transfer->pilot->peer : ps_exchange_peer(transfer->exchange);
+}
+
+bool ps_transfer_is_tls(const struct ps_transfer *transfer)
+{
+    return transfer->pilot != NULL ? transfer->pilot->tls : ps_exchange_is_tls(transfer->exchange);
+}
+
 struct ps_str ps_transfer_header(const struct ps_transfer *transfer, enum ps_h1_field id)
 {
-    const struct ps_h1_header *found = ps_h1_head_find(ps_exchange_head(transfer->exchange), id);
+    const struct ps_h1_header *found = ps_h1_head_find(transfer->head, id);
     return found == NULL ? (struct ps_str){NULL, 0} : found->value;
 }
 
 static void set_request_id(struct ps_transfer *transfer)
 {
-    struct ps_str given = ps_forward_request_id(ps_exchange_head(transfer->exchange));
+    struct ps_str given = ps_forward_request_id(transfer->head);
     if (given.len > 0) {
         memcpy(transfer->request_id, given.ptr, given.len);
         transfer->request_id[given.len] = '\0';
@@ -302,7 +362,7 @@ static void answer_preflight(struct ps_transfer *transfer)
  * the request was answered. */
 static bool check_origin(struct ps_transfer *transfer)
 {
-    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
+    const struct ps_h1_head *head = transfer->head;
     struct ps_str origin = ps_transfer_header(transfer, PS_H1_ORIGIN);
     transfer->cors = origin.len > 0 && ps_gateway_allows_origin(transfer->gateway, origin);
     if (!transfer->gateway->loopback_only) {
@@ -350,7 +410,7 @@ static bool find_tenant(struct ps_transfer *transfer)
 static bool find_route(struct ps_transfer *transfer)
 {
     struct ps_exchange *exchange = transfer->exchange;
-    const struct ps_h1_head *head = ps_exchange_head(exchange);
+    const struct ps_h1_head *head = transfer->head;
     struct ps_route_match match = {.route = NULL};
     enum ps_route_result result = PS_ROUTE_NONE;
     if (transfer->gateway->routes != NULL) {
@@ -397,7 +457,7 @@ static bool find_route(struct ps_transfer *transfer)
 /* A server that answers TRACE shows the whole head it got, the upstream's own key included. */
 static bool refuse_trace(struct ps_transfer *transfer)
 {
-    if (ps_exchange_head(transfer->exchange)->method_id != PS_H1_METHOD_TRACE) {
+    if (transfer->head->method_id != PS_H1_METHOD_TRACE) {
         return false;
     }
     struct ps_answer answer = {.status = 405,
@@ -496,7 +556,7 @@ static void refuse(struct ps_transfer *transfer, enum ps_admission admission, ps
                      transfer->backend->name);
 }
 
-static void enter_gate(struct ps_transfer *transfer)
+void ps_transfer_enter_gate(struct ps_transfer *transfer)
 {
     ps_time now = ps_loop_now(transfer->lane->loop);
     enum ps_priority best = transfer->tenant == NULL ? PS_PRIORITY_HIGH : transfer->tenant->priority;
@@ -526,8 +586,8 @@ static void enter_gate(struct ps_transfer *transfer)
 
 void ps_transfer_admit(struct ps_transfer *transfer)
 {
-    if (reserve(transfer)) {
-        enter_gate(transfer);
+    if (reserve(transfer) && !ps_transfer_ask_cache(transfer)) {
+        ps_transfer_enter_gate(transfer);
     }
 }
 
@@ -535,7 +595,12 @@ void ps_transfer_admit(struct ps_transfer *transfer)
 
 static void on_drain(void *ctx)
 {
-    ps_transfer_on_drain(ctx);
+    struct ps_transfer *transfer = ctx;
+    if (transfer->cached != NULL) {
+        ps_transfer_cache_drain(transfer);
+    } else {
+        ps_transfer_on_drain(transfer);
+    }
 }
 
 static void on_abort(void *ctx)
@@ -551,14 +616,13 @@ static const struct ps_exchange_ops exchange_ops = {ps_transfer_on_body, ps_tran
 
 /* --- the beginning ---------------------------------------------------------------------------- */
 
-static struct ps_transfer *new_transfer(struct ps_lane *lane, struct ps_exchange *exchange)
+struct ps_transfer *ps_transfer_new(struct ps_lane *lane, struct ps_gateway *gateway)
 {
     struct ps_transfer *transfer = calloc(1, sizeof *transfer);
     if (transfer != NULL) {
         transfer->lane = lane;
-        transfer->gateway = ps_gateway_ref(lane->gateway);
-        transfer->exchange = exchange;
-        transfer->body = ps_chunks_make(lane->gateway->budget);
+        transfer->gateway = ps_gateway_ref(gateway);
+        transfer->body = ps_chunks_make(gateway->budget);
         transfer->headers = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
         transfer->endpoint = -1;
         transfer->estimate = 1;
@@ -572,18 +636,20 @@ static struct ps_transfer *new_transfer(struct ps_lane *lane, struct ps_exchange
 
 void ps_transfer_begin(struct ps_lane *lane, struct ps_exchange *exchange)
 {
-    struct ps_transfer *transfer = new_transfer(lane, exchange);
+    struct ps_transfer *transfer = ps_transfer_new(lane, lane->gateway);
     if (transfer == NULL) {
         struct ps_answer answer = {.status = 503, .code = "no_memory", .retry_after = PS_SECOND};
         ps_answer_errorf(exchange, &answer, "out of memory");
         return;
     }
+    transfer->exchange = exchange;
+    transfer->head = ps_exchange_head(exchange);
     set_request_id(transfer);
     ps_exchange_handle(exchange, &exchange_ops, transfer);
     if (!check_origin(transfer)) {
         return;
     }
-    bool preflight = ps_exchange_head(exchange)->method_id == PS_H1_METHOD_OPTIONS && transfer->cors &&
+    bool preflight = transfer->head->method_id == PS_H1_METHOD_OPTIONS && transfer->cors &&
                      ps_transfer_header(transfer, PS_H1_ACCESS_CONTROL_REQUEST_METHOD).len > 0;
     if (preflight) {
         answer_preflight(transfer);

@@ -2,6 +2,7 @@
 
 #include "gateway/traffic.h"
 #include "gateway/transfer.h"
+#include "gateway/transfer_http.h"
 #include "gateway/tunnel.h"
 #include "http/h1_write.h"
 
@@ -9,15 +10,21 @@
 
 static bool wants_trailers(const struct ps_transfer *transfer)
 {
-    const struct ps_h1_header *te = ps_h1_head_find(ps_exchange_head(transfer->exchange), PS_H1_TE);
+    const struct ps_h1_header *te = ps_h1_head_find(transfer->head, PS_H1_TE);
     return te != NULL && ps_str_contains(te->value, PS_STR("trailers"));
 }
 
 /* Everything that can fail did not: from here on the client gets this answer or a broken one. */
 static int start_answer(struct ps_transfer *transfer)
 {
-    int err = ps_transfer_write_extra(transfer, &transfer->headers);
-    if (err == PS_OK) {
+    int err = transfer->pilot != NULL ? ps_pilot_begin(transfer)
+                                      : ps_transfer_write_extra(transfer, &transfer->headers);
+    if (err == PS_OK && transfer->pilot == NULL && transfer->fwd != PS_CACHE_FWD_NONE) {
+        struct ps_cache_status status = {.fwd = (enum ps_cache_fwd)transfer->fwd,
+                                         .fwd_status = transfer->status};
+        err = ps_cache_status_write(&transfer->headers, &status);
+    }
+    if (err == PS_OK && transfer->pilot == NULL) {
         err = ps_exchange_start(transfer->exchange, transfer->status, PS_STR(""),
                                 ps_buf_str(&transfer->headers), transfer->length);
     }
@@ -46,8 +53,12 @@ static void break_off(struct ps_transfer *transfer, const char *why, enum ps_out
         ps_transfer_fail(transfer, &answer, "upstream %s failed in phase head: %s", transfer->backend->name, why);
         return;
     }
+    if (transfer->pilot != NULL) {
+        ps_transfer_finish(transfer, transfer->status, false, outcome);
+        return;
+    }
     ps_exchange_handle(exchange, NULL, NULL);
-    ps_transfer_finish(transfer, transfer->started ? transfer->status : 502, false, outcome);
+    ps_transfer_finish(transfer, transfer->status, false, outcome);
     ps_exchange_reset(exchange);
 }
 
@@ -196,27 +207,41 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
     }
     begin_scan(transfer, head);
     struct ps_str id = ps_str_from(transfer->request_id);
+    if (transfer->pilot != NULL) {
+        ps_pilot_judge(transfer, head);
+        id = PS_STR(""); /* each client's own */
+    } else {
+        ps_http_outdate(transfer, head);
+    }
     if (ps_forward_response(&transfer->headers, head, id, transfer->cors) != PS_OK) {
         break_off(transfer, "out of memory", PS_OUTCOME_NONE);
     }
 }
 
+/* Who is still waiting for the answer that is being fetched: of a flight the first one. */
+static struct ps_transfer *find_waiting(struct ps_transfer *transfer)
+{
+    struct ps_transfer *waiting = transfer->pilot != NULL ? transfer->pilot->leader : transfer;
+    return waiting != NULL && waiting->exchange != NULL && !waiting->started ? waiting : NULL;
+}
+
 static void on_interim(void *ctx, const struct ps_h1_head *head)
 {
-    struct ps_transfer *transfer = ctx;
+    struct ps_transfer *waiting = find_waiting(ctx);
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
     int err = PS_OK;
     /* 100 is between us and the upstream; others (103) concern the client, if it reads them. */
-    bool wanted = head->status != 100 && ps_exchange_queued(transfer->exchange) <= PS_TRANSFER_HIGH_WATER;
+    bool wanted = waiting != NULL && head->status != 100 &&
+                  ps_exchange_queued(waiting->exchange) <= PS_TRANSFER_HIGH_WATER;
     if (wanted && ps_h1_copy_end_to_end(&lines, head, 0, 0) == PS_OK) {
-        err = ps_exchange_interim(transfer->exchange, head->status, ps_buf_str(&lines));
+        err = ps_exchange_interim(waiting->exchange, head->status, ps_buf_str(&lines));
     }
     ps_buf_fini(&lines);
     if (err != PS_OK) {
-        struct ps_exchange *exchange = transfer->exchange;
-        transfer->error = "the client reads too slowly for the memory there is";
+        struct ps_exchange *exchange = waiting->exchange;
+        waiting->error = "the client reads too slowly for the memory there is";
         ps_exchange_handle(exchange, NULL, NULL);
-        ps_transfer_finish(transfer, 503, false, PS_OUTCOME_NONE);
+        ps_transfer_finish(waiting, 503, false, PS_OUTCOME_NONE);
         ps_exchange_reset(exchange);
     }
 }
@@ -226,16 +251,32 @@ static void on_interim(void *ctx, const struct ps_h1_head *head)
 static int put(struct ps_transfer *transfer, struct ps_str bytes)
 {
     transfer->bytes_out += bytes.len;
-    return ps_exchange_write(transfer->exchange, bytes);
+    return transfer->pilot != NULL ? ps_pilot_record(transfer, bytes)
+                                   : ps_exchange_write(transfer->exchange, bytes);
+}
+
+static void cork(struct ps_transfer *transfer)
+{
+    if (transfer->pilot == NULL) {
+        ps_exchange_cork(transfer->exchange);
+    }
 }
 
 /* Bytes of the splitter's own buffer don't live as long as a cork. */
 static int put_now(struct ps_transfer *transfer, struct ps_str bytes)
 {
     int err = put(transfer, bytes);
-    err = err != PS_OK ? err : ps_exchange_uncork(transfer->exchange);
-    ps_exchange_cork(transfer->exchange);
+    if (transfer->pilot == NULL) {
+        err = err != PS_OK ? err : ps_exchange_uncork(transfer->exchange);
+        cork(transfer);
+    }
     return err;
+}
+
+/* Usage that nobody asked for, or not everybody who reads the flight. */
+static int put_hidden(struct ps_transfer *transfer, struct ps_str event)
+{
+    return transfer->pilot != NULL ? ps_flight_record(transfer->pilot->flight, event, true) : PS_OK;
 }
 
 static bool is_inside(struct ps_str part, struct ps_str whole)
@@ -256,7 +297,10 @@ static int put_events(struct ps_transfer *transfer, struct ps_str data)
         if (result == PS_SSE_EVENT && event.has_data) {
             struct ps_usage_event seen = ps_usage_read_event(&transfer->usage, transfer->operation->dialect,
                                                              event.data);
-            hidden = seen.only_usage && transfer->hide_usage;
+            hidden = seen.only_usage && (transfer->hide_usage || transfer->pilot != NULL);
+            if (transfer->pilot != NULL) {
+                ps_pilot_see(transfer, &seen, event.data);
+            }
         }
         bool in_run = is_inside(event.raw, data) && event.raw.ptr == run.ptr + run.len;
         if (!hidden && in_run) {
@@ -264,7 +308,9 @@ static int put_events(struct ps_transfer *transfer, struct ps_str data)
             continue;
         }
         err = put(transfer, run);
-        if (err == PS_OK && !hidden) {
+        if (err == PS_OK && hidden) {
+            err = put_hidden(transfer, event.raw);
+        } else if (err == PS_OK) {
             if (is_inside(event.raw, data)) {
                 run = event.raw;
                 continue;
@@ -313,7 +359,7 @@ static void on_body(void *ctx, struct ps_str data)
         transfer->first_byte = ps_loop_now(transfer->lane->loop);
         err = start_answer(transfer);
     }
-    ps_exchange_cork(transfer->exchange);
+    cork(transfer);
     err = err != PS_OK ? err : put_body(transfer, data);
     if (err != PS_OK) {
         break_off(transfer, ps_err_text(err), PS_OUTCOME_NONE);
@@ -324,6 +370,12 @@ static void on_batch(void *ctx)
 {
     struct ps_transfer *transfer = ctx;
     if (!transfer->started) {
+        return;
+    }
+    if (transfer->pilot != NULL) {
+        if (ps_pilot_tell(transfer)) {
+            ps_call_pause(transfer->call);
+        }
         return;
     }
     if (ps_exchange_uncork(transfer->exchange) != PS_OK) {
@@ -351,6 +403,14 @@ static void on_end(void *ctx, struct ps_str trailers)
     }
     if (err != PS_OK) {
         break_off(transfer, ps_err_text(err), PS_OUTCOME_NONE);
+        return;
+    }
+    if (transfer->pilot != NULL) {
+        struct ps_transfer *leader = transfer->pilot->leader;
+        if (leader != NULL && wants_trailers(leader)) {
+            ps_pilot_trail(transfer, trailers);
+        }
+        ps_pilot_land(transfer, is_overload(transfer->status) ? PS_OUTCOME_FAILED : PS_OUTCOME_OK);
         return;
     }
     learn(transfer);

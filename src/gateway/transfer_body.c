@@ -32,9 +32,8 @@ static int pass_unread(struct ps_transfer *transfer, int err)
 
 /* Where the model leads, what must change in the body, and what it may cost. Returns false when the
  * request was answered. */
-static bool understand(struct ps_transfer *transfer)
+static bool understand(struct ps_transfer *transfer, const struct ps_request *request)
 {
-    const struct ps_request *request = ps_request_parser_get(transfer->parser);
     struct ps_str model = {request->model, request->model_len};
     struct ps_route_model target = {.price = NULL};
     transfer->request = request;
@@ -62,6 +61,78 @@ static bool understand(struct ps_transfer *transfer)
     return true;
 }
 
+/* Returns false when the request was answered. */
+static bool end_parse(struct ps_transfer *transfer)
+{
+    int err = pass_unread(transfer, ps_request_parser_end(transfer->parser));
+    if (err != PS_OK) {
+        fail_body(transfer, err);
+        return false;
+    }
+    return !transfer->parsed || understand(transfer, ps_request_parser_get(transfer->parser));
+}
+
+/* Reads the body that was only collected. */
+static int parse_collected(struct ps_transfer *transfer)
+{
+    struct ps_str views[8];
+    int err = ps_request_parser_new(&transfer->parser, transfer->operation, transfer->body.budget);
+    for (size_t offset = 0; err == PS_OK && offset < transfer->body.len;) {
+        size_t count = ps_chunks_peek(&transfer->body, offset, views, PS_ARRAY_LEN(views));
+        for (size_t i = 0; err == PS_OK && i < count; i++) {
+            err = transfer->parsed
+                      ? pass_unread(transfer, ps_request_parser_feed(transfer->parser, views[i]))
+                      : PS_OK;
+            offset += views[i].len;
+        }
+    }
+    return err;
+}
+
+bool ps_transfer_reread(struct ps_transfer *transfer)
+{
+    ps_request_parser_free(transfer->parser);
+    ps_request_known_unref(transfer->known);
+    free(transfer->edits);
+    transfer->parser = NULL;
+    transfer->known = NULL;
+    transfer->request = NULL;
+    transfer->edits = NULL;
+    int err = parse_collected(transfer);
+    if (err != PS_OK) {
+        fail_body(transfer, err);
+        return false;
+    }
+    return end_parse(transfer);
+}
+
+/* The body was seen before, or it is read now. Returns false when the request was answered. */
+static bool recall(struct ps_transfer *transfer)
+{
+    uint8_t digest[32];
+    struct ps_request_memo *memo = transfer->lane->memo;
+    bool has_digest = ps_request_memo_digest(&transfer->body, digest);
+    transfer->known = has_digest ? ps_request_memo_find(memo, transfer->operation, digest) : NULL;
+    if (transfer->known != NULL) {
+        return understand(transfer, &transfer->known->request);
+    }
+    int err = parse_collected(transfer);
+    if (err != PS_OK) {
+        fail_body(transfer, err);
+        return false;
+    }
+    if (!transfer->parsed) { /* it is no JSON, and goes on unread */
+        return true;
+    }
+    if (!end_parse(transfer)) {
+        return false;
+    }
+    if (transfer->parsed && has_digest) {
+        ps_request_memo_put(memo, transfer->operation, digest, transfer->request);
+    }
+    return true;
+}
+
 void ps_transfer_on_body(void *ctx, struct ps_str data)
 {
     struct ps_transfer *transfer = ctx;
@@ -81,7 +152,7 @@ void ps_transfer_on_body(void *ctx, struct ps_str data)
         }
     } else {
         err = ps_chunks_append(&transfer->body, data);
-        if (err == PS_OK && transfer->parsed) {
+        if (err == PS_OK && transfer->parsed && !transfer->deferred) {
             err = pass_unread(transfer, ps_request_parser_feed(transfer->parser, data));
         }
     }
@@ -101,15 +172,8 @@ void ps_transfer_on_body_end(void *ctx)
         }
         return;
     }
-    if (transfer->parsed) {
-        int err = pass_unread(transfer, ps_request_parser_end(transfer->parser));
-        if (err != PS_OK) {
-            fail_body(transfer, err);
-            return;
-        }
-        if (transfer->parsed && !understand(transfer)) {
-            return;
-        }
+    if (transfer->deferred ? !recall(transfer) : transfer->parsed && !end_parse(transfer)) {
+        return;
     }
     ps_transfer_admit(transfer);
 }
@@ -127,7 +191,7 @@ static bool is_json(const struct ps_transfer *transfer)
         return type.len == 0 || ps_str_istarts_with(type, PS_STR("application/json"));
     }
     return transfer->operation->dialect != PS_DIALECT_KSERVE ||
-           ps_h1_head_find_name(ps_exchange_head(transfer->exchange),
+           ps_h1_head_find_name(transfer->head,
                                 PS_STR("inference-header-content-length")) == NULL;
 }
 
@@ -151,7 +215,7 @@ static bool may_tunnel(const struct ps_h1_head *head)
 static int make_job(struct ps_transfer *transfer)
 {
     char peer[PS_ADDRESS_TEXT];
-    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
+    const struct ps_h1_head *head = transfer->head;
     const char *tenant = transfer->tenant == NULL ? NULL : transfer->tenant->name;
     struct ps_job_caller caller = {
         .target = head->path,
@@ -163,15 +227,25 @@ static int make_job(struct ps_transfer *transfer)
     return ps_job_new(&transfer->job, transfer->operation, &caller, &transfer->lane->rng);
 }
 
+/* Is it worth waiting for the whole body, because the same one may have come before? */
+static bool may_be_known(const struct ps_transfer *transfer)
+{
+    const struct ps_h1_head *head = transfer->head;
+    return transfer->lane->memo != NULL && transfer->route->cache.use == PS_YES &&
+           transfer->operation->sticky == PS_STICKY_NONE &&
+           head->has_content_length && head->content_length <= PS_REQUEST_MEMO_BODY;
+}
+
 /* A call of a known dialect: what is read of it. Returns false when it was answered. */
 static bool plan_operation(struct ps_transfer *transfer)
 {
     const struct ps_operation *operation = transfer->operation;
-    bool post = ps_exchange_head(transfer->exchange)->method_id == PS_H1_METHOD_POST;
+    bool post = transfer->head->method_id == PS_H1_METHOD_POST;
     bool in_path = (operation->flags & PS_OPERATION_MODEL) != 0;
     int err = PS_OK;
     transfer->parsed = post && (operation->flags & PS_OPERATION_READ) != 0 && is_json(transfer);
-    if (transfer->parsed || in_path) {
+    transfer->deferred = transfer->parsed && !in_path && may_be_known(transfer);
+    if ((transfer->parsed && !transfer->deferred) || in_path) {
         err = ps_request_parser_new(&transfer->parser, operation, transfer->body.budget);
     }
     if (err == PS_OK && in_path) {
@@ -185,13 +259,13 @@ static bool plan_operation(struct ps_transfer *transfer)
         fail_body(transfer, err);
         return false;
     }
-    return !in_path || transfer->parsed || understand(transfer);
+    return !in_path || transfer->parsed || understand(transfer, ps_request_parser_get(transfer->parser));
 }
 
 /* How the body is treated: parsed, kept, or passed through. Returns false when it was answered. */
 bool ps_transfer_plan_body(struct ps_transfer *transfer)
 {
-    const struct ps_h1_head *head = ps_exchange_head(transfer->exchange);
+    const struct ps_h1_head *head = transfer->head;
     uint64_t most = transfer->gateway->max_body;
     if (most > 0 && head->has_content_length && head->content_length > most) {
         struct ps_answer answer = {.status = 413, .code = "body_too_large"};

@@ -103,8 +103,8 @@ static void change_path(const struct ps_transfer *transfer, struct ps_forward *f
 static int write_head(struct ps_transfer *transfer, const struct ps_endpoint *endpoint, struct ps_buf *out)
 {
     char peer[PS_ADDRESS_TEXT];
-    struct ps_exchange *exchange = transfer->exchange;
-    const struct ps_h1_head *head = ps_exchange_head(exchange);
+    const struct ps_h1_head *head = transfer->head;
+    const struct ps_address *from = ps_transfer_peer(transfer);
     const char *key = transfer->backend->api_key;
     bool has_body = head->has_content_length || head->chunked;
     bool kept = has_body && !transfer->streaming;
@@ -118,9 +118,9 @@ static int write_head(struct ps_transfer *transfer, const struct ps_endpoint *en
         .base_path = base,
         .api_key = key == NULL ? PS_STR("") : ps_str_from(key),
         .request_id = ps_str_from(transfer->request_id),
-        .peer = ps_str_from(ps_address_host_text(ps_exchange_peer(exchange), peer)),
-        .peer_trusted = ps_gateway_trusts(transfer->gateway, ps_exchange_peer(exchange)),
-        .client_tls = ps_exchange_is_tls(exchange),
+        .peer = ps_str_from(ps_address_host_text(from, peer)),
+        .peer_trusted = ps_gateway_trusts(transfer->gateway, from),
+        .client_tls = ps_transfer_is_tls(transfer),
         .upgrade = transfer->upgrade,
         .identity = transfer->parsed || transfer->job != NULL || transfer->route->kind == PS_ROUTE_OPENAI,
         .has_length = kept || (transfer->streaming && head->has_content_length),
@@ -136,7 +136,7 @@ static int start_call(struct ps_transfer *transfer, struct ps_client_pool *pool,
 {
     struct ps_str pieces[PS_CALL_PIECES_MAX];
     struct ps_buf head = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
-    const struct ps_h1_head *asked = ps_exchange_head(transfer->exchange);
+    const struct ps_h1_head *asked = transfer->head;
     int err = write_head(transfer, endpoint, &head);
     transfer->sent = 0;
     transfer->edit = 0;
@@ -255,7 +255,7 @@ bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, b
     struct ps_backend *backend = transfer->backend;
     ps_time now = ps_loop_now(transfer->lane->loop);
     bool fully_sent = phase == PS_CALL_HEAD || phase == PS_CALL_BODY;
-    struct ps_str method = ps_exchange_head(transfer->exchange)->method;
+    struct ps_str method = transfer->head->method;
     if (transfer->started || transfer->retry_spoilt ||
         (fully_sent && !ps_route_is_idempotent(transfer->route, transfer->operation, method))) {
         return false;

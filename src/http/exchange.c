@@ -12,46 +12,17 @@ enum {
 
 /* --- the request ------------------------------------------------------------------------------ */
 
-/* The view's place in the copy of the head. */
-static struct ps_str moved(struct ps_str view, const char *from, const char *to)
-{
-    return view.ptr == NULL ? view : (struct ps_str){to + (view.ptr - from), view.len};
-}
-
-static void copy_head(struct ps_exchange *exchange, const struct ps_h1_head *head)
-{
-    struct ps_h1_header *headers = (void *)(exchange + 1);
-    char *raw = (char *)(headers + head->header_count);
-    const char *from = head->raw.ptr;
-    memcpy(raw, from, head->raw.len);
-    for (size_t i = 0; i < head->header_count; i++) {
-        headers[i] = head->headers[i];
-        headers[i].name.ptr = raw + (headers[i].name.ptr - from);
-        headers[i].value.ptr = raw + (headers[i].value.ptr - from);
-    }
-    struct ps_h1_head *copy = &exchange->head;
-    *copy = *head;
-    copy->headers = headers;
-    copy->raw.ptr = raw;
-    copy->method = moved(head->method, from, raw);
-    copy->target = moved(head->target, from, raw);
-    bool path_in_raw = head->path.ptr >= from && head->path.ptr < from + head->raw.len;
-    copy->path = path_in_raw ? moved(head->path, from, raw) : head->path; /* else a literal "/" */
-    copy->host = moved(head->host, from, raw);
-    copy->upgrade_protocol = moved(head->upgrade_protocol, from, raw);
-}
-
 static void on_flush(struct ps_task *task);
 
 struct ps_exchange *ps_exchange_new(struct ps_connection *connection, const struct ps_h1_head *head)
 {
     struct ps_exchange *exchange =
-        malloc(sizeof *exchange + head->header_count * sizeof *head->headers + head->raw.len);
+        malloc(sizeof *exchange + ps_h1_head_copy_size(head));
     if (exchange == NULL) {
         return NULL;
     }
     *exchange = (struct ps_exchange){.connection = connection};
-    copy_head(exchange, head);
+    ps_h1_head_copy(&exchange->head, head, exchange + 1);
     exchange->keep_alive = head->keep_alive;
     exchange->continue_due = head->expect_continue;
     exchange->head_out = ps_buf_make(HEAD_OUT_LIMIT);

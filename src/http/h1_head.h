@@ -136,4 +136,10 @@ const struct ps_h1_header *ps_h1_head_find_name(const struct ps_h1_head *head, s
 /* True if a Connection header names this header (in any case of letters). */
 bool ps_h1_head_connection_has(const struct ps_h1_head *head, struct ps_str name);
 
+/* Bytes that a copy needs: aligned as malloc() aligns. */
+size_t ps_h1_head_copy_size(const struct ps_h1_head *head);
+
+/* Copies a head with all that it views into `memory` of that size. */
+void ps_h1_head_copy(struct ps_h1_head *out, const struct ps_h1_head *head, void *memory);
+
 #endif

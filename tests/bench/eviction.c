@@ -1,4 +1,4 @@
-/* eviction - replays a trace of keys through the real ps_cache, once for each policy, and says what
+/* eviction - replays a trace of keys through the real ps_l1, once for each policy, and says what
  * came of it beside the clairvoyant optimum.
  *
  *   bench_eviction trace FILE SHARE       FILE: big-endian 32-bit keys; equal costs and sizes
@@ -17,7 +17,7 @@
 #include <time.h>
 
 #include "base/rng.h"
-#include "gateway/cache.h"
+#include "gateway/l1.h"
 
 enum { BODY_MAX = 4 << 20 };
 
@@ -328,9 +328,9 @@ static struct ps_key key_of(uint32_t number)
     return key;
 }
 
-static struct ps_cache *cache_of(int policy, uint64_t size, uint64_t mean)
+static struct ps_l1 *cache_of(int policy, uint64_t size, uint64_t mean)
 {
-    struct ps_cache_opts opts = {
+    struct ps_l1_opts opts = {
         .size = size,
         .max_entry = BODY_MAX + 4096,
         .shards = 1,
@@ -339,26 +339,26 @@ static struct ps_cache *cache_of(int policy, uint64_t size, uint64_t mean)
         .max_age = PS_NEVER,
         .policy = policy,
     };
-    struct ps_cache *cache = NULL;
-    if (ps_cache_new(&cache, &opts) != PS_OK) {
+    struct ps_l1 *cache = NULL;
+    if (ps_l1_new(&cache, &opts) != PS_OK) {
         die("the cache is too small");
     }
     return cache;
 }
 
 /* A cache whose entries may take `bytes`, whatever the policy takes beside them. */
-static struct ps_cache *cache_for(int policy, uint64_t bytes, uint64_t mean)
+static struct ps_l1 *cache_for(int policy, uint64_t bytes, uint64_t mean)
 {
     uint64_t beside = 1 << 20;
     for (unsigned i = 0; i < 8; i++) {
-        struct ps_cache *cache = cache_of(policy, bytes + beside, mean);
-        struct ps_cache_stats stats;
-        ps_cache_read(cache, &stats);
+        struct ps_l1 *cache = cache_of(policy, bytes + beside, mean);
+        struct ps_l1_stats stats;
+        ps_l1_read(cache, &stats);
         if (stats.fixed_bytes == beside) {
             return cache;
         }
         beside = stats.fixed_bytes;
-        ps_cache_free(cache);
+        ps_l1_free(cache);
     }
     die("the cache's own memory does not settle");
 }
@@ -376,7 +376,7 @@ static double seconds_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static struct result replay(const struct trace *trace, struct ps_cache *cache)
+static struct result replay(const struct trace *trace, struct ps_l1 *cache)
 {
     struct result result = {.hits = 0};
     double started = seconds_now();
@@ -385,17 +385,17 @@ static struct result replay(const struct trace *trace, struct ps_cache *cache)
         struct ps_key key = key_of(number);
         struct ps_entry *entry = NULL;
         result.total += (double)trace->seconds[number];
-        if (ps_cache_get(cache, &key, 1, &entry) == PS_CACHE_MISS) {
+        if (ps_l1_get(cache, &key, 1, &entry) == PS_L1_MISS) {
             entry = entry_of(trace, number);
-            PS_IGNORE(ps_cache_put(cache, &key, entry));
+            PS_IGNORE(ps_l1_put(cache, &key, entry));
         } else {
             result.saved += (double)trace->seconds[number];
         }
         ps_entry_unref(entry);
     }
     result.ns = (seconds_now() - started) * 1e9 / (double)trace->count;
-    struct ps_cache_stats stats;
-    ps_cache_read(cache, &stats);
+    struct ps_l1_stats stats;
+    ps_l1_read(cache, &stats);
     result.hits = (double)stats.hits / (double)trace->count;
     result.saved /= result.total;
     result.entries = stats.entries;
@@ -407,12 +407,12 @@ static void run_policies(const struct trace *trace, uint64_t bytes, uint64_t mea
 {
     printf("\"policies\":{");
     for (int policy = 0; policy < PS_POLICY_COUNT; policy++) {
-        struct ps_cache *cache = cache_for(policy, bytes, mean);
+        struct ps_l1 *cache = cache_for(policy, bytes, mean);
         struct result result = replay(trace, cache);
-        if (!ps_cache_is_sane(cache)) {
+        if (!ps_l1_is_sane(cache)) {
             die("the cache's books do not agree");
         }
-        ps_cache_free(cache);
+        ps_l1_free(cache);
         printf("%s\"%s\":{\"hits\":%.6f,\"saved\":%.6f,\"ns\":%.0f,\"entries\":%" PRIu64
                ",\"evictions\":%" PRIu64 "}",
                policy == 0 ? "" : ",", ps_policy_names[policy], result.hits, result.saved,

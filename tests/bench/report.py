@@ -42,6 +42,10 @@ Mooncake traces: no policy can be better than that.
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
 recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.
 """,
+    "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
+measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for
+everything each second, as a plain exporter does.
+""",
 }
 
 

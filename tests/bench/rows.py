@@ -157,8 +157,9 @@ def ratio_of(ours, peer, bigger_is_better, least):
 class Row:
     """Collects metrics of one row from its rounds."""
 
-    def __init__(self, kept, rounds):
+    def __init__(self, kept, rounds, what=None, programs=PROXIES):
         self.kept, self.rounds, self.results = kept, rounds, []
+        self.what, self.programs = WHAT if what is None else what, programs
 
     def series(self, shot, target, figure):
         """The figure of every round; figure(sample, direct sample) -> number."""
@@ -172,13 +173,13 @@ class Row:
     def add(self, metric, unit, shot, figure, peer_name, target, holds, bigger_is_better=False,
             least=0.001, digits=2, **more):
         """holds(ours, peer) -> bool, on the medians."""
-        series = {name: self.series(shot, name, figure) for name in PROXIES}
+        series = {name: self.series(shot, name, figure) for name in self.programs}
         median = {name: median_of(values) for name, values in series.items()}
         ours, peer = median["penstock"], median[peer_name]
         failed = self.failed(shot, "penstock")
         known = ours is not None and (peer is not None or "nginx" not in target)
         self.results.append({
-            "metric": metric, "unit": unit, "what": WHAT[metric],
+            "metric": metric, "unit": unit, "what": self.what[metric],
             "ours": rounded(ours, digits), "peer": rounded(peer, digits), "peer_name": peer_name,
             "ratio": ratio_of(ours, peer, bigger_is_better, least), "target": target,
             "holds": bool(holds(ours, peer)) and failed == 0 if known else None,

@@ -2,9 +2,12 @@
 """run - one benchmark beside its peers, in the same run, on this machine.
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
+    run.py cache [--quick] [--only cpu|latency] [--rounds N]
+    run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py predict [--quick] [--only shapes|level|series]
-    run.py ring [--quick] [--rounds N]
+    run.py ring [--quick] [--only ring|redis] [--rounds N]
+    run.py telemetry [--quick] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
 what each is) and run(args, folder, save), which calls save(report) whenever it has got further.
@@ -26,10 +29,13 @@ import signal
 import sys
 import tempfile
 
+import cache
+import chaos
 import eviction
 import predict
 import proxy
 import ring
+import telemetry
 from rows import say
 from targets import BUILD, BenchError
 
@@ -92,7 +98,8 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"eviction": eviction, "predict": predict, "proxy": proxy, "ring": ring}
+BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "predict": predict, "proxy": proxy, "ring": ring,
+            "telemetry": telemetry}
 
 
 def main():

@@ -6,6 +6,7 @@
  *
  *   GET /1k, /health, /v1/models      a short fixed answer
  *   POST /v1/chat/completions         JSON of about 1 KB with usage; with "stream":true a stream
+ *   POST /v1/chat/completions?16k     the same of about 16 KB
  *
  * The header `x-bench: delay=5,first=500,chunks=20,gap=25` (or the same behind `?`) says how long
  * to wait before an answer or a first event, how many events to send, and how far apart, in ms.
@@ -45,6 +46,7 @@ struct conn {
     enum phase phase;
     bool close_after;
     bool chat;
+    bool large;
     bool chunked;
     bool want_write;
     struct plan plan;
@@ -73,7 +75,7 @@ static struct {
     size_t heap_len;
     size_t heap_cap;
     char *scratch;
-    char plain[2048], chat[4096], models[1024], health[256];
+    char plain[2048], chat[4096], large[20480], models[1024], health[256];
     uint64_t requests, streams, finished, aborted, bad, accepted;
 } up;
 
@@ -237,7 +239,7 @@ static bool answer_end(struct conn *conn)
 
 static const char *answer_for(const struct conn *conn)
 {
-    return conn->chat ? up.chat : up.plain;
+    return conn->large ? up.large : conn->chat ? up.chat : up.plain;
 }
 
 static bool send_chunk(struct conn *conn, const char *data, size_t len)
@@ -414,6 +416,7 @@ static bool on_head(struct conn *conn, const char *head, size_t len)
         plan_read(&conn->plan, query, target_len - (size_t)(query - target));
     }
     conn->chat = strncmp(target, "/v1/chat/completions", 20) == 0;
+    conn->large = strncmp(target, "/v1/chat/completions?16k", 24) == 0;
     const char *fields = line_end + 2;
     read_fields(conn, fields, len - (size_t)(fields - head));
     if (!conn->chunked && conn->body_left == 0) {
@@ -583,22 +586,32 @@ static void make_answer(char *out, size_t size, const char *type, const char *bo
     }
 }
 
+/* A completed chat whose content has `len` characters. */
+static void make_chat(char *out, size_t size, const char *words, int len)
+{
+    static char body[20000];
+    int n = snprintf(body, sizeof body,
+                     "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1700000000,"
+                     "\"model\":\"bench\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+                     "\"content\":\"%.*s\"},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{"
+                     "\"prompt_tokens\":64,\"completion_tokens\":187,\"total_tokens\":251}}",
+                     len, words);
+    if (n < 0 || (size_t)n >= sizeof body) {
+        bench_die("answer");
+    }
+    make_answer(out, size, "application/json", body);
+}
+
 static void make_answers(void)
 {
-    char words[1025];
-    for (size_t i = 0; i < 1024; i++) {
+    static char words[16385];
+    for (size_t i = 0; i < sizeof words - 1; i++) {
         words[i] = "the quick brown fox jumps over the lazy dog "[i % 44];
     }
+    make_chat(up.chat, sizeof up.chat, words, 750);
+    make_chat(up.large, sizeof up.large, words, 16100);
     words[1024] = '\0';
     make_answer(up.plain, sizeof up.plain, "text/plain", words);
-    char body[2048];
-    snprintf(body, sizeof body,
-             "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1700000000,"
-             "\"model\":\"bench\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
-             "\"content\":\"%.750s\"},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{"
-             "\"prompt_tokens\":64,\"completion_tokens\":187,\"total_tokens\":251}}",
-             words);
-    make_answer(up.chat, sizeof up.chat, "application/json", body);
     make_answer(up.models, sizeof up.models, "application/json",
                 "{\"object\":\"list\",\"data\":[{\"id\":\"bench\",\"object\":\"model\","
                 "\"created\":1700000000,\"owned_by\":\"bench\"}]}");

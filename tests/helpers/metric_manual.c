@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "daemon/access_log.h"
+#include "daemon/caches.h"
 #include "daemon/engines.h"
 #include "daemon/process.h"
 #include "gateway/traffic.h"
@@ -16,6 +17,7 @@ int main(void)
                                                             ps_engines_metric_families,
                                                             ps_process_metric_families,
                                                             ps_access_log_metric_families,
+                                                            ps_caches_metric_families,
                                                             ps_metric_metrics, NULL};
     struct ps_buf out = ps_buf_make(1024 * 1024);
     int err = ps_metric_manual(tables, &out);

@@ -1,5 +1,5 @@
 /* The YAML reader: every mistake at once, each with its place. */
-#include "daemon/config_yaml.h"
+#include "config/yaml.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -89,19 +89,24 @@ struct run {
     int err;
 };
 
-static void read_text_in(struct run *run, struct ps_str text, const char *folder)
+static void read_from(struct run *run, struct ps_str text, const struct ps_config_source *source)
 {
-    struct ps_config_source source = {.folder = folder, .lookup = lookup};
     struct ps_buf out = ps_buf_make(1024 * 1024);
     *run = (struct run){.err = PS_OK};
     assert_int_equal(ps_option_init(file_options, &run->file), PS_OK);
     run->err =
-        ps_config_yaml_read(file_options, &run->file, text, &source, &run->places, &run->report);
+        ps_config_yaml_read(file_options, &run->file, text, source, &run->places, &run->report);
     ps_config_report_sort(&run->report);
     assert_int_equal(ps_config_report_print(&run->report, "f", &out), PS_OK);
     run->printed = ps_str_dup(ps_buf_str(&out));
     assert_non_null(run->printed);
     ps_buf_fini(&out);
+}
+
+static void read_text_in(struct run *run, struct ps_str text, const char *folder)
+{
+    const struct ps_config_source source = {.folder = folder, .lookup = lookup};
+    read_from(run, text, &source);
 }
 
 static void end(struct run *run)
@@ -230,6 +235,24 @@ static void every_mistake_is_named_with_its_place(void **state)
         "f:11:5: groups[1].name: is required (what it is called)\n"
         "f:12:5: groups[2]: expected a mapping, found text\n"
         "f:13:1: workers: given twice\n");
+}
+
+/* As a library reads its section of the program's file. */
+static void what_is_somebody_elses_is_passed_over(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "routes: [{path: /a, to: \"${UNSET}\"}]\nworkers: 3\nother: {a: {b: c}}\n"
+        "limti: {most: 1}\nlimit: {most: 4, others: 1}\n";
+    const struct ps_config_source source = {.lookup = lookup, .others = true};
+    struct run run;
+    read_from(&run, ps_str_from(text), &source);
+    assert_int_equal(run.err, PS_EINVAL);
+    assert_int_equal(run.file.workers, 3);
+    assert_int_equal(run.file.limit.most, 4);
+    assert_string_equal(run.printed, "f:4:1: limti: unknown key 'limti'; did you mean 'limit'?\n"
+                                     "f:5:18: limit.others: unknown key 'others' in limit\n");
+    end(&run);
 }
 
 static void wrong_kinds_are_explained(void **state)
@@ -453,6 +476,7 @@ int main(void)
         cmocka_unit_test(values_reach_their_fields),
         cmocka_unit_test(a_list_may_be_one_text_and_the_word_may_stand_for_it),
         cmocka_unit_test(every_mistake_is_named_with_its_place),
+        cmocka_unit_test(what_is_somebody_elses_is_passed_over),
         cmocka_unit_test(wrong_kinds_are_explained),
         cmocka_unit_test(what_yaml_can_do_beyond_data_is_refused),
         cmocka_unit_test(what_is_no_yaml_is_reported_with_what_came_before),

@@ -1,5 +1,5 @@
-/* test_nomem - a call and its answer with every single allocation failing in turn: nothing crashes, leaks or
- * hangs; who can be told is told.
+/* test_nomem - a call and its answer with every single allocation failing in turn: nothing crashes,
+ * leaks or hangs; who can be told is told.
  *
  * Linked with --wrap, so that our own allocations pass through here and the libraries' do not.
  *
@@ -14,8 +14,9 @@
 #include <cmocka.h>
 
 #include "../helpers/turns.h"
-#include "gateway/cache.h"
 #include "gateway/forward.h"
+#include "gateway/items.h"
+#include "gateway/l1.h"
 #include "gateway/render.h"
 #include "gateway/tunnel.h"
 #include "http/client.h"
@@ -69,8 +70,8 @@ struct story {
     struct ps_exchange *exchange;
     struct ps_stream *streams[2];
     struct ps_list tunnels;
-    int done;    /* calls that ended, well or not */
-    int heard;   /* exchanges that ended or were aborted */
+    int done;  /* calls that ended, well or not */
+    int heard; /* exchanges that ended or were aborted */
     int asked;
     size_t got;
 };
@@ -96,7 +97,8 @@ static void on_abort(void *ctx)
     ((struct story *)ctx)->heard++;
 }
 
-static const struct ps_exchange_ops exchange_ops = {on_exchange_body, on_exchange_end, NULL, on_abort};
+static const struct ps_exchange_ops exchange_ops = {on_exchange_body, on_exchange_end, NULL,
+                                                    on_abort};
 
 static void on_request(void *ctx, struct ps_exchange *exchange)
 {
@@ -106,7 +108,8 @@ static void on_request(void *ctx, struct ps_exchange *exchange)
     ps_exchange_handle(exchange, &exchange_ops, story);
     ps_exchange_cork(exchange);
     if (ps_exchange_interim(exchange, 103, PS_STR("Link: <a>\r\n")) != PS_OK ||
-        ps_exchange_start(exchange, 200, PS_STR(""), PS_STR("X-A: b\r\n"), PS_LENGTH_UNKNOWN) != PS_OK ||
+        ps_exchange_start(exchange, 200, PS_STR(""), PS_STR("X-A: b\r\n"), PS_LENGTH_UNKNOWN) !=
+            PS_OK ||
         ps_exchange_uncork(exchange) != PS_OK) {
         story->heard++;
         ps_exchange_reset(exchange);
@@ -140,8 +143,8 @@ static void on_error(void *ctx, const struct ps_call_error *error)
     story->done++;
 }
 
-static const struct ps_call_ops call_ops = {.on_head = on_head, .on_body = on_body, .on_end = on_end,
-                                            .on_error = on_error};
+static const struct ps_call_ops call_ops = {
+    .on_head = on_head, .on_body = on_body, .on_end = on_end, .on_error = on_error};
 
 static bool call_is_over(void *ctx)
 {
@@ -172,7 +175,9 @@ static int call_once(struct story *story, const char *big, size_t len)
 {
     struct ps_call_request request = {
         .head = PS_STR("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        .body = PS_STR("begin"), .chunked = true, .body_follows = true};
+        .body = PS_STR("begin"),
+        .chunked = true,
+        .body_follows = true};
     int err = ps_call_start(&story->call, story->pool, &request, &call_ops, story);
     if (err != PS_OK) {
         story->call = NULL;
@@ -185,8 +190,8 @@ static int call_once(struct story *story, const char *big, size_t len)
         return err;
     }
     ps_call_end(story->call);
-    /* A connection that could not be accepted is closed; a deadline that could not be set is the only
-     * thing that may leave a call waiting, and then it is cancelled like this. */
+    /* A connection that could not be accepted is closed; a deadline that could not be set is the
+     * only thing that may leave a call waiting, and then it is cancelled like this. */
     if (!turns_until(&story->turns, call_is_over, story)) {
         ps_call_cancel(story->call);
         story->call = NULL;
@@ -271,7 +276,8 @@ static void tell_tunnel(struct story *story)
     left = story->asked;
     int err = PS_OK;
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pairs[i]), 0);
+        assert_int_equal(
+            socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pairs[i]), 0);
         raw_init(&ends[i], pairs[i][1]);
         int opened = ps_stream_accept(&story->streams[i], story->turns.loop, pairs[i][0], &opts);
         err = err != PS_OK ? err : opened;
@@ -315,15 +321,18 @@ static void each_allocation_of_a_tunnel_may_fail(void **state)
 
 static void each_allocation_of_a_forwarded_head_may_fail(void **state)
 {
-    struct ps_str text = PS_STR("GET /a HTTP/1.1\r\nHost: h\r\nX-Penstock-A: b\r\nX-C: d\r\nCookie: a=b\r\n\r\n");
+    struct ps_str text =
+        PS_STR("GET /a HTTP/1.1\r\nHost: h\r\nX-Penstock-A: b\r\nX-C: d\r\nCookie: a=b\r\n\r\n");
     struct ps_h1_scratch scratch;
     struct ps_h1 h1;
     (void)state;
     assert_int_equal(ps_h1_scratch_init(&scratch, 0), PS_OK);
     ps_h1_init(&h1, PS_H1_REQUEST, NULL, &scratch);
     assert_int_equal(ps_h1_next(&h1, &text), PS_H1_HEAD);
-    struct ps_forward forward = {.head = ps_h1_head(&h1), .authority = PS_STR("up:80"),
-                                 .request_id = PS_STR("id"), .peer = PS_STR("192.0.2.1")};
+    struct ps_forward forward = {.head = ps_h1_head(&h1),
+                                 .authority = PS_STR("up:80"),
+                                 .request_id = PS_STR("id"),
+                                 .peer = PS_STR("192.0.2.1")};
     int err;
     int n = 0;
     do {
@@ -349,7 +358,8 @@ static void each_allocation_of_a_forwarded_head_may_fail(void **state)
 /* A body with something of everything, so that each buffer grows. */
 static int tell_key(struct ps_key *key)
 {
-    static const char body[] = "{\"input\":[[1,2],[3]],\"a\":[\"\\u00e9\",{\"b\":{}}],\"user\":\"u\"}";
+    static const char body[] =
+        "{\"input\":[[1,2],[3]],\"a\":[\"\\u00e9\",{\"b\":{}}],\"user\":\"u\"}";
     struct ps_key_scope scope = {.tenant = PS_STR("t")};
     struct ps_keyer *keyer = NULL;
     struct ps_key_job *job = NULL;
@@ -369,33 +379,38 @@ static int tell_key(struct ps_key *key)
 
 static int tell_cache(const struct ps_key *key)
 {
-    struct ps_cache_opts opts = {.size = 1 << 20, .max_entry = 1 << 16, .shards = 1,
-                                 .mean_entry = 4096, .max_purges = 4, .max_age = PS_HOUR};
+    struct ps_l1_opts opts = {.size = 1 << 20,
+                              .max_entry = 1 << 16,
+                              .shards = 1,
+                              .mean_entry = 4096,
+                              .max_purges = 4,
+                              .max_age = PS_HOUR};
     struct ps_entry_spec spec = {.status = 200, .body = PS_STR("b"), .born = 1, .fresh = PS_HOUR};
     struct ps_purge purge = {.kind = PS_PURGE_PATTERN, .at = 0, .text = PS_STR("*")};
-    struct ps_cache *cache = NULL;
+    struct ps_l1 *cache = NULL;
     struct ps_entry *entry = NULL;
-    int err = ps_cache_new(&cache, &opts);
-    err = err != PS_OK ? err : ps_cache_invalidate(cache, &purge, 1);
+    int err = ps_l1_new(&cache, &opts);
+    err = err != PS_OK ? err : ps_l1_invalidate(cache, &purge, 1);
     err = err != PS_OK ? err : ps_entry_new(&entry, &spec);
-    err = err != PS_OK ? err : ps_cache_put(cache, key, entry);
+    err = err != PS_OK ? err : ps_l1_put(cache, key, entry);
     if (cache != NULL) {
         struct ps_entry *found = NULL;
-        enum ps_cache_answer answer = ps_cache_get(cache, key, 2, &found);
-        assert_int_equal(answer, err == PS_OK ? PS_CACHE_HIT : PS_CACHE_MISS);
-        assert_true(ps_cache_is_sane(cache));
+        enum ps_l1_answer answer = ps_l1_get(cache, key, 2, &found);
+        assert_int_equal(answer, err == PS_OK ? PS_L1_HIT : PS_L1_MISS);
+        assert_true(ps_l1_is_sane(cache));
         ps_entry_unref(found);
     }
     ps_entry_unref(entry);
-    ps_cache_free(cache);
+    ps_l1_free(cache);
     return err;
 }
 
 static int tell_rendering(void)
 {
-    static const char answer[] =
-        "{\"object\":\"chat.completion\",\n\"choices\":[{\"index\":0,\"message\":{\"content\":\"a\",\"tool_calls\":"
-        "[{\"function\":{\"name\":\"f\"}}]},\"logprobs\":{\"content\":[1]},\"finish_reason\":\"stop\"}]}";
+    static const char answer[] = "{\"object\":\"chat.completion\",\n\"choices\":[{\"index\":0,"
+                                 "\"message\":{\"content\":\"a\",\"tool_calls\":"
+                                 "[{\"function\":{\"name\":\"f\"}}]},\"logprobs\":{\"content\":[1]}"
+                                 ",\"finish_reason\":\"stop\"}]}";
     struct ps_buf events = ps_buf_make(1 << 20);
     struct ps_buf json = ps_buf_make(1 << 20);
     struct ps_buf plain = ps_buf_make(1 << 20);
@@ -407,6 +422,67 @@ static int tell_rendering(void)
     ps_buf_fini(&json);
     ps_buf_fini(&plain);
     return err;
+}
+
+static int cut_request(struct ps_budget *budget)
+{
+    struct ps_items_ask *ask = NULL;
+    struct ps_chunks body = ps_chunks_make(budget);
+    uint32_t twins[2];
+    struct ps_key keys[2] = {{{0}}};
+    int err = ps_items_find_twins(keys, 2, twins);
+    err = err != PS_OK ? err : ps_items_ask_new(&ask, PS_ITEMS_OPENAI, budget);
+    err = err != PS_OK ? err : ps_items_ask_feed(ask, PS_STR("{\"input\":[\"a\",\"b\"]}"));
+    err = err != PS_OK ? err : ps_items_ask_end(ask);
+    err = err != PS_OK ? err : ps_items_ask_write(ask, (const uint32_t[]){1}, 1, &body);
+    ps_items_ask_free(ask);
+    ps_chunks_fini(&body);
+    return err;
+}
+
+static int join_piece(struct ps_str piece)
+{
+    struct ps_items_join *join = NULL;
+    uint64_t length = 0;
+    int err = ps_items_join_new(&join, PS_ITEMS_OPENAI, 1);
+    err = err != PS_OK ? err : ps_items_join_put(join, 0, piece);
+    err = err != PS_OK ? err : ps_items_join_end(join, &length);
+    ps_items_join_free(join);
+    return err;
+}
+
+static int tell_items(void)
+{
+    static const char answer[] = "{\"data\":[{\"index\":0,\"embedding\":[1]}],\"usage\":{\"n\":1}}";
+    struct ps_budget budget = {.limit = 1 << 20};
+    struct ps_items_split *split = NULL;
+    struct ps_buf piece = ps_buf_make(1 << 20);
+    int err = cut_request(&budget);
+    err = err != PS_OK ? err
+                       : ps_items_split_new(&split, PS_ITEMS_OPENAI, NULL, 1, SIZE_MAX, &budget);
+    err = err != PS_OK ? err : ps_items_split_feed(split, ps_str_from(answer));
+    err = err != PS_OK ? err : ps_items_split_end(split);
+    err = err != PS_OK ? err : ps_items_split_piece(split, 0, &piece);
+    err = err != PS_OK ? err : join_piece(ps_buf_str(&piece));
+    ps_items_split_free(split);
+    ps_buf_fini(&piece);
+    assert_int_equal(budget.used, 0);
+    return err;
+}
+
+static void each_allocation_of_items_may_fail(void **state)
+{
+    (void)state;
+    int err;
+    int n = 0;
+    do {
+        left = n++;
+        err = tell_items();
+        left = -1;
+        assert_true(err == PS_OK || err == PS_ENOMEM);
+    } while (err != PS_OK && n < 100);
+    assert_int_equal(err, PS_OK);
+    assert_true(n > 8);
 }
 
 static void each_allocation_of_the_cache_may_fail(void **state)
@@ -434,6 +510,7 @@ int main(void)
         cmocka_unit_test(each_allocation_of_a_tunnel_may_fail),
         cmocka_unit_test(each_allocation_of_a_forwarded_head_may_fail),
         cmocka_unit_test(each_allocation_of_the_cache_may_fail),
+        cmocka_unit_test(each_allocation_of_items_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

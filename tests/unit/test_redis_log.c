@@ -24,10 +24,11 @@ static void on_record(void *ctx, struct ps_str record, ps_time when)
                            (long long)(when / PS_MILLISECOND)) == PS_OK);
 }
 
-static void on_wake(void *ctx, const char *node)
+/* W: with the instant of the record. */
+static void on_wake(void *ctx, const char *node, ps_time when)
 {
-    PS_CHECK(node[0] != '\0');
-    bench_note(ctx, 'w');
+    PS_CHECK(node[0] != '\0' && (when == 0 || when == WHEN / PS_MILLISECOND * PS_MILLISECOND));
+    bench_note(ctx, when == 0 ? 'w' : 'W');
 }
 
 static void on_reconnected(void *ctx, const char *node)
@@ -71,7 +72,8 @@ static void a_record_goes_to_every_node_and_then_those_who_listen_are_woken(void
                      "*4\r\n$4\r\nZADD\r\n$22\r\npenstock:{purge}:log:1\r\n$13\r\n1700000000123\r\n"
                      "$8\r\npurge a*\r\n");
         raw_write(&bench->far[node], node == 0 ? ":1\r\n" : ":0\r\n"); /* there already: as good */
-        bench_expect(bench, node, "PUBLISH\r\n$23\r\npenstock:{purge}:wake:1\r\n");
+        bench_expect(bench, node,
+                     "PUBLISH\r\n$23\r\npenstock:{purge}:wake:1\r\n$13\r\n1700000000123\r\n");
         bench_answer(bench, node, ":2\r\n:0\r\n:0\r\n:1\r\n");
     }
     bench_assert_log(bench, "E20");
@@ -202,7 +204,8 @@ static void what_is_no_record_is_refused(void **state)
 /* --- the feed --------------------------------------------------------------------------------- */
 
 #define SUBSCRIBED "*3\r\n$9\r\nsubscribe\r\n$23\r\npenstock:{purge}:wake:1\r\n:1\r\n"
-#define MESSAGE    "*3\r\n$7\r\nmessage\r\n$23\r\npenstock:{purge}:wake:1\r\n$1\r\n1\r\n"
+#define MESSAGE_OF "*3\r\n$7\r\nmessage\r\n$23\r\npenstock:{purge}:wake:1\r\n"
+#define MESSAGE    MESSAGE_OF "$13\r\n1700000000123\r\n"
 
 /* A feed alone: the hub's client is of no interest here. */
 static void listen_to_one(struct bench *bench)
@@ -236,7 +239,10 @@ static void who_listens_is_woken(void **state)
     welcome_feed(bench);
     bench_answer(bench, 0, MESSAGE);
     bench_answer(bench, 0, MESSAGE MESSAGE);
-    bench_assert_log(bench, "www");
+    bench_assert_log(bench, "WWW");
+    bench_answer(bench, 0, MESSAGE_OF "$3\r\nall\r\n" MESSAGE_OF "$13\r\n9000000000001\r\n");
+    bench_answer(bench, 0, MESSAGE_OF "$0\r\n\r\n" MESSAGE_OF ":1700000000123\r\n");
+    bench_assert_log(bench, "wwww");
     for (int i = 0; i < 3; i++) {
         bench_pass(bench, 500 * PS_MILLISECOND);
         bench_expect(bench, 0, "PING");

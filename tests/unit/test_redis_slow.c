@@ -290,9 +290,9 @@ struct listener {
     bool ended;
 };
 
-static void on_wake(void *ctx, const char *node)
+static void on_wake(void *ctx, const char *node, ps_time when)
 {
-    (void)node;
+    PS_CHECK(node[0] != '\0' && when > 0);
     ((struct listener *)ctx)->wakes++;
 }
 
