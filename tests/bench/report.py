@@ -55,6 +55,10 @@ time. Added is the difference of the two 99th percentiles in one round, and the 
 ketama; what that makes of recorded keys behind the memory of one gateway, with six real nodes; and how long
 hits of both tiers take.
 """,
+    "predict": """`make bench NAME=predict`: is trouble with memory foreseen ([docs/foresight.md](foresight.md))?
+The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
+recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.
+""",
     "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
 measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for
 everything each second, as a plain exporter does.
