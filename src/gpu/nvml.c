@@ -1,0 +1,432 @@
+/* nvml - see nvml.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "gpu/nvml.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "gpu/nvml_card.h"
+#include "gpu/nvml_events.h"
+
+#define MIG_ON        1
+#define SHARE         1000 /* a job over budget waits so many times as long as it took */
+#define LOST_RETRY    (30 * PS_SECOND)
+#define LAYOUT_EVERY  (30 * PS_SECOND) /* MIG instances may be made and taken away */
+#define STEP_SOONEST  PS_SECOND /* processes are not listed more often because memory moves ... */
+#define STEP_SHARE    50        /* ... and not for more than so large a part of the time */
+#define STOP_PATIENCE (2 * PS_SECOND)
+
+struct tier {
+    ps_span every;
+    ps_span budget;
+    ps_span longest; /* that it may be held back for */
+};
+
+static const struct tier tiers[PS_NVML_TIERS] = {
+    [PS_NVML_TIER_MEMORY] = {100 * PS_MILLISECOND, PS_MILLISECOND, PS_SECOND},
+    [PS_NVML_TIER_STATE] = {PS_SECOND, 2 * PS_MILLISECOND, 10 * PS_SECOND},
+    [PS_NVML_TIER_GPM] = {PS_SECOND, 2 * PS_MILLISECOND, 10 * PS_SECOND},
+    [PS_NVML_TIER_PROCESSES] = {5 * PS_SECOND, PS_MILLISECOND, PS_MINUTE},
+    [PS_NVML_TIER_PCIE] = {10 * PS_SECOND, PS_MILLISECOND, PS_MINUTE},
+    [PS_NVML_TIER_RARE] = {PS_MINUTE, PS_MILLISECOND, 10 * PS_MINUTE},
+};
+
+struct ps_nvml {
+    struct ps_nvml_opts opts;
+    struct ps_nvml_library library;
+    struct ps_nvml_card *cards; /* whole ones first, then MIG instances; PS_DEVICES_MAX places */
+    size_t whole;
+    size_t count;
+    struct ps_nvml_events *events; /* NULL: nobody tells */
+    ps_time layout_due;
+    char driver[PS_DEVICE_TEXT];
+    bool started;
+};
+
+void ps_nvml_opts_init(struct ps_nvml_opts *opts)
+{
+    *opts = (struct ps_nvml_opts){
+        .root = "", .clock = &ps_clock_real, .memory_every = tiers[PS_NVML_TIER_MEMORY].every};
+}
+
+int ps_nvml_open(struct ps_nvml **out, const struct ps_nvml_opts *opts, char why[PS_SAMPLER_WHY])
+{
+    struct ps_nvml *nvml = calloc(1, sizeof *nvml);
+    if (nvml == NULL) {
+        return PS_ENOMEM;
+    }
+    nvml->opts = *opts;
+    int err = ps_nvml_library_open(&nvml->library, opts->library, opts->clock, why, PS_SAMPLER_WHY);
+    if (err != PS_OK) {
+        free(nvml);
+        return err;
+    }
+    *out = nvml;
+    return PS_OK;
+}
+
+/* --- which cards there are -------------------------------------------------------------------- */
+
+static void set_due(struct ps_nvml_card *card, ps_time first, ps_time rest)
+{
+    for (size_t tier = 0; tier < PS_NVML_TIERS; tier++) {
+        card->due[tier] = tier == PS_NVML_TIER_MEMORY ? first : rest;
+    }
+}
+
+static struct ps_nvml_card *add_card(struct ps_nvml *nvml, ps_nvml_device handle, ps_time now)
+{
+    struct ps_nvml_card *card = &nvml->cards[nvml->count++];
+    ps_nvml_card_init(card, &nvml->library, nvml->opts.root, handle);
+    set_due(card, now, now);
+    return card;
+}
+
+static void find_whole_cards(struct ps_nvml *nvml, uint32_t count, ps_time now)
+{
+    for (uint32_t i = 0; i < count && nvml->count < PS_DEVICES_MAX; i++) {
+        ps_nvml_device handle = NULL;
+        int code = PS_NVML_CALL(&nvml->library, HANDLE, i, &handle);
+        if (code == PS_NVML_OK) {
+            add_card(nvml, handle, now)->device.index = i;
+        }
+        /* Others are not ours to see, or fell off the bus before we came. */
+    }
+    nvml->whole = nvml->count;
+}
+
+static void add_instance(struct ps_nvml *nvml, size_t parent, ps_nvml_device handle, ps_time now)
+{
+    struct ps_nvml_card *card = add_card(nvml, handle, now);
+    card->card = nvml->cards[parent].handle;
+    card->device.index = nvml->cards[parent].device.index;
+    card->device.parent = (uint32_t)parent;
+    if (!PS_NVML_CARD_CALL(card, GPU_INSTANCE, handle, &card->device.instance)) {
+        card->device.instance = PS_DEVICE_NONE;
+    }
+    card->gpm = nvml->cards[parent].gpm && nvml->library.GPM_MIG_SAMPLE != NULL &&
+                card->device.instance != PS_DEVICE_NONE;
+}
+
+static void find_instances_of(struct ps_nvml *nvml, size_t parent, ps_time now)
+{
+    struct ps_nvml_card *card = &nvml->cards[parent];
+    uint32_t mode = 0;
+    uint32_t pending = 0;
+    uint32_t most = 0;
+    card->device.partitioned = PS_NVML_CARD_CALL(card, MIG_MODE, card->handle, &mode, &pending) &&
+                               mode == MIG_ON &&
+                               PS_NVML_CARD_CALL(card, MIG_COUNT, card->handle, &most);
+    for (uint32_t i = 0; card->device.partitioned && i < most && nvml->count < PS_DEVICES_MAX;
+         i++) {
+        ps_nvml_device handle = NULL;
+        /* Places between the instances are empty, and say NOT_FOUND. */
+        int code = PS_NVML_CALL(&nvml->library, MIG_HANDLE, card->handle, i, &handle);
+        if (nvml->library.MIG_HANDLE != NULL && code == PS_NVML_OK) {
+            add_instance(nvml, parent, handle, now);
+        }
+    }
+}
+
+/* Anew each time: handles of instances that were taken away are invalid. */
+static void find_instances(struct ps_nvml *nvml, ps_time now)
+{
+    for (size_t i = nvml->whole; i < nvml->count; i++) {
+        ps_nvml_card_fini(&nvml->cards[i]);
+    }
+    nvml->count = nvml->whole;
+    for (size_t i = 0; i < nvml->whole; i++) {
+        find_instances_of(nvml, i, now);
+    }
+    nvml->layout_due = now + LAYOUT_EVERY;
+}
+
+/* Is any card divided, or could one be? Others never need to be looked at again. */
+static bool may_be_partitioned(const struct ps_nvml *nvml)
+{
+    for (size_t i = 0; i < nvml->whole; i++) {
+        const struct ps_nvml_card *card = &nvml->cards[i];
+        if (nvml->library.MIG_MODE != NULL &&
+            (card->unsupported >> PS_NVML_KIND_MIG_MODE & 1) == 0 && !card->device.lost) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- beginning and end ------------------------------------------------------------------------ */
+
+static int refuse(struct ps_nvml *nvml, char why[PS_SAMPLER_WHY], const char *what,
+                  const char *reason)
+{
+    (void)snprintf(why, PS_SAMPLER_WHY, "%s: %s", what, reason);
+    if (nvml->started) {
+        (void)PS_NVML_CALL(&nvml->library, SHUTDOWN);
+        nvml->started = false;
+    }
+    free(nvml->cards);
+    nvml->cards = NULL;
+    return PS_ENOTFOUND;
+}
+
+static int start(void *ctx, ps_time now, char why[PS_SAMPLER_WHY])
+{
+    struct ps_nvml *nvml = ctx;
+    uint32_t count = 0;
+    int code = PS_NVML_CALL(&nvml->library, INIT);
+    nvml->started = code == PS_NVML_OK;
+    code = code == PS_NVML_OK ? PS_NVML_CALL(&nvml->library, COUNT, &count) : code;
+    if (code != PS_NVML_OK) {
+        return refuse(nvml, why, "the NVIDIA driver can't be asked", ps_nvml_code_text(code));
+    }
+    nvml->cards = calloc(PS_DEVICES_MAX, sizeof *nvml->cards);
+    if (nvml->cards == NULL) {
+        return refuse(nvml, why, "the NVIDIA driver can't be asked", ps_err_text(PS_ENOMEM));
+    }
+    nvml->count = 0;
+    find_whole_cards(nvml, count, now);
+    if (nvml->count == 0) {
+        return refuse(nvml, why, "the NVIDIA driver is there", "it shows no GPU");
+    }
+    if (PS_NVML_CALL(&nvml->library, DRIVER, nvml->driver, sizeof nvml->driver - 1) != PS_NVML_OK) {
+        nvml->driver[0] = '\0';
+    }
+    find_instances(nvml, now);
+    if (ps_nvml_events_start(&nvml->events, &nvml->library, nvml->cards, nvml->whole) != PS_OK) {
+        nvml->events = NULL; /* Xids stay unknown */
+    }
+    return PS_OK;
+}
+
+static void close_source(void *ctx)
+{
+    struct ps_nvml *nvml = ctx;
+    if (!ps_nvml_events_stop(nvml->events, STOP_PATIENCE)) {
+        return; /* its thread is in the library and has all of this: it must stay */
+    }
+    for (size_t i = 0; i < nvml->count; i++) {
+        ps_nvml_card_fini(&nvml->cards[i]);
+    }
+    if (nvml->started) {
+        (void)PS_NVML_CALL(&nvml->library, SHUTDOWN);
+    }
+    ps_nvml_library_close(&nvml->library);
+    free(nvml->cards);
+    free(nvml);
+}
+
+/* --- jobs ------------------------------------------------------------------------------------- */
+
+/* A card that fell off the bus is asked for its memory now and then, and for nothing else. */
+static void lose(struct ps_nvml_card *card, ps_time now)
+{
+    ps_nvml_card_forget(card);
+    card->device.lost = true;
+    set_due(card, now + LOST_RETRY, PS_NEVER);
+}
+
+static void try_again(struct ps_nvml *nvml, struct ps_nvml_card *card)
+{
+    ps_nvml_device handle = NULL;
+    if (card->card == NULL &&
+        PS_NVML_CALL(&nvml->library, HANDLE, card->device.index, &handle) == PS_NVML_OK) {
+        card->handle = handle;
+    }
+}
+
+static void bring_back(struct ps_nvml_card *card, ps_time now)
+{
+    card->device.lost = false;
+    set_due(card, now, now);
+}
+
+static ps_time next_due(const struct ps_nvml *nvml, enum ps_nvml_tier tier, ps_time due,
+                        ps_time began, ps_time ended)
+{
+    ps_span every =
+        tiers[tier].every > nvml->opts.memory_every ? tiers[tier].every : nvml->opts.memory_every;
+    every = tier == PS_NVML_TIER_MEMORY ? nvml->opts.memory_every : every;
+    ps_span took = ended - began;
+    ps_time next = due + every > began ? due + every : began + every; /* no hurry after a pause */
+    if (took > tiers[tier].budget) {
+        ps_span rest = took < tiers[tier].longest / SHARE ? took * SHARE : tiers[tier].longest;
+        next = next > ended + rest ? next : ended + rest;
+    }
+    return next;
+}
+
+/* Somebody took or gave back memory: who it was is worth an early list. */
+static void hurry_list(struct ps_nvml_card *card, ps_time now)
+{
+    ps_span calm = STEP_SHARE * card->list_took;
+    calm = calm > STEP_SOONEST ? calm : STEP_SOONEST;
+    ps_time soonest = card->listed_at + calm > now ? card->listed_at + calm : now;
+    if (card->memory_moved && card->listed_at > 0 && card->due[PS_NVML_TIER_PROCESSES] > soonest) {
+        card->due[PS_NVML_TIER_PROCESSES] = soonest;
+    }
+}
+
+/* Runs one job; true when it was dear. */
+static bool run_job(struct ps_nvml *nvml, struct ps_nvml_card *card, enum ps_nvml_tier tier)
+{
+    ps_time began = ps_clock_now(nvml->opts.clock);
+    if (card->device.lost) {
+        try_again(nvml, card);
+    }
+    card->lost = false;
+    ps_nvml_card_read(card, tier);
+    card->tiers_read |= 1u << tier;
+    ps_time ended = ps_clock_now(nvml->opts.clock);
+    card->due[tier] = next_due(nvml, tier, card->due[tier], began, ended);
+    if (card->lost) {
+        lose(card, ended); /* again, perhaps */
+    } else if (card->device.lost && card->device.readings[PS_DEVICE_MEMORY_TOTAL].known) {
+        bring_back(card, ended);
+    }
+    if (tier == PS_NVML_TIER_PROCESSES) {
+        card->listed_at = ended;
+        card->list_took = ended - began;
+    }
+    hurry_list(card, ended);
+    return ended - began > tiers[tier].budget;
+}
+
+static bool is_wanted(const struct ps_nvml_card *card, size_t tier)
+{
+    /* The processes of a divided card stand in the lists of its instances; its own needs rights. */
+    return !(tier == PS_NVML_TIER_PROCESSES && card->device.partitioned) &&
+           !(tier == PS_NVML_TIER_GPM && !card->gpm);
+}
+
+/* The most urgent job that is due, or NULL. */
+static struct ps_nvml_card *pick(struct ps_nvml *nvml, ps_time now, enum ps_nvml_tier *out)
+{
+    for (size_t tier = 0; tier < PS_NVML_TIERS; tier++) {
+        for (size_t i = 0; i < nvml->count; i++) {
+            struct ps_nvml_card *card = &nvml->cards[i];
+            if (card->due[tier] <= now && is_wanted(card, tier)) {
+                *out = (enum ps_nvml_tier)tier;
+                return card;
+            }
+        }
+    }
+    return NULL;
+}
+
+static ps_time earliest(const struct ps_nvml *nvml)
+{
+    ps_time due = PS_NEVER;
+    for (size_t i = 0; i < nvml->count; i++) {
+        for (size_t tier = 0; tier < PS_NVML_TIERS; tier++) {
+            const struct ps_nvml_card *card = &nvml->cards[i];
+            if (is_wanted(card, tier) && card->due[tier] < due) {
+                due = card->due[tier];
+            }
+        }
+    }
+    return due;
+}
+
+/* --- the snapshot ----------------------------------------------------------------------------- */
+
+static size_t count_processes(const struct ps_nvml *nvml, size_t *left_out)
+{
+    size_t count = 0;
+    *left_out = 0;
+    for (size_t i = 0; i < nvml->count; i++) {
+        count += nvml->cards[i].process_count;
+        *left_out += nvml->cards[i].processes_left_out;
+    }
+    if (count > PS_DEVICE_PROCESSES_MAX) {
+        *left_out += count - PS_DEVICE_PROCESSES_MAX;
+        count = PS_DEVICE_PROCESSES_MAX;
+    }
+    return count;
+}
+
+static void put_device(struct ps_nvml *nvml, size_t i, struct ps_device *device)
+{
+    *device = nvml->cards[i].device;
+    if (nvml->events != NULL && ps_nvml_events_read(nvml->events, i, &device->xids)) {
+        device->readings[PS_DEVICE_XIDS_TOTAL] = ps_device_known((double)device->xids.total);
+    }
+}
+
+static void put_processes(const struct ps_nvml *nvml, struct ps_device_snapshot *snapshot)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < nvml->count; i++) {
+        const struct ps_nvml_card *card = &nvml->cards[i];
+        for (size_t j = 0; j < card->process_count && at < snapshot->process_count; j++, at++) {
+            snapshot->processes[at] = card->processes[j];
+            snapshot->processes[at].device = (uint32_t)i;
+        }
+    }
+}
+
+/* Has everything that there is been asked for once? */
+static bool is_complete(const struct ps_nvml *nvml)
+{
+    for (size_t i = 0; i < nvml->count; i++) {
+        for (size_t tier = 0; tier < PS_NVML_TIERS; tier++) {
+            const struct ps_nvml_card *card = &nvml->cards[i];
+            if (is_wanted(card, tier) && (card->tiers_read >> tier & 1) == 0 &&
+                !card->device.lost) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Without memory for it there is none this time: the last one grows older, and says so. */
+static struct ps_device_snapshot *put_together(struct ps_nvml *nvml)
+{
+    size_t left_out;
+    struct ps_device_snapshot *snapshot;
+    size_t processes = count_processes(nvml, &left_out);
+    if (ps_device_snapshot_new(&snapshot, nvml->count, processes) != PS_OK) {
+        return NULL;
+    }
+    snapshot->taken = ps_clock_now(nvml->opts.clock);
+    snapshot->source = ps_nvml_source.name;
+    snapshot->simulated = nvml->library.simulated;
+    snapshot->processes_left_out = left_out;
+    snapshot->complete = is_complete(nvml);
+    memcpy(snapshot->driver, nvml->driver, sizeof snapshot->driver);
+    for (size_t i = 0; i < nvml->count; i++) {
+        put_device(nvml, i, &snapshot->devices[i]);
+    }
+    put_processes(nvml, snapshot);
+    return snapshot;
+}
+
+/* A dear job ends the step, so that what is known is handed out before the next one. */
+static ps_time step(void *ctx, struct ps_device_snapshot **out)
+{
+    struct ps_nvml *nvml = ctx;
+    struct ps_nvml_card *card;
+    enum ps_nvml_tier tier;
+    ps_time now = ps_clock_now(nvml->opts.clock);
+    if (nvml->layout_due <= now && may_be_partitioned(nvml)) {
+        find_instances(nvml, now);
+    }
+    do {
+        card = pick(nvml, ps_clock_now(nvml->opts.clock), &tier);
+    } while (card != NULL && !run_job(nvml, card, tier));
+    *out = put_together(nvml);
+    return earliest(nvml);
+}
+
+static const struct ps_toll_book *book(const void *ctx)
+{
+    const struct ps_nvml *nvml = ctx;
+    return &nvml->library.book;
+}
+
+const struct ps_sampler_source ps_nvml_source = {
+    .name = "nvml", .start = start, .step = step, .book = book, .close = close_source};
