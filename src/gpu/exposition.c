@@ -147,6 +147,8 @@ static int read_line(struct ps_str line, struct ps_str name,
 int ps_exposition_read(struct ps_str page, const struct ps_exposition_reader *reader, size_t *line)
 {
     struct ps_str text;
+    struct ps_str last = {"", 0}; /* neighbours mostly have the same name */
+    bool wanted = false;
     size_t number = 0;
     while (page.len > 0 && ps_str_split(&page, '\n', &text)) {
         number++;
@@ -158,9 +160,11 @@ int ps_exposition_read(struct ps_str page, const struct ps_exposition_reader *re
             continue;
         }
         struct ps_str name = name_at(text);
-        int err = name.len == 0                     ? PS_EPARSE
-                  : reader->want(reader->ctx, name) ? read_line(text, name, reader)
-                                                    : PS_OK;
+        if (!ps_str_eq(name, last)) {
+            last = name;
+            wanted = reader->want(reader->ctx, name);
+        }
+        int err = name.len == 0 ? PS_EPARSE : wanted ? read_line(text, name, reader) : PS_OK;
         if (err != PS_OK) {
             *line = number;
             return err;
