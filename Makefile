@@ -2,11 +2,13 @@
 #
 #   make run                the demo: simulated GPU servers, the gateway, real traffic through it
 #   make run ENGINE=ollama  the same with servers of another engine: ollama, comfyui, ...
+#   make run CLUSTER=1      the demo with two gateways and a real Redis Cluster of six nodes
 #   make build              build/penstock
 #   make test               every test but the slow ones; last line: N passed, N failed
 #   make test FULL=1        the same, and both compilers and the sanitizer builds (what .ci/run does)
 #   make test-slow          the slow ones
 #   make bench NAME=proxy   a benchmark beside its peer
+#   make gpu-check          what is read from an NVIDIA driver, beside nvidia-smi; says so where there is none
 #   make fuzz               every fuzz target for FUZZ_SECONDS (60)
 #   make install            PREFIX (/usr/local), DESTDIR
 #   make package            a Debian package: build/package/penstock_VERSION_ARCH.deb
@@ -19,10 +21,11 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 60
 ARGS ?=
 
-.PHONY: run build test test-slow bench fuzz install package format format-check clean
+.PHONY: run build test test-slow bench gpu-check fuzz install package format format-check clean
 
 run: build
-	@exec $(BUILD)/penstock demo $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+	@$(if $(CLUSTER),tools/deps.sh cluster)
+	@exec $(BUILD)/penstock demo $(if $(ENGINE),--engine $(ENGINE)) $(if $(CLUSTER),--cluster) $(ARGS)
 
 build:
 	@tools/deps.sh build
@@ -41,13 +44,20 @@ bench: build
 	@tools/deps.sh build test bench
 	@python3 tests/bench/run.py $(NAME) $(ARGS)
 
+# A compiler and libc are enough; 77 says that there is no driver to check.
+gpu-check:
+	@mkdir -p $(BUILD)
+	@$(CC) -std=c17 -D_GNU_SOURCE -O2 -Isrc -Iinclude tools/gpu-check/*.c src/gpu/*.c src/base/*.c \
+		-o $(BUILD)/gpu-check -lm -ldl -pthread
+	@$(BUILD)/gpu-check || test $$? -eq 77
+
 fuzz:
 	@tools/deps.sh build test
 	@python3 tools/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
 
 install: build
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
-	@ninja -C $(BUILD) penstock
+	@ninja -C $(BUILD) penstock library
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
 
 package:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # deps - installs what Penstock is built, tested and measured with, and nothing that is there already.
 #
-# Usage: tools/deps.sh [build] [test] [bench] [package] [system] [format]     default: build test bench
+# Usage: tools/deps.sh [build] [test] [bench] [cluster] [package] [system] [format]
+#        default: build test bench
 #
 # Knows Debian 12 and 13 and Ubuntu 24.04, as root or through sudo. Asks dpkg first: when nothing
 # is missing it says nothing, needs no network and no rights. A command that is on the PATH counts,
@@ -16,12 +17,13 @@ BUILD="make:make gcc:gcc libc6-dev meson:meson ninja-build:ninja pkgconf:pkg-con
     libhiredis-dev libzstd-dev
     python3:python3 git:git xz-utils:xz ca-certificates"
 TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:slowhttptest
-    mandoc:mandoc redis-server:redis-server redis-tools:redis-cli"
-BENCH="nginx:nginx haproxy:haproxy wrk:wrk redis-server:redis-server redis-tools:redis-cli"
+    mandoc:mandoc"
+BENCH="nginx:nginx haproxy:haproxy varnish:varnishd varnish-modules wrk:wrk"
+CLUSTER="redis-server:redis-server redis-tools:redis-cli" # make run CLUSTER=1
 PACKAGE="dpkg-dev:dpkg-shlibdeps"
 SYSTEM="debootstrap:debootstrap systemd-container:systemd-nspawn" # a Debian to install the package on
 FORMAT="clang-format:clang-format"
-SERVICES="nginx haproxy redis-server" # packages that start a daemon of their own: ours to use, not to run
+SERVICES="nginx haproxy varnish redis-server" # packages that start a daemon of their own: ours to use, not to run
 
 say() {
     echo "deps: $*"
@@ -136,13 +138,14 @@ for group in "${@:-build test bench}"; do
     for name in $group; do
         case $name in
         build) wanted="$wanted $BUILD" ;;
-        test) wanted="$wanted $BUILD $PACKAGE $TEST $(clang_runtime) $(node_packages)" ;;
-        bench) wanted="$wanted $BUILD $BENCH" ;;
+        test) wanted="$wanted $BUILD $PACKAGE $CLUSTER $TEST $(clang_runtime) $(node_packages)" ;;
+        bench) wanted="$wanted $BUILD $CLUSTER $BENCH" ;;
+        cluster) wanted="$wanted $CLUSTER" ;;
         package) wanted="$wanted $BUILD $PACKAGE" ;;
         system) wanted="$wanted $SYSTEM" ;;
         format) wanted="$wanted $FORMAT" ;;
         *)
-            say "no group '$name': build, test, bench, package, system, format" >&2
+            say "no group '$name': build, test, bench, cluster, package, system, format" >&2
             exit 2
             ;;
         esac

@@ -2,7 +2,7 @@
 """headers - every header compiles alone.
 
 A header that needs another one included before it is a trap for whoever includes it next. Each
-.h under src/ is compiled by itself, with the flags that the build uses for its folder.
+.h under src/ and include/ is compiled by itself, with the flags that the build uses for its folder.
 
 Usage: tools/headers.py SOURCE_DIR BUILD_DIR
 """
@@ -55,7 +55,7 @@ def main():
         print("nothing is compiled from src/ yet")
         return 0
     spare = next(iter(flags.values()))
-    headers = sorted((source / "src").rglob("*.h"))
+    headers = sorted([*(source / "src").rglob("*.h"), *(source / "include").rglob("*.h")])
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         said = list(pool.map(lambda h: compile_alone(h, flags.get(h.parent.name, spare)), headers))
     wrong = [words for words in said if words]

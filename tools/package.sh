@@ -71,6 +71,11 @@ arrange() {
     } | gzip -9n >"$doc/changelog.gz"
 }
 
+# A build with another prefix (PACKAGE_BUILD) wrote that one.
+fix_prefix() {
+    find "$root/usr/lib" -name '*.pc' -exec sed -i 's|^prefix=.*|prefix=/usr|' {} +
+}
+
 # Programs and libraries, told by their first bytes.
 list_elf() {
     find "$root/usr" -type f -size +3c | while read -r file; do
@@ -82,6 +87,7 @@ strip_all() {
     list_elf | while read -r file; do
         strip --strip-unneeded --remove-section=.comment --remove-section=.note "$file"
     done
+    find "$root/usr/lib" -name '*.a' -exec strip --strip-debug --enable-deterministic-archives {} +
 }
 
 # dpkg-shlibdeps wants to stand in a source package: it gets as much of one as it looks at.
@@ -122,5 +128,6 @@ pack() {
 stage
 strip_all
 arrange
+fix_prefix
 describe
 pack

@@ -1,4 +1,4 @@
-/* child - another copy of this program, started, watched and ended.
+/* child - another copy of this program, or another program, started, watched and ended.
  *
  * A child can't outlive its parent: the kernel kills it when the parent is gone, however it went. It has
  * a process group of its own, so that Ctrl-C reaches the parent alone and the parent ends its
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 
 #define PS_CHILD_PATH 256
@@ -32,11 +33,18 @@ struct ps_child {
 PS_MUST_CHECK int ps_child_start(struct ps_child *child, const char *name, char *const *argv,
                                  const char *log);
 
+/* The same with the executable at the path `program`. */
+PS_MUST_CHECK int ps_child_start_program(struct ps_child *child, const char *name,
+                                         const char *program, char *const *argv, const char *log);
+
 /* Is it still running? Reaps it when not. */
 bool ps_child_poll(struct ps_child *child);
 
 /* Sends a signal if it runs. */
 void ps_child_signal(struct ps_child *child, int signum);
+
+/* Ends all of them, politely and after `grace` not, and waits: it sleeps, the loop must be over. */
+void ps_child_end_all(struct ps_child *children, size_t count, ps_span grace);
 
 /* How it ended: "ended with status 1", "was killed by signal 9". Returns text. */
 const char *ps_child_end_text(const struct ps_child *child, char *text, size_t size);

@@ -5,43 +5,40 @@
 #include "cli/demo.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "base/args.h"
 #include "cli/child.h"
+#include "cli/demo_cluster.h"
+#include "cli/demo_config.h"
 #include "cli/demo_engine.h"
+#include "cli/demo_folder.h"
+#include "cli/demo_place.h"
+#include "cli/demo_traffic.h"
 #include "cli/demo_view.h"
 #include "io/address.h"
 #include "io/loop.h"
-#include "io/stream.h"
 #include "load/target.h"
 
-#define CHAT_TRACE "azure2023_conv_10min.csv.gz"
-#define KEY_TRACE "cache2k_web07_20k.u32be.gz"
-#define KEY_RATE (20000.0 / 600) /* both samples end together */
-#define MODEL "sim"
-
 #define READY_WITHIN (20 * PS_SECOND)
+#define CLUSTER_WITHIN (60 * PS_SECOND)
 #define ASK_EVERY (100 * PS_MILLISECOND)
-#define GRACE 5.0 /* seconds that processes get to end */
-#define IN_FLIGHT_MAX 4096
-#define REQUEST_TIMEOUT (120 * PS_SECOND)
+#define GRACE (5 * PS_SECOND) /* that processes get to end */
 
-enum { SIM_1, SIM_2, GATEWAY, CHILDREN };
-static_assert(GATEWAY == PS_DEMO_SERVERS, "the servers come first");
+enum { SIM_1, SIM_2, GATEWAY_1, GATEWAY_2, CHILDREN };
+static_assert(GATEWAY_1 == PS_DEMO_SERVERS, "the servers come first");
+static_assert(CHILDREN == PS_DEMO_SERVERS + PS_DEMO_GATEWAYS, "then the gateways");
 
 struct opts {
     const char *engine;
     const char *listen;
+    bool cluster;
     double speed;
     ps_span duration;
     bool once;
@@ -54,6 +51,8 @@ static const struct ps_arg args[] = {
      .help = "what the servers are", .names = ps_demo_engine_names},
     {"--listen", PS_ARG_TEXT, offsetof(struct opts, listen), "ADDR:PORT", "127.0.0.1:5000",
      .help = "where the gateway serves"},
+    {"--cluster", PS_ARG_FLAG, offsetof(struct opts, cluster),
+     .help = "two gateways, and a real Redis Cluster of six nodes behind them"},
     {"--speed", PS_ARG_DOUBLE, offsetof(struct opts, speed), "X", "1",
      .help = "play the traces this many times faster than recorded", .min = 0.01, .max = 1000},
     {"--duration", PS_ARG_SPAN, offsetof(struct opts, duration), "D",
@@ -73,7 +72,8 @@ const struct ps_command ps_demo_command = {
     .brief = "two simulated servers, the gateway, recorded traffic: see it work",
     .summary = "Two simulated GPU servers, the gateway in front of them, and ten minutes of\n"
                "recorded traffic through it. The servers are simulated, the traffic and the\n"
-               "gateway are real.",
+               "gateway are real. With --cluster there are two gateways that share their\n"
+               "answers in a Redis Cluster of six nodes, which are real too.",
     .args = args,
     .success = "it played until its end, or until it was asked to end",
     .failure = "something could not be started, a process died, or no request succeeded",
@@ -82,19 +82,19 @@ const struct ps_command ps_demo_command = {
 
 struct demo {
     struct opts opts;
-    char folder[64]; /* of the logs; "" = none */
-    char data[4096];
+    struct ps_demo_folder folder;
     struct ps_loop *loop;
     struct ps_child children[CHILDREN];
     struct ps_probe *health[CHILDREN];
     bool ready[CHILDREN];
+    struct ps_demo_cluster cluster;
     struct ps_timer timer; /* asks for health, then draws */
     struct ps_timer end;   /* --duration */
-    ps_time give_up;       /* when everything must be ready */
-    struct ps_target *target;
+    ps_time cluster_give_up; /* when the cluster must be ready */
+    ps_time give_up;         /* when the rest must be; 0 = the gateways are not started yet */
+    struct ps_demo_traffic traffic;
+    size_t targets_ready;
     struct ps_demo_view view;
-    size_t lanes_begun;
-    size_t lanes_ended;
     bool running;  /* traffic flows */
     bool stopping; /* asked to */
     bool failed;
@@ -126,62 +126,43 @@ static void fail(struct demo *demo, const char *what, const char *why)
 
 /* --------------------------------------------------------------------------------- addresses */
 
-/* Finds a free port at the address (its port 0), or tells whether its port is free. */
-static int try_address(struct demo *demo, struct ps_address *address)
+/* Where a gateway will be: at the address, or on a free port when that one is taken. */
+static int choose_address(struct demo *demo, struct ps_demo_gateway *gateway,
+                          struct ps_address *address)
 {
-    struct ps_listener *listener = NULL;
-    int fd = -1;
-    int err = ps_listen(address, &fd);
+    char wanted[PS_ADDRESS_TEXT];
+    bool moved = false;
+    ps_address_text(address, wanted);
+    int err = ps_demo_place_take(demo->loop, address, &moved);
     if (err != PS_OK) {
-        return err;
+        fprintf(stderr, "penstock demo: %s: %s\n", wanted, ps_err_text(err));
+        return 1;
     }
-    err = ps_listener_adopt(&listener, demo->loop, fd, NULL, NULL);
-    if (err == PS_OK) {
-        *address = *ps_listener_address(listener);
-        ps_listener_free(listener);
+    ps_address_text(address, gateway->address);
+    snprintf(gateway->url, sizeof gateway->url, "http://%s", gateway->address);
+    if (moved) {
+        say(demo, "%s is taken by another program, so the gateway goes to\n%s", wanted,
+            gateway->address);
     }
-    return err;
+    return 0;
 }
 
-static int free_loopback(struct demo *demo, struct ps_address *address)
+/* The second gateway has the next port. */
+static int choose_addresses(struct demo *demo)
 {
-    int err = ps_address_parse(PS_STR("127.0.0.1:0"), address);
-    return err == PS_OK ? try_address(demo, address) : err;
-}
-
-/* SO_REUSEPORT lets us listen beside another program of the same user: whether the port is taken is
- * told by a connection, not by a bind. */
-static bool is_taken(const struct ps_address *address)
-{
-    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool taken = fd >= 0 && connect(fd, (const struct sockaddr *)&address->storage,
-                                    address->len) == 0;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return taken;
-}
-
-/* Where the gateway will be: as asked, or on a free port when that one is taken. */
-static int choose_address(struct demo *demo, struct ps_address *address)
-{
-    char text[PS_ADDRESS_TEXT];
-    if (ps_address_parse(ps_str_from(demo->opts.listen), address) != PS_OK) {
+    struct ps_demo_view *view = &demo->view;
+    struct ps_address address;
+    if (ps_address_parse(ps_str_from(demo->opts.listen), &address) != PS_OK) {
         return ps_args_usage_error(&ps_demo_command, "--listen %s: expected an address such as "
                                              "127.0.0.1:5000", demo->opts.listen);
     }
-    int err = is_taken(address) ? PS_EINUSE : try_address(demo, address);
-    if (err == PS_EINUSE) {
-        ps_address_set_port(address, 0);
-        err = try_address(demo, address);
-        say(demo, "%s is taken by another program, so the gateway goes to\n%s", demo->opts.listen,
-            ps_address_text(address, text));
+    int status = 0;
+    for (size_t i = 0; status == 0 && i < view->gateway_count; i++) {
+        status = choose_address(demo, &view->gateways[i], &address);
+        unsigned next = ps_address_port(&address) + 1u;
+        ps_address_set_port(&address, next <= UINT16_MAX ? (uint16_t)next : 0);
     }
-    if (err != PS_OK) {
-        fprintf(stderr, "penstock demo: %s: %s\n", demo->opts.listen, ps_err_text(err));
-        return 1;
-    }
-    return 0;
+    return status;
 }
 
 /* ---------------------------------------------------------------------------------- processes */
@@ -189,7 +170,7 @@ static int choose_address(struct demo *demo, struct ps_address *address)
 static int start_child(struct demo *demo, int which, const char *name, char *const *argv)
 {
     char log[PS_CHILD_PATH];
-    snprintf(log, sizeof log, "%s/%d.log", demo->folder, which);
+    snprintf(log, sizeof log, "%s/%d.log", demo->folder.path, which);
     int err = ps_child_start(&demo->children[which], name, argv, log);
     if (err != PS_OK) {
         fail(demo, name, ps_err_text(err));
@@ -212,7 +193,7 @@ static int start_sim(struct demo *demo, int which)
     char sequences[32];
     const struct ps_demo_engine *plays = demo->view.engine;
     struct ps_address address;
-    int err = free_loopback(demo, &address);
+    int err = ps_demo_place_free(demo->loop, &address);
     if (err != PS_OK) {
         fail(demo, "no free port", ps_err_text(err));
         return err;
@@ -226,77 +207,99 @@ static int start_sim(struct demo *demo, int which)
     return start_child(demo, which, names[which], argv);
 }
 
-static int start_gateway(struct demo *demo, const struct ps_address *address)
+static int start_gateway(struct demo *demo, size_t which)
 {
     static char program[] = "penstock";
     static char word[] = "serve";
-    static char listen[] = "--listen";
-    static char upstream[] = "--upstream";
-    char at[PS_ADDRESS_TEXT];
-    ps_address_text(address, at);
-    snprintf(demo->view.url, sizeof demo->view.url, "http://%s", at);
-    char *const argv[] = {program, word, listen, at, upstream, demo->view.servers[SIM_1].url,
-                          upstream, demo->view.servers[SIM_2].url, NULL};
-    return start_child(demo, GATEWAY, "the gateway", argv);
+    static char option[] = "--config";
+    const struct ps_demo_view *view = &demo->view;
+    const char *servers[PS_DEMO_SERVERS] = {view->servers[SIM_1].url, view->servers[SIM_2].url};
+    char file[128];
+    snprintf(file, sizeof file, "%s/gateway-%zu.yaml", demo->folder.path, which + 1);
+    struct ps_demo_config config = {
+        .listen = view->gateways[which].address,
+        .servers = servers,
+        .server_count = PS_DEMO_SERVERS,
+        .nodes = demo->opts.cluster ? demo->cluster.list : NULL,
+    };
+    int err = ps_demo_config_write(&config, file);
+    if (err != PS_OK) {
+        fail(demo, file, ps_err_text(err));
+        return err;
+    }
+    char *const argv[] = {program, word, option, file, NULL};
+    return start_child(demo, GATEWAY_1 + (int)which, which == 0 ? "the gateway" : "the second gateway",
+                       argv);
+}
+
+static int start_gateways(struct demo *demo, ps_time now)
+{
+    int err = PS_OK;
+    for (size_t i = 0; err == PS_OK && i < demo->view.gateway_count; i++) {
+        err = start_gateway(demo, i);
+    }
+    demo->give_up = now + READY_WITHIN;
+    return err;
+}
+
+static int start_cluster(struct demo *demo)
+{
+    int err = ps_demo_cluster_start(&demo->cluster, demo->loop, demo->folder.path);
+    if (err == PS_ENOTFOUND) {
+        fail(demo, "--cluster needs redis-server and redis-cli, or Valkey's, and they are not installed",
+             "apt-get install redis-server redis-tools; `make run CLUSTER=1` does it by itself");
+    } else if (err != PS_OK) {
+        fail(demo, "the Redis Cluster could not be started", ps_err_text(err));
+    }
+    return err;
+}
+
+static void fail_child(struct demo *demo, const struct ps_child *child)
+{
+    char text[64];
+    fail(demo, child->name, ps_child_end_text(child, text, sizeof text));
+    fprintf(stderr, "its last words:\n");
+    ps_child_print_log(child, stderr);
+}
+
+/* The gateways live without Redis; only the demo's beginning does not. */
+static void watch_nodes(struct demo *demo)
+{
+    char text[64];
+    for (size_t i = 0; i < PS_DEMO_CLUSTER_NODES; i++) {
+        struct ps_child *node = &demo->cluster.nodes[i];
+        if (!node->running || ps_child_poll(node) || demo->stopping || demo->failed) {
+            continue;
+        }
+        if (demo->cluster.state == PS_DEMO_CLUSTER_READY) {
+            say(demo, "%s %s: the gateways go on without it.", node->name,
+                ps_child_end_text(node, text, sizeof text));
+        } else {
+            fail_child(demo, node);
+        }
+    }
 }
 
 static void on_child_signal(void *ctx, int signum)
 {
     struct demo *demo = ctx;
-    char text[64];
     (void)signum;
     for (int i = 0; i < CHILDREN; i++) {
         struct ps_child *child = &demo->children[i];
         if (child->running && !ps_child_poll(child) && !demo->stopping && !demo->failed) {
-            fail(demo, child->name, ps_child_end_text(child, text, sizeof text));
-            fprintf(stderr, "its last words:\n");
-            ps_child_print_log(child, stderr);
+            fail_child(demo, child);
         }
     }
-}
-
-static bool any_running(struct demo *demo, int from)
-{
-    bool running = false;
-    for (int i = from; i < CHILDREN; i++) {
-        running = ps_child_poll(&demo->children[i]) || running;
-    }
-    return running;
-}
-
-static double monotonic(void)
-{
-    return ps_span_seconds(ps_clock_now(&ps_clock_real));
-}
-
-/* Ends the processes from..CHILDREN: politely, then not. The loop is over, so waiting is sleeping. */
-static void end_children(struct demo *demo, int from)
-{
-    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-    double deadline = monotonic() + GRACE;
-    for (int i = from; i < CHILDREN; i++) {
-        ps_child_signal(&demo->children[i], SIGTERM);
-    }
-    while (any_running(demo, from) && monotonic() < deadline) {
-        nanosleep(&pause, NULL);
-    }
-    for (int i = from; i < CHILDREN; i++) {
-        ps_child_signal(&demo->children[i], SIGKILL);
-    }
-    while (any_running(demo, from)) {
-        nanosleep(&pause, NULL);
-    }
+    watch_nodes(demo);
 }
 
 /* ------------------------------------------------------------------------------------ traffic */
 
-static void on_lane_end(struct demo *demo, struct ps_demo_lane *lane, int err)
+static void on_traffic_end(void *ctx, int err, const char *why)
 {
+    struct demo *demo = ctx;
     if (err != PS_OK) {
-        fail(demo, "the sample is damaged", ps_replay_error(lane->replay));
-        return;
-    }
-    if (++demo->lanes_ended < demo->lanes_begun) {
+        fail(demo, "the sample is damaged", why);
         return;
     }
     if (demo->opts.once) {
@@ -305,82 +308,7 @@ static void on_lane_end(struct demo *demo, struct ps_demo_lane *lane, int err)
         return;
     }
     say(demo, "The recorded traffic is at its end and is not repeated.\n%s serves on; Ctrl-C ends it.",
-        demo->view.url);
-}
-
-static void on_chat_end(void *ctx, int err)
-{
-    struct demo *demo = ctx;
-    on_lane_end(demo, &demo->view.lanes[0], err);
-}
-
-static void on_key_end(void *ctx, int err)
-{
-    struct demo *demo = ctx;
-    on_lane_end(demo, &demo->view.lanes[1], err);
-}
-
-static void on_chat_result(void *ctx, const struct ps_session_result *result)
-{
-    struct demo *demo = ctx;
-    ps_demo_view_add(&demo->view.lanes[0], result);
-}
-
-static void on_key_result(void *ctx, const struct ps_session_result *result)
-{
-    struct demo *demo = ctx;
-    ps_demo_view_add(&demo->view.lanes[1], result);
-}
-
-static const struct ps_replay_ops lane_ops[PS_DEMO_LANES] = {
-    {.on_result = on_chat_result, .on_end = on_chat_end},
-    {.on_result = on_key_result, .on_end = on_key_end},
-};
-
-static int start_lane(struct demo *demo, size_t which, const char *file, double key_rate)
-{
-    char path[4200];
-    struct ps_plan *plan = NULL;
-    struct ps_plan_error error;
-    snprintf(path, sizeof path, "%s/%s", demo->data, file);
-    struct ps_plan_opts source = {.path = path, .seed = 1, .key_rate = key_rate};
-    int err = ps_plan_open(&plan, &source, &error);
-    if (err != PS_OK) {
-        fail(demo, error.text, "");
-        return err;
-    }
-    struct ps_replay_opts opts = {
-        .pace = {.speed = demo->opts.speed},
-        .prompt = {.model = MODEL, .ignore_eos = true, .protocol = demo->view.engine->protocol},
-        .max_in_flight = IN_FLIGHT_MAX,
-        .timeout = REQUEST_TIMEOUT,
-    };
-    struct ps_demo_lane *lane = &demo->view.lanes[which];
-    err = ps_replay_new(&lane->replay, demo->loop, demo->target, plan, &opts, &lane_ops[which],
-                        demo);
-    if (err != PS_OK) {
-        fail(demo, file, ps_err_text(err));
-        return err;
-    }
-    demo->lanes_begun++;
-    ps_replay_start(lane->replay);
-    return PS_OK;
-}
-
-/* What the engine can't be asked for is not played. */
-static int start_lanes(struct demo *demo)
-{
-    const struct ps_demo_engine *engine = demo->view.engine;
-    int err = PS_OK;
-    demo->view.lanes[0].name = engine->chats;
-    demo->view.lanes[1].name = "embeddings";
-    if (engine->chats != NULL) {
-        err = start_lane(demo, 0, CHAT_TRACE, 0);
-    }
-    if (err == PS_OK && engine->embeddings) {
-        err = start_lane(demo, 1, KEY_TRACE, KEY_RATE);
-    }
-    return err;
+        demo->view.gateways[0].url);
 }
 
 static void on_end_time(struct ps_timer *timer, ps_time now)
@@ -398,10 +326,14 @@ static void on_target(void *ctx, int err, const char *why)
         fail(demo, "the gateway", why);
         return;
     }
+    if (++demo->targets_ready < demo->view.gateway_count) {
+        return;
+    }
     demo->running = true;
     demo->view.began = ps_loop_now(demo->loop);
     demo->view.drawn = demo->view.began;
-    if (start_lanes(demo) != PS_OK) {
+    if (ps_demo_traffic_start(&demo->traffic) != PS_OK) {
+        fail(demo, demo->traffic.error, "");
         return;
     }
     demo->end.on_time = on_end_time;
@@ -413,12 +345,17 @@ static void on_target(void *ctx, int err, const char *why)
 
 static void start_traffic(struct demo *demo)
 {
-    struct ps_target_opts target = {.url = demo->view.url};
+    const struct ps_demo_view *view = &demo->view;
     struct ps_target_error error;
-    say(demo, "Open %s in a browser, or ask it:", demo->view.url);
-    say(demo, "  curl %s%s", demo->view.url, demo->view.engine->example);
-    if (ps_target_new(&demo->target, demo->loop, &target, on_target, demo, &error) != PS_OK) {
-        fail(demo, error.text, "");
+    say(demo, "Open %s in a browser, or ask it:", view->gateways[0].url);
+    say(demo, "  curl %s%s", view->gateways[0].url, view->engine->example);
+    for (size_t i = 0; i < view->gateway_count; i++) {
+        struct ps_target_opts target = {.url = view->gateways[i].url};
+        if (ps_target_new(&demo->traffic.targets[i], demo->loop, &target, on_target, demo, &error) !=
+            PS_OK) {
+            fail(demo, error.text, "");
+            return;
+        }
     }
 }
 
@@ -439,41 +376,58 @@ static void on_sim_2(void *ctx, int status)
     on_health(ctx, SIM_2, status);
 }
 
-static void on_gateway(void *ctx, int status)
+static void on_gateway_1(void *ctx, int status)
 {
-    on_health(ctx, GATEWAY, status);
+    on_health(ctx, GATEWAY_1, status);
 }
 
-static bool all_ready(const struct demo *demo)
+static void on_gateway_2(void *ctx, int status)
 {
-    bool ready = true;
-    for (int i = 0; i < CHILDREN; i++) {
-        ready = ready && demo->ready[i];
-    }
-    return ready;
+    on_health(ctx, GATEWAY_2, status);
 }
 
-static const char *name_of_unready(const struct demo *demo)
+/* How many of the processes there are. */
+static int used_children(const struct demo *demo)
 {
-    for (int i = 0; i < CHILDREN; i++) {
+    return GATEWAY_1 + (int)demo->view.gateway_count;
+}
+
+/* The first that is not ready; NULL = all are. */
+static const struct ps_child *find_unready(const struct demo *demo)
+{
+    for (int i = 0; i < used_children(demo); i++) {
         if (!demo->ready[i]) {
-            return demo->children[i].name;
+            return &demo->children[i];
         }
     }
-    return "";
+    return NULL;
+}
+
+/* The gateways are started when the cluster is there, so that they begin with a sound one. */
+static void await_cluster(struct demo *demo, ps_time now)
+{
+    enum ps_demo_cluster_state state = ps_demo_cluster_step(&demo->cluster);
+    if (state == PS_DEMO_CLUSTER_FAILED) {
+        fail_child(demo, &demo->cluster.joiner);
+    } else if (state == PS_DEMO_CLUSTER_READY) {
+        (void)start_gateways(demo, now);
+    } else if (now > demo->cluster_give_up) {
+        fail(demo, "the Redis Cluster", "it was not ready within 60 s");
+    }
 }
 
 static void await_ready(struct demo *demo, ps_time now)
 {
-    if (all_ready(demo)) {
+    const struct ps_child *unready = find_unready(demo);
+    if (unready == NULL) {
         start_traffic(demo);
         return;
     }
     if (now > demo->give_up) {
-        fail(demo, name_of_unready(demo), "it was not ready within 20 s");
+        fail(demo, unready->name, "it was not ready within 20 s");
         return;
     }
-    for (int i = 0; i < CHILDREN; i++) {
+    for (int i = 0; i < used_children(demo); i++) {
         if (!demo->ready[i]) {
             ps_probe_ask(demo->health[i]);
         }
@@ -485,7 +439,10 @@ static void ask_metrics(struct demo *demo)
     for (size_t i = 0; i < PS_DEMO_SERVERS; i++) {
         ps_probe_ask(demo->view.servers[i].state);
     }
-    ps_probe_ask(demo->view.gateway);
+    for (size_t i = 0; i < demo->view.gateway_count; i++) {
+        ps_probe_ask(demo->view.gateways[i].metrics);
+        ps_probe_ask(demo->view.gateways[i].cache);
+    }
 }
 
 static void on_timer(struct ps_timer *timer, ps_time now)
@@ -499,7 +456,9 @@ static void on_timer(struct ps_timer *timer, ps_time now)
         }
         ask_metrics(demo);
         pause = PS_SECOND;
-    } else if (demo->target == NULL) {
+    } else if (demo->give_up == 0) {
+        await_cluster(demo, now);
+    } else if (demo->traffic.targets[0] == NULL) {
         await_ready(demo, now);
     }
     if (ps_timer_set(demo->loop, timer, now + pause) != PS_OK) {
@@ -518,61 +477,42 @@ static int make_probes(struct demo *demo)
     } rows[] = {
         {&demo->health[SIM_1], view->servers[SIM_1].url, "/sim/state", on_sim_1},
         {&demo->health[SIM_2], view->servers[SIM_2].url, "/sim/state", on_sim_2},
-        {&demo->health[GATEWAY], view->url, "/readyz", on_gateway},
         {&view->servers[SIM_1].state, view->servers[SIM_1].url, "/sim/state", NULL},
         {&view->servers[SIM_2].state, view->servers[SIM_2].url, "/sim/state", NULL},
-        {&view->gateway, view->url, "/metrics", NULL},
+        {&demo->health[GATEWAY_1], view->gateways[0].url, "/readyz", on_gateway_1},
+        {&view->gateways[0].metrics, view->gateways[0].url, "/metrics", NULL},
+        {&view->gateways[0].cache, view->gateways[0].url, "/api/cache/stats", NULL},
+        {&demo->health[GATEWAY_2], view->gateways[1].url, "/readyz", on_gateway_2},
+        {&view->gateways[1].metrics, view->gateways[1].url, "/metrics", NULL},
+        {&view->gateways[1].cache, view->gateways[1].url, "/api/cache/stats", NULL},
     };
+    size_t count = PS_ARRAY_LEN(rows) - (view->gateway_count == 1 ? 3 : 0);
     int err = PS_OK;
-    for (size_t i = 0; err == PS_OK && i < PS_ARRAY_LEN(rows); i++) {
+    for (size_t i = 0; err == PS_OK && i < count; i++) {
         err = ps_probe_new(rows[i].probe, demo->loop, rows[i].url, rows[i].path, rows[i].on_answer,
                            demo);
     }
     return err;
 }
 
-/* Are the samples in this folder? Then it is the one. */
-static bool is_data(struct demo *demo, const char *start, const char *end)
-{
-    char file[4200];
-    snprintf(demo->data, sizeof demo->data, "%s%s", start, end);
-    snprintf(file, sizeof file, "%s/%s", demo->data, CHAT_TRACE);
-    if (access(file, R_OK) != 0) {
-        return false;
-    }
-    snprintf(file, sizeof file, "%s/%s", demo->data, KEY_TRACE);
-    return access(file, R_OK) == 0;
-}
-
-/* The samples stand beside the program: installed in ../share/penstock, in a checkout in ../data. */
 static int find_data(struct demo *demo)
 {
-    char self[3900];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[len < 0 ? 0 : len] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash != NULL) {
-        *slash = '\0';
-    }
-    bool found = demo->opts.data != NULL
-                     ? is_data(demo, demo->opts.data, "")
-                     : is_data(demo, self, "/../share/penstock") || is_data(demo, self, "/../data");
+    bool found = ps_demo_traffic_find(&demo->traffic, demo->opts.data);
     if (!found) {
-        fprintf(stderr, "penstock demo: " CHAT_TRACE " and " KEY_TRACE " are not in %s%s\n",
-                demo->data, demo->opts.data != NULL ? "" : ": say with --data where they are");
+        fprintf(stderr,
+                "penstock demo: " PS_DEMO_CHAT_TRACE " and " PS_DEMO_KEY_TRACE " are not in %s%s\n",
+                demo->traffic.data, demo->opts.data != NULL ? "" : ": say with --data where they are");
     }
     return found ? 0 : 1;
 }
 
 static int make_folder(struct demo *demo)
 {
-    snprintf(demo->folder, sizeof demo->folder, "/tmp/penstock-demo-XXXXXX");
-    if (mkdtemp(demo->folder) == NULL) {
-        fprintf(stderr, "penstock demo: %s: %s\n", demo->folder, strerror(errno));
-        demo->folder[0] = '\0';
-        return 1;
+    int err = ps_demo_folder_make(&demo->folder);
+    if (err != PS_OK) {
+        fprintf(stderr, "penstock demo: no folder in /tmp: %s\n", ps_err_text(err));
     }
-    return 0;
+    return err == PS_OK ? 0 : 1;
 }
 
 static void on_stop_signal(void *ctx, int signum)
@@ -599,19 +539,29 @@ static int make_loop(struct demo *demo)
     return err == PS_OK ? 0 : 1;
 }
 
+static int start_processes(struct demo *demo, ps_time now)
+{
+    int err = demo->opts.cluster ? start_cluster(demo) : PS_OK; /* it takes longest */
+    demo->cluster_give_up = now + CLUSTER_WITHIN;
+    err = err != PS_OK ? err : start_sim(demo, SIM_1);
+    err = err != PS_OK ? err : start_sim(demo, SIM_2);
+    if (err == PS_OK && !demo->opts.cluster) {
+        err = start_gateways(demo, now);
+    }
+    return err;
+}
+
 static int start_all(struct demo *demo)
 {
-    struct ps_address address;
-    int status = choose_address(demo, &address);
+    int status = choose_addresses(demo);
     if (status != 0) {
         return status;
     }
-    if (start_sim(demo, SIM_1) != PS_OK || start_sim(demo, SIM_2) != PS_OK ||
-        start_gateway(demo, &address) != PS_OK) {
+    ps_time now = ps_loop_now(demo->loop);
+    demo->traffic.loop = demo->loop;
+    if (start_processes(demo, now) != PS_OK) {
         return 1;
     }
-    ps_time now = ps_loop_now(demo->loop);
-    demo->give_up = now + READY_WITHIN;
     demo->timer.on_time = on_timer;
     int err = make_probes(demo);
     if (err == PS_OK) {
@@ -631,7 +581,7 @@ static void print_lane(const struct demo *demo, const struct ps_demo_lane *lane,
     struct ps_tally_title title = {
         .name = lane->name,
         .source = file,
-        .target = demo->view.url,
+        .target = demo->view.gateways[0].url,
         .speed = demo->opts.speed,
     };
     if (ps_tally_text(ps_replay_tally(lane->replay), ps_replay_pacer(lane->replay), &title,
@@ -644,7 +594,7 @@ static void print_lane(const struct demo *demo, const struct ps_demo_lane *lane,
 /* Prints what came of the traffic; the exit status. */
 static int sum_up(struct demo *demo)
 {
-    static const char *const files[PS_DEMO_LANES] = {CHAT_TRACE, KEY_TRACE};
+    static const char *const files[PS_DEMO_LANES] = {PS_DEMO_CHAT_TRACE, PS_DEMO_KEY_TRACE};
     uint64_t succeeded = 0;
     uint64_t ended = 0;
     ps_screen_leave(&demo->view.screen);
@@ -661,36 +611,29 @@ static int sum_up(struct demo *demo)
     return demo->failed || (ended > 0 && succeeded == 0) ? 1 : 0;
 }
 
-static void remove_folder(struct demo *demo)
-{
-    for (int i = 0; i < CHILDREN && demo->folder[0] != '\0'; i++) {
-        char log[PS_CHILD_PATH];
-        snprintf(log, sizeof log, "%s/%d.log", demo->folder, i);
-        (void)unlink(log);
-    }
-    if (demo->folder[0] != '\0') {
-        (void)rmdir(demo->folder);
-    }
-}
-
 static void teardown(struct demo *demo)
 {
     for (size_t i = 0; i < PS_DEMO_LANES; i++) {
         ps_replay_free(demo->view.lanes[i].replay);
     }
-    ps_target_free(demo->target);
+    for (size_t i = 0; i < PS_DEMO_GATEWAYS; i++) {
+        ps_target_free(demo->traffic.targets[i]);
+        ps_probe_free(demo->view.gateways[i].metrics);
+        ps_probe_free(demo->view.gateways[i].cache);
+    }
     for (int i = 0; i < CHILDREN; i++) {
         ps_probe_free(demo->health[i]);
     }
     for (size_t i = 0; i < PS_DEMO_SERVERS; i++) {
         ps_probe_free(demo->view.servers[i].state);
     }
-    ps_probe_free(demo->view.gateway);
-    /* The gateway first: while it drains it still has servers to drain to. */
-    end_children(demo, GATEWAY);
-    end_children(demo, SIM_1);
+    /* The gateways first: while they drain they still have servers to drain to. */
+    ps_child_end_all(&demo->children[GATEWAY_1], PS_DEMO_GATEWAYS, GRACE);
+    ps_child_end_all(&demo->children[SIM_1], PS_DEMO_SERVERS, GRACE);
+    ps_child_end_all(&demo->cluster.joiner, 1, GRACE);
+    ps_child_end_all(demo->cluster.nodes, PS_DEMO_CLUSTER_NODES, GRACE);
     ps_loop_free(demo->loop);
-    remove_folder(demo);
+    ps_demo_folder_remove(&demo->folder);
 }
 
 static int execute(struct demo *demo)
@@ -702,7 +645,9 @@ static int execute(struct demo *demo)
     if (status != 0) {
         return status;
     }
-    say(demo, "Starting two simulated GPU servers and the gateway ...");
+    say(demo, demo->opts.cluster
+                  ? "Starting two simulated GPU servers, a Redis Cluster of six nodes and two gateways ..."
+                  : "Starting two simulated GPU servers and the gateway ...");
     ps_loop_run(demo->loop);
     ps_timer_clear(demo->loop, &demo->timer);
     ps_timer_clear(demo->loop, &demo->end);
@@ -722,7 +667,12 @@ static int run_command(int argc, char **argv)
         (void)signal(SIGPIPE, SIG_IGN);
         ps_screen_init(&demo->view.screen, stdout);
         demo->view.speed = demo->opts.speed;
+        demo->view.gateway_count = demo->opts.cluster ? 2 : 1;
         demo->view.engine = ps_demo_engine_find(demo->opts.engine);
+        demo->traffic.view = &demo->view;
+        demo->traffic.speed = demo->opts.speed;
+        demo->traffic.on_end = on_traffic_end;
+        demo->traffic.ctx = demo;
         status = execute(demo);
     } else if (err == PS_ECANCELED) {
         status = 0;

@@ -3,6 +3,10 @@
  *      sample traces --> gateway --+--> simulated GPU server 1      each box a process of its own:
  *      (this process)              +--> simulated GPU server 2      copies of this executable
  *
+ *      with --cluster            +--> gateway 1 --+--> the same two servers
+ *      sample traces, in turns --+                +--> Redis Cluster of six nodes (redis-server)
+ *                                +--> gateway 2 --+--> the same two servers
+ *
  * Thread: the main thread.
  *
  * SPDX-License-Identifier: Apache-2.0

@@ -92,12 +92,18 @@ static void say_count(struct ps_buf *out, const char *name, double value)
     }
 }
 
-/* How many requests the gateway gave to this server, by its own metrics. */
+/* How many requests the gateways gave to this server, by their own metrics; NAN when they say none. */
 static double picks(const struct ps_demo_view *view, const struct ps_demo_server *server)
 {
     const char *port = strrchr(server->url, ':');
-    return ps_probe_sum(ps_probe_body(view->gateway), "penstock_backend_requests_total",
-                        port == NULL ? server->url : port + 1);
+    double sum = NAN;
+    for (size_t i = 0; i < view->gateway_count; i++) {
+        double given = ps_probe_sum(ps_probe_body(view->gateways[i].metrics),
+                                    "penstock_backend_requests_total",
+                                    port == NULL ? server->url : port + 1);
+        sum = isnan(sum) ? given : isnan(given) ? sum : sum + given;
+    }
+    return sum;
 }
 
 /* A number of the server's state; NAN when it says none. */
@@ -135,27 +141,109 @@ static void say_server(struct ps_buf *out, const struct ps_demo_view *view,
     json_decref(state);
 }
 
-static void say_gateway(struct ps_buf *out, const struct ps_demo_view *view)
+static void say_gateway(struct ps_buf *out, const struct ps_demo_view *view, size_t which)
 {
-    struct ps_str page = ps_probe_body(view->gateway);
+    struct ps_str page = ps_probe_body(view->gateways[which].metrics);
     double requests = ps_probe_sum(page, "penstock_traffic_requests_total", "");
     if (isnan(requests)) {
         return;
     }
-    say(out, "gateway    %.0f requests", requests);
+    if (view->gateway_count == 1) {
+        say(out, "gateway    %.0f requests", requests);
+    } else {
+        say(out, "gateway %zu  %.0f requests", which + 1, requests);
+    }
     say_count(out, "in flight", ps_probe_sum(page, "penstock_admit_in_flight", ""));
     say_count(out, "queued", ps_probe_sum(page, "penstock_admit_queued", ""));
     say_count(out, "refused", ps_probe_sum(page, "penstock_admit_refused_total", ""));
     say_count(out, "retries", ps_probe_sum(page, "penstock_traffic_retries_total", ""));
-    say(out, "\n");
+    say(out, view->gateway_count == 1 ? "\n" : "  %s\n", view->gateways[which].url);
+}
+
+/* -------------------------------------------------------------------------------------- cache */
+
+/* What the gateways say of their caches, added up. */
+struct caches {
+    double lookups;
+    double hits; /* and stale answers */
+    double memory;
+    double redis;
+    double coalesced;
+    double saved;
+    bool shared; /* there is a second tier */
+};
+
+static double or_zero(double value)
+{
+    return isnan(value) ? 0 : value;
+}
+
+static void add_caches(struct caches *sum, struct ps_str page)
+{
+    json_t *stats = page.len == 0 ? NULL : json_loadb(page.ptr, page.len, 0, NULL);
+    const json_t *rate = json_object_get(stats, "hit_rate_percent");
+    const json_t *lookups = json_object_get(stats, "lookups");
+    sum->lookups += json_number_value(lookups);
+    sum->hits += json_number_value(lookups) * json_number_value(rate) / 100;
+    sum->memory += or_zero(number(stats, "l1", "hits"));
+    sum->redis += or_zero(number(stats, "l2", "hits"));
+    sum->coalesced += json_number_value(json_object_get(stats, "coalesced"));
+    sum->saved += json_number_value(json_object_get(stats, "gpu_seconds_saved"));
+    sum->shared = sum->shared || json_object_get(stats, "l2") != NULL;
+    json_decref(stats);
+}
+
+/* Nothing is said before something was looked up: what an engine is asked for may never be. */
+static void say_cache(struct ps_buf *out, const struct ps_demo_view *view)
+{
+    struct caches sum = {0};
+    for (size_t i = 0; i < view->gateway_count; i++) {
+        add_caches(&sum, ps_probe_body(view->gateways[i].cache));
+    }
+    if (sum.lookups == 0) {
+        return;
+    }
+    say(out, "cache      %.1f %% of %.0f answers  from memory %.0f", 100 * sum.hits / sum.lookups,
+        sum.lookups, sum.memory);
+    if (sum.shared) {
+        say(out, "  from Redis %.0f", sum.redis);
+    }
+    say(out, "  coalesced %.0f  GPU-seconds saved %.2f\n", sum.coalesced, sum.saved);
+}
+
+/* The cluster as the first gateway sees it: masters, and keys where it knows them. */
+static void say_cluster(struct ps_buf *out, const struct ps_demo_view *view)
+{
+    struct ps_str page = ps_probe_body(view->gateways[0].cache);
+    json_t *stats = page.len == 0 ? NULL : json_loadb(page.ptr, page.len, 0, NULL);
+    const json_t *nodes = json_object_get(stats, "node_distribution");
+    size_t up = 0;
+    size_t index;
+    const json_t *node;
+    double keys = 0;
+    json_array_foreach(nodes, index, node)
+    {
+        const char *state = json_string_value(json_object_get(node, "state"));
+        up += state != NULL && strcmp(state, "up") == 0 ? 1 : 0;
+        keys += json_number_value(json_object_get(node, "keys"));
+    }
+    if (json_array_size(nodes) > 0) {
+        say(out, "Redis      %zu of %zu masters up  keys %.0f", up, json_array_size(nodes), keys);
+        double p50 = number(json_object_get(stats, "l2"), "latency_ms", "p50");
+        if (!isnan(p50)) {
+            say(out, "  answers p50 %.2f ms", p50);
+        }
+        say(out, "\n");
+    }
+    json_decref(stats);
 }
 
 static void say_title(struct ps_buf *out, const struct ps_demo_view *view, ps_time now)
 {
     long played = (long)(ps_span_seconds(now - view->began) * view->speed);
     if (view->screen.terminal) {
-        say(out, "\nPenstock demo   open %s   traces at %ld:%02ld", view->url, played / 60,
-            played % 60);
+        say(out, "\nPenstock demo   open %s   traces at %ld:%02ld", view->gateways[0].url,
+            played / 60, played % 60);
     } else {
         say(out, "traces at %ld:%02ld", played / 60, played % 60);
     }
@@ -176,7 +264,11 @@ void ps_demo_view_draw(struct ps_demo_view *view, ps_time now)
     for (size_t i = 0; i < PS_DEMO_SERVERS; i++) {
         say_server(&out, view, &view->servers[i], i + 1);
     }
-    say_gateway(&out, view);
+    for (size_t i = 0; i < view->gateway_count; i++) {
+        say_gateway(&out, view, i);
+    }
+    say_cache(&out, view);
+    say_cluster(&out, view);
     view->drawn = now;
     ps_screen_draw(&view->screen, ps_buf_str(&out));
     ps_buf_fini(&out);

@@ -19,6 +19,7 @@
 
 #define PS_DEMO_LANES 2
 #define PS_DEMO_SERVERS 2
+#define PS_DEMO_GATEWAYS 2
 
 /* One stream of requests. */
 struct ps_demo_lane {
@@ -36,11 +37,18 @@ struct ps_demo_server {
     struct ps_probe *state; /* its own account of itself */
 };
 
+struct ps_demo_gateway {
+    char address[80]; /* where it listens */
+    char url[96];
+    struct ps_probe *metrics;
+    struct ps_probe *cache; /* its /api/cache/stats */
+};
+
 struct ps_demo_view {
     const struct ps_demo_engine *engine;
     struct ps_screen screen;
-    char url[96]; /* the gateway's */
-    struct ps_probe *gateway;
+    struct ps_demo_gateway gateways[PS_DEMO_GATEWAYS];
+    size_t gateway_count;
     struct ps_demo_lane lanes[PS_DEMO_LANES];
     struct ps_demo_server servers[PS_DEMO_SERVERS];
     double speed;

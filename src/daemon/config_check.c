@@ -541,6 +541,20 @@ static void check_upstream_files(struct check *check, const struct ps_upstream_o
     }
 }
 
+/* Everything that the caches would complain of at the start; nothing is opened. */
+static void check_cache(struct check *check)
+{
+    const struct ps_cache_opts *cache = &check->config->cache;
+    struct ps_tiers_opts opts = {.l1 = &cache->l1, .redis = &cache->redis};
+    struct ps_tiers *tiers = NULL;
+    char reason[256] = "";
+    look_at(check, "cache");
+    if (ps_tiers_new(&tiers, &opts, reason, sizeof reason) == PS_EINVAL) {
+        ERROR(check, "%s", reason);
+    }
+    ps_tiers_free(tiers);
+}
+
 void ps_config_check_files(const struct ps_config *config, const struct ps_config_places *places,
                            struct ps_config_report *report)
 {
@@ -559,4 +573,5 @@ void ps_config_check_files(const struct ps_config *config, const struct ps_confi
     for (size_t i = 0; i < config->upstreams.count; i++) {
         check_upstream_files(&check, &upstreams[i], i);
     }
+    check_cache(&check);
 }

@@ -31,10 +31,13 @@
 #define PS_ENTRY_NAME_MAX 256 /* bytes of a route, model, tenant or tag */
 
 enum ps_entry_kind {
-    PS_ENTRY_BYTES, /* sent as it is */
-    PS_ENTRY_JSON,  /* a whole answer in JSON; render.h can make a stream of it */
-    PS_ENTRY_EVENTS /* a whole event stream, usage included; render.h can make JSON of it */
+    PS_ENTRY_BYTES,  /* sent as it is */
+    PS_ENTRY_JSON,   /* a whole answer in JSON; render.h can make a stream of it */
+    PS_ENTRY_EVENTS, /* a whole event stream, usage included; render.h can make JSON of it */
+    PS_ENTRY_VARY /* no answer: a marker that says under which other keys there are some (vary.h) */
 };
+
+#define PS_ENTRY_KIND_MAX PS_ENTRY_VARY
 
 /* What an entry is made of. Everything is copied, but for the body when `release` is given. */
 struct ps_entry_spec {

@@ -161,7 +161,7 @@ static bool take_numbers(const char *at, struct ps_entry_spec *spec)
     spec->seconds = (double)seconds;
     spec->prompt_tokens = ps_le_take(at + 52, 4);
     spec->completion_tokens = ps_le_take(at + 56, 4);
-    return spec->status >= 100 && spec->status <= 999 && spec->kind <= PS_ENTRY_EVENTS &&
+    return spec->status >= 100 && spec->status <= 999 && spec->kind <= PS_ENTRY_KIND_MAX &&
            spec->born >= 0 && spec->stored >= 0 && spec->fresh >= 0 &&
            spec->while_revalidate >= 0 && spec->if_error >= 0 && isfinite(seconds) &&
            !signbit(seconds) && ps_le_take(at + 70, 2) == 0;

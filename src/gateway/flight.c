@@ -14,11 +14,15 @@ enum {
     BUCKETS = 4096, /* a multiple of LOCKS */
     FIRST_SEGMENT = 4 * 1024,
     SEGMENT = 32 * 1024,
-    WINDOW = 256 * 1024 /* recorded bytes that are held for slow seats when not all are kept */
+    /* When not all is kept: */
+    WINDOW = 256 * 1024,   /* the foremost seat may be so many bytes behind the pilot */
+    LAG = 4 * 1024 * 1024, /* and the others behind that one, while there is memory */
+    SHORT_LAG = 2 * WINDOW /* ... when there is none */
 };
 
 /* A piece of the recording, filled to its end before the next one begins. Each reference keeps all
- * that follow: those of `first` and `last`, of the segment before, and of the seats that are at it. */
+ * that follow: those of `first` and `last`, of the segment before, and of the seats that are at it.
+ */
 struct ps_flight_segment {
     _Atomic uint32_t refs;
     _Atomic(struct ps_flight_segment *) next;
@@ -52,9 +56,9 @@ struct ps_flight {
     struct ps_key key;
     struct ps_entry *probe; /* what the flight is about */
     _Atomic uint32_t refs;
-    bool open;         /* in its bucket; under the lock */
-    size_t seats;      /* under the lock */
-    bool kept_flying;  /* though nobody waits */
+    bool open;        /* in its bucket; under the lock */
+    size_t seats;     /* under the lock */
+    bool kept_flying; /* though nobody waits */
     struct ps_budget *budget;
 
     /* the pilot's thread, but for what is atomic */
@@ -67,6 +71,9 @@ struct ps_flight {
     bool deferred;
     _Atomic bool deserted;
     _Atomic bool wants_room;
+    _Atomic bool outdated;
+    _Atomic uint64_t foremost; /* position of the foremost seat, once not all is kept */
+    _Atomic uint64_t given_up; /* seats before this position have to get up */
 
     /* the recording */
     struct ps_flight_segment *first; /* NULL when the beginning is not kept; under the lock */
@@ -365,8 +372,7 @@ static struct ps_flight *flight_new(struct ps_flights *flights, const struct ps_
 /* Under the lock. */
 static struct ps_flight *find(struct ps_flights *flights, const struct ps_flight_spec *spec)
 {
-    PS_LIST_FOREACH(node, &flights->buckets[bucket_of(spec->key)])
-    {
+    PS_LIST_FOREACH (node, &flights->buckets[bucket_of(spec->key)]) {
         struct ps_flight *flight = PS_CONTAINER_OF(node, struct ps_flight, link);
         if (!ps_key_eq(&flight->key, spec->key)) {
             continue;
@@ -398,7 +404,7 @@ static struct ps_flight_station *station_get(struct ps_flight *flight, struct ps
         station->task.on_turn = on_station_task;
         ps_list_init(&station->seats);
         station->next = atomic_load(&flight->stations);
-        atomic_store_explicit(&flight->stations, station, memory_order_release);
+        atomic_store(&flight->stations, station);
     }
     return station;
 }
@@ -474,6 +480,19 @@ enum ps_flight_role ps_flights_join(struct ps_flights *flights, const struct ps_
     return role;
 }
 
+void ps_flights_outdate(struct ps_flights *flights, const struct ps_key *key)
+{
+    pthread_mutex_t *lock = lock_of(flights, key);
+    struct ps_flight_spec spec = {.key = key};
+    pthread_mutex_lock(lock);
+    struct ps_flight *flight = find(flights, &spec);
+    if (flight != NULL) {
+        atomic_store(&flight->outdated, true);
+        close_flight(flight);
+    }
+    pthread_mutex_unlock(lock);
+}
+
 void ps_flight_leave(struct ps_flight_seat *seat)
 {
     struct ps_flight *flight = seat->flight;
@@ -487,8 +506,8 @@ void ps_flight_leave(struct ps_flight_seat *seat)
     segment_unref(seat->segment, desk);
     pthread_mutex_lock(lock);
     flight->seats--;
-    bool deserted = flight->seats == 0 && !flight->kept_flying &&
-                    atomic_load(&flight->state) <= PS_FLIGHT_OPEN;
+    bool deserted =
+        flight->seats == 0 && !flight->kept_flying && atomic_load(&flight->state) <= PS_FLIGHT_OPEN;
     if (deserted) {
         close_flight(flight);
         atomic_store(&flight->deserted, true);
@@ -505,7 +524,7 @@ void ps_flight_leave(struct ps_flight_seat *seat)
 
 enum ps_flight_state ps_flight_state(const struct ps_flight *flight)
 {
-    return (enum ps_flight_state)atomic_load_explicit(&flight->state, memory_order_acquire);
+    return (enum ps_flight_state)atomic_load(&flight->state);
 }
 
 const struct ps_flight_head *ps_flight_head(const struct ps_flight *flight)
@@ -547,7 +566,7 @@ static uint64_t skip_hidden(const struct ps_flight *flight, uint64_t position, u
 struct ps_str ps_flight_peek(struct ps_flight_seat *seat, bool hide)
 {
     const struct ps_flight *flight = seat->flight;
-    uint64_t until = atomic_load_explicit(&flight->published, memory_order_acquire);
+    uint64_t until = atomic_load(&flight->published);
     if (hide) {
         seat->position = skip_hidden(flight, seat->position, &until);
     }
@@ -558,13 +577,36 @@ struct ps_str ps_flight_peek(struct ps_flight_seat *seat, bool hide)
     if (end <= seat->position) {
         return PS_STR("");
     }
-    return (struct ps_str){segment->bytes + (seat->position - segment->start), end - seat->position};
+    return (struct ps_str){segment->bytes + (seat->position - segment->start),
+                           end - seat->position};
+}
+
+/* The foremost seat is what the pilot waits for. */
+static void follow(struct ps_flight *flight, uint64_t position, const struct ps_flight_desk *from)
+{
+    uint64_t before = atomic_load(&flight->foremost);
+    while (before < position &&
+           !atomic_compare_exchange_weak(&flight->foremost, &before, position)) {
+    }
+    if (atomic_load(&flight->wants_room) &&
+        atomic_load(&flight->published) <= position + WINDOW / 2 &&
+        atomic_exchange(&flight->wants_room, false)) {
+        pilot_notify(flight, from);
+    }
 }
 
 void ps_flight_read_on(struct ps_flight_seat *seat, size_t n)
 {
     seat->position += n;
     advance(seat);
+    if (!atomic_load(&seat->flight->whole)) {
+        follow(seat->flight, seat->position, seat->station->desk);
+    }
+}
+
+bool ps_flight_is_behind(const struct ps_flight_seat *seat)
+{
+    return seat->position < atomic_load_explicit(&seat->flight->given_up, memory_order_relaxed);
 }
 
 bool ps_flight_is_whole(const struct ps_flight *flight)
@@ -602,7 +644,7 @@ void ps_flight_take_off(struct ps_flight *flight, const struct ps_flight_pilot *
 
 static void set_state(struct ps_flight *flight, enum ps_flight_state state)
 {
-    atomic_store_explicit(&flight->state, (int)state, memory_order_release);
+    atomic_store(&flight->state, (int)state);
 }
 
 int ps_flight_begin(struct ps_flight *flight, const struct ps_flight_head *head)
@@ -652,9 +694,10 @@ int ps_flight_record(struct ps_flight *flight, struct ps_str bytes, bool hidden)
 
 void ps_flight_tell(struct ps_flight *flight)
 {
-    atomic_store_explicit(&flight->published, flight->recorded, memory_order_release);
-    struct ps_flight_station *station =
-        atomic_load_explicit(&flight->stations, memory_order_acquire);
+    /* In one order with the stations and their counts: who sits down meanwhile either is seen here
+     * or sees the bytes. */
+    atomic_store(&flight->published, flight->recorded);
+    struct ps_flight_station *station = atomic_load(&flight->stations);
     for (; station != NULL; station = station->next) {
         if (atomic_load(&station->count) == 0) {
             continue;
@@ -667,19 +710,53 @@ void ps_flight_tell(struct ps_flight *flight)
     }
 }
 
+static bool has_company(struct ps_flight *flight)
+{
+    pthread_mutex_t *lock = lock_of(flight->flights, &flight->key);
+    pthread_mutex_lock(lock);
+    bool has = flight->seats > 1;
+    pthread_mutex_unlock(lock);
+    return has;
+}
+
+/* Somebody reads as fast as it comes: for whom the others may lag behind only so far. True: that
+ * was settled. */
+static bool leave_behind(struct ps_flight *flight)
+{
+    size_t lag = flight->last->counted ? LAG : SHORT_LAG;
+    size_t held = atomic_load(&flight->held);
+    bool keeps_up = flight->recorded <= atomic_load(&flight->foremost) + WINDOW;
+    if (!keeps_up || !has_company(flight)) {
+        return false;
+    }
+    if (held > lag) {
+        atomic_store(&flight->given_up, flight->recorded - (lag - WINDOW));
+        ps_flight_tell(flight);
+    }
+    return true;
+}
+
 bool ps_flight_must_wait(struct ps_flight *flight)
 {
-    if (flight->first != NULL || atomic_load(&flight->held) <= WINDOW) {
+    if (flight->first != NULL || atomic_load(&flight->held) <= WINDOW || leave_behind(flight)) {
         return false;
     }
     atomic_store(&flight->wants_room, true);
     /* Room may have come before anybody saw that it is wanted. */
-    return atomic_load(&flight->held) > WINDOW / 2 || !atomic_exchange(&flight->wants_room, false);
+    bool late =
+        atomic_load(&flight->held) <= WINDOW / 2 ||
+        (has_company(flight) && flight->recorded <= atomic_load(&flight->foremost) + WINDOW / 2);
+    return !late || !atomic_exchange(&flight->wants_room, false);
 }
 
 ps_time ps_flight_born(const struct ps_flight *flight)
 {
     return flight->probe->born;
+}
+
+bool ps_flight_is_outdated(const struct ps_flight *flight)
+{
+    return atomic_load(&flight->outdated);
 }
 
 const struct ps_key *ps_flight_key(const struct ps_flight *flight)
@@ -715,7 +792,8 @@ static void end(struct ps_flight *flight, enum ps_flight_state state,
     pthread_mutex_lock(lock);
     close_flight(flight);
     pthread_mutex_unlock(lock);
-    atomic_store_explicit(&flight->published, flight->recorded, memory_order_release);
+    atomic_store(&flight->published, flight->recorded);
+    atomic_store(&flight->wants_room, false); /* its thread may end: nobody posts to it any more */
     set_state(flight, state);
     ps_flight_tell(flight);
     flight_unref(flight);

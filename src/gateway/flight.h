@@ -9,10 +9,10 @@
  *      head -> [segment] -> [segment] -> [seg..         seat: position in the segments
  *                 published length, atomic  ----------->  on_news, when there is more
  *
- * A recording is kept whole up to a bound, so that late seats find its beginning and the end makes an
- * entry of the cache. Beyond that (or beyond the memory there is) the flight is closed for more, its
- * beginning goes as soon as all seats have read it, and the pilot is told to wait when the slowest
- * lags too far behind.
+ * A recording is kept whole up to a bound, so that late seats find its beginning and the end makes
+ * an entry of the cache. Beyond that (or beyond the memory there is) the flight is closed for more,
+ * and its beginning goes as soon as all seats have read it. The pilot waits for the foremost seat
+ * alone: who lags too far behind that one is given up, so that nobody is slowed by another.
  *
  * Flights that began before a purge which concerns them are closed for those who ask after it.
  *
@@ -88,7 +88,7 @@ struct ps_flight_spec {
     struct ps_str route, model, tenant; /* for purges */
     const struct ps_str *tags;
     size_t tags_count;
-    ps_time born; /* wall-clock */
+    ps_time born;             /* wall-clock */
     struct ps_budget *budget; /* of what is recorded, or NULL; outlives the flight */
     /* Is this entry, which has no body, invalid by now? May be NULL. */
     bool (*is_purged)(void *ctx, struct ps_entry *probe, const struct ps_key *key);
@@ -102,19 +102,30 @@ enum ps_flight_role ps_flights_join(struct ps_flights *flights, const struct ps_
                                     struct ps_flight_desk *desk, struct ps_flight_seat *seat,
                                     struct ps_flight **out);
 
+/* What this key stands for is another now: whoever asks from now on begins anew, and the one who
+ * flies knows that what comes is of yesterday. */
+void ps_flights_outdate(struct ps_flights *flights, const struct ps_key *key);
+
 /* Gets up, whatever the state; nothing when not seated. Whoever is last ends the flight. */
 void ps_flight_leave(struct ps_flight_seat *seat);
 
 enum ps_flight_state {
-    PS_FLIGHT_WAITING,  /* no head yet */
-    PS_FLIGHT_OPEN,     /* the head is there, the body is coming */
-    PS_FLIGHT_LANDED,   /* complete */
-    PS_FLIGHT_REFUSED,  /* no head will come: see ps_flight_refusal() */
-    PS_FLIGHT_CRASHED   /* the head is there, and the body ends before its end */
+    PS_FLIGHT_WAITING, /* no head yet */
+    PS_FLIGHT_OPEN,    /* the head is there, the body is coming */
+    PS_FLIGHT_LANDED,  /* complete */
+    PS_FLIGHT_REFUSED, /* no head will come: see ps_flight_refusal() */
+    PS_FLIGHT_CRASHED  /* the head is there, and the body ends before its end */
 };
 
 /* In this order a state, then the bytes, are complete: ask for the state first. */
 enum ps_flight_state ps_flight_state(const struct ps_flight *flight);
+
+/* Which requests of the same key an answer is for: all, or those whose fields in its Vary make this
+ * key (vary.h). */
+struct ps_flight_variant {
+    bool varies;
+    struct ps_key key;
+};
 
 /* How the body is to be understood. */
 struct ps_flight_head {
@@ -123,6 +134,8 @@ struct ps_flight_head {
     struct ps_str lines; /* header lines for the client, without those that are each client's own */
     uint64_t length;     /* of the body, or PS_FLIGHT_LENGTH_UNKNOWN */
     bool readable;       /* the kind is what the bytes are: events or JSON that were read */
+    bool keeps;          /* HTTP: it may be kept, and so be for others than who leads */
+    struct ps_flight_variant variant;
 };
 #define PS_FLIGHT_LENGTH_UNKNOWN UINT64_MAX
 
@@ -130,11 +143,15 @@ struct ps_flight_head {
 const struct ps_flight_head *ps_flight_head(const struct ps_flight *flight);
 
 /* The next bytes of the body, at most to the end of a segment; empty when there are none now. With
- * `hide`, the bytes that the pilot marked are left out. They stay valid until ps_flight_read_on(). */
+ * `hide`, the bytes that the pilot marked are left out. They stay valid until ps_flight_read_on().
+ */
 struct ps_str ps_flight_peek(struct ps_flight_seat *seat, bool hide);
 
 /* `n` of the bytes of the last peek are done with. */
 void ps_flight_read_on(struct ps_flight_seat *seat, size_t n);
+
+/* Has it fallen so far behind the others that it has to get up? News say so. */
+bool ps_flight_is_behind(const struct ps_flight_seat *seat);
 
 /* Can the whole body be had at the end? */
 bool ps_flight_is_whole(const struct ps_flight *flight);
@@ -158,11 +175,12 @@ const struct ps_flight_refusal *ps_flight_refusal(const struct ps_flight *flight
 /* What it took, from the end on. */
 struct ps_flight_facts {
     unsigned attempts;
-    int endpoint;     /* index in the upstream of the flight's gateway, or -1 */
-    ps_span waited;   /* at the gate; -1 = it was not there */
+    int endpoint;      /* index in the upstream of the flight's gateway, or -1 */
+    ps_span waited;    /* at the gate; -1 = it was not there */
     const char *error; /* static, or NULL */
     bool stored;
     struct ps_usage usage;
+    struct ps_flight_variant variant; /* of an entry that came from a cache */
 };
 const struct ps_flight_facts *ps_flight_facts(const struct ps_flight *flight);
 
@@ -186,10 +204,14 @@ PS_MUST_CHECK int ps_flight_record(struct ps_flight *flight, struct ps_str bytes
 /* Tells the seats what was recorded since they were told last: at the end of a batch. */
 void ps_flight_tell(struct ps_flight *flight);
 
-/* Is the slowest seat too far behind? Then on_room comes when it has caught up. */
+/* After telling: do all seats read too slowly? Then on_room comes when one of them has caught up.
+ */
 bool ps_flight_must_wait(struct ps_flight *flight);
 
 ps_time ps_flight_born(const struct ps_flight *flight);
+
+/* Was its key outdated since it began? Then the answer is not kept. */
+bool ps_flight_is_outdated(const struct ps_flight *flight);
 
 const struct ps_key *ps_flight_key(const struct ps_flight *flight);
 

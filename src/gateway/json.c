@@ -273,6 +273,10 @@ int ps_json_end(struct ps_json *json)
     if (setjmp(json->out) == 0) {
         /* The space that yajl feeds itself here is not part of the text. */
         yajl_status status = yajl_complete_parse(json->yajl);
+        /* Behind a document yajl lets a string pass that never ends. A quote ends it, and then it
+         * is garbage; where there is none it begins one. */
+        const unsigned char quote[] = {'"'};
+        status = status == yajl_status_ok ? yajl_parse(json->yajl, quote, 1) : status;
         settle(json, status);
         json->failed_at = json->before;
     }

@@ -146,6 +146,7 @@ struct ps_key_job {
     int err; /* sticky */
     const char *reason;
     size_t items;
+    struct ps_key whole;           /* once it is known; with one item its key as well */
     struct ps_canon_parser parser; /* the last member: not zeroed at the start */
 };
 
@@ -219,13 +220,21 @@ static void digest_scope(const struct ps_keyer *keyer, const struct ps_key_scope
 
 /* ---------------------------------------------------------------- life of a job */
 
+/* The member with the items, for bodies that have one. */
+static struct ps_str items_name(enum ps_key_body body)
+{
+    return body == PS_KEY_EMBEDDINGS ? PS_STR("input")
+           : body == PS_KEY_EMBED    ? PS_STR("inputs")
+                                     : PS_STR("");
+}
+
 static int make_parser(struct ps_key_job *job)
 {
     struct ps_canon_opts opts = {
         .sha256 = job->keyer->sha256,
         .budget = job->budget,
         .ignored = ignored,
-        .items = job->body == PS_KEY_EMBEDDINGS ? PS_STR("input") : PS_STR(""),
+        .items = items_name(job->body),
     };
     int err = ps_canon_new(&job->canon, &opts);
     if (err == PS_OK) {
@@ -257,8 +266,7 @@ int ps_key_job_new(struct ps_key_job **out, struct ps_keyer *keyer,
     job->body = body;
     job->budget = budget;
     job->held = ps_buf_make(PS_KEY_MEMO_BODY);
-    /* A memo of embeddings would have to hold all their items. */
-    job->memo = body == PS_KEY_JSON && keyer->memo != NULL;
+    job->memo = body != PS_KEY_RAW && keyer->memo != NULL;
     digest_scope(keyer, scope, body, &job->scope);
     int err = body == PS_KEY_RAW ? make_raw(job) : make_parser(job);
     if (err != PS_OK) {
@@ -338,7 +346,7 @@ static int end_parse(struct ps_key_job *job)
 {
     job->err = ps_canon_parser_end(&job->parser);
     job->items = job->err == PS_OK ? ps_canon_items(job->canon) : 0;
-    if (job->err == PS_OK && job->body == PS_KEY_EMBEDDINGS && job->items == 0) {
+    if (job->err == PS_OK && items_name(job->body).len > 0 && job->items == 0) {
         job->err = PS_EPARSE;
         job->reason = "there is no input";
     }
@@ -354,31 +362,63 @@ static void key_of_encoding(struct ps_key_job *job, struct ps_str encoding, stru
     end(job->keyer->hash, out);
 }
 
-void ps_key_job_item(struct ps_key_job *job, size_t i, struct ps_key *out)
+static void make_item(struct ps_key_job *job, size_t i, struct ps_key *out)
 {
-    PS_CHECK(i < job->items);
     key_of_encoding(job, ps_canon_item(job->canon, i), out);
 }
 
-/* All items in their order; a single one is the whole request. */
-static void key_of_items(struct ps_key_job *job, struct ps_key *out)
+void ps_key_job_item(struct ps_key_job *job, size_t i, struct ps_key *out)
 {
-    struct ps_key key;
-    EVP_MD_CTX *hash = job->keyer->hash;
-    ps_key_job_item(job, 0, &key);
-    for (size_t i = 1; i < job->items; i++) {
-        struct ps_key item;
-        ps_key_job_item(job, i, &item);
-        begin(job->keyer, hash);
-        add_part(hash, PS_STR("penstock items"));
-        add_key(hash, &key);
-        add_key(hash, &item);
-        end(hash, &key);
+    PS_CHECK(i < job->items);
+    if (job->items == 1) { /* which the memo may have known */
+        *out = job->whole;
+    } else {
+        make_item(job, i, out);
+    }
+}
+
+/* One more item behind those of *key. */
+static void add_item(const struct ps_keyer *keyer, const struct ps_key *item, struct ps_key *key)
+{
+    begin(keyer, keyer->hash);
+    add_part(keyer->hash, PS_STR("penstock items"));
+    add_key(keyer->hash, key);
+    add_key(keyer->hash, item);
+    end(keyer->hash, key);
+}
+
+void ps_keyer_list(struct ps_keyer *keyer, const struct ps_key *items, size_t n, struct ps_key *out)
+{
+    struct ps_key key = items[0];
+    for (size_t i = 1; i < n; i++) {
+        add_item(keyer, &items[i], &key);
     }
     *out = key;
 }
 
-static int end_json(struct ps_key_job *job, struct ps_key *out)
+/* All items in their order; a single one is the whole request. */
+static void key_of_items(struct ps_key_job *job)
+{
+    make_item(job, 0, &job->whole);
+    for (size_t i = 1; i < job->items; i++) {
+        struct ps_key item;
+        make_item(job, i, &item);
+        add_item(job->keyer, &item, &job->whole);
+    }
+}
+
+/* What was parsed has a key, and several if it has items. */
+static void key_of_parsed(struct ps_key_job *job)
+{
+    if (items_name(job->body).len > 0) {
+        key_of_items(job);
+    } else {
+        key_of_encoding(job, PS_STR(""), &job->whole);
+    }
+}
+
+/* What the memo knows is one question: of several it would have to know all keys. */
+static int end_json(struct ps_key_job *job)
 {
     struct ps_key seen;
     bool memo = job->memo;
@@ -387,7 +427,8 @@ static int end_json(struct ps_key_job *job, struct ps_key *out)
         add_key(job->keyer->hash, &job->scope);
         add(job->keyer->hash, ps_buf_str(&job->held));
         end(job->keyer->hash, &seen);
-        if (recall(job->keyer, &seen, out)) {
+        if (recall(job->keyer, &seen, &job->whole)) {
+            job->items = items_name(job->body).len > 0 ? 1 : 0;
             return PS_OK;
         }
     }
@@ -396,30 +437,23 @@ static int end_json(struct ps_key_job *job, struct ps_key *out)
     if (err != PS_OK) {
         return err;
     }
-    key_of_encoding(job, PS_STR(""), out);
-    if (memo) {
-        remember(job->keyer, &seen, out);
+    key_of_parsed(job);
+    if (memo && job->items <= 1) {
+        remember(job->keyer, &seen, &job->whole);
     }
     return PS_OK;
 }
 
 int ps_key_job_end(struct ps_key_job *job, struct ps_key *out)
 {
-    if (job->err != PS_OK) {
-        return job->err;
+    int err = job->err;
+    if (err == PS_OK && job->body == PS_KEY_RAW) {
+        end(job->raw, &job->whole);
+    } else if (err == PS_OK) {
+        err = end_json(job);
     }
-    switch (job->body) {
-    case PS_KEY_RAW:
-        end(job->raw, out);
-        return PS_OK;
-    case PS_KEY_JSON:
-        return end_json(job, out);
-    case PS_KEY_EMBEDDINGS:
-        break;
-    }
-    int err = end_parse(job);
     if (err == PS_OK) {
-        key_of_items(job, out);
+        *out = job->whole;
     }
     return err;
 }

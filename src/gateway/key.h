@@ -18,8 +18,10 @@
  * and nothing is parsed. The memo is itself keyed by SHA-256, so it cannot be made to lie. Longer
  * bodies are parsed as they come, which costs little more than a digest of the same bytes would.
  *
- * Embeddings: the members beside `input` are one part, each item of `input` another, so an item has
- * the key that it would have in a request of its own.
+ * Of requests with items the memo knows those that have one.
+ *
+ * Embeddings: the members beside `input` (or `inputs`) are one part, each of its items another, so
+ * an item has the key that it would have in a request of its own.
  *
  * Thread: a keyer and its jobs belong to one thread.
  *
@@ -80,9 +82,10 @@ struct ps_key_scope {
 };
 
 enum ps_key_body {
-    PS_KEY_RAW,       /* byte for byte, or no body at all */
-    PS_KEY_JSON,      /* an object; by its meaning, without the members named above */
-    PS_KEY_EMBEDDINGS /* the same, with a key for each item of `input` */
+    PS_KEY_RAW,        /* byte for byte, or no body at all */
+    PS_KEY_JSON,       /* an object; by its meaning, without the members named above */
+    PS_KEY_EMBEDDINGS, /* the same, with a key for each item of `input` */
+    PS_KEY_EMBED       /* of `inputs`: text-embeddings-inference */
 };
 
 struct ps_key_job;
@@ -105,10 +108,14 @@ PS_MUST_CHECK int ps_key_job_feed(struct ps_key_job *job, struct ps_str bytes);
  * whole request. */
 PS_MUST_CHECK int ps_key_job_end(struct ps_key_job *job, struct ps_key *out);
 
-/* After a successful end, embeddings only: how many items `input` has (at least 1), and the key of
+/* After a successful end, embeddings only: how many items there are (at least 1), and the key of
  * one of them. */
 size_t ps_key_job_items(const struct ps_key_job *job);
 void ps_key_job_item(struct ps_key_job *job, size_t i, struct ps_key *out);
+
+/* The key of a request for these items (n >= 1), in this order: of one it is the item's. */
+void ps_keyer_list(struct ps_keyer *keyer, const struct ps_key *items, size_t n,
+                   struct ps_key *out);
 
 /* Why there is no key: a short phrase, static. */
 const char *ps_key_job_reason(const struct ps_key_job *job);

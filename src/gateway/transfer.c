@@ -1,4 +1,5 @@
 #include "gateway/transfer.h"
+#include "gateway/transfer_items.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -18,6 +19,7 @@ static void release(struct ps_transfer *transfer)
 {
     ps_list_remove(&transfer->link);
     transfer->lane->active--;
+    ps_pilot_free(transfer->pilot);
     ps_gateway_unref(transfer->gateway);
     free(transfer->memo);
     free(transfer);
@@ -96,6 +98,10 @@ static void tally(const struct ps_transfer *transfer)
 {
     struct ps_cache_tally *sums = transfer->gateway->tally;
     if (sums == NULL || transfer->cache == PS_CACHE_NONE) {
+        return;
+    }
+    if (transfer->items != NULL) {
+        ps_transfer_items_tally(transfer, sums);
         return;
     }
     atomic_fetch_add_explicit(&sums->parts[transfer->cache], 1, memory_order_relaxed);

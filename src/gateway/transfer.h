@@ -22,6 +22,7 @@
 #include "gateway/dialect.h"
 #include "gateway/flight.h"
 #include "gateway/gateway.h"
+#include "gateway/items.h"
 #include "gateway/job.h"
 #include "gateway/key.h"
 #include "gateway/pools.h"
@@ -44,6 +45,7 @@ enum {
     PS_TRANSFER_HEAD_LIMIT = 256 * 1024, /* heads that we write */
     PS_TRANSFER_EVENT_LIMIT = 256 * 1024, /* an event of a stream that is looked at */
     PS_TRANSFER_LINE_LIMIT = 64 * 1024,  /* a line of JSON that is looked at */
+    PS_TRANSFER_RENDERED_MAX = 64 * 1024 * 1024, /* a stored answer in its other form */
     PS_TRANSFER_DEFAULT_OUTPUT = 256     /* tokens assumed when the request has no max_tokens */
 };
 
@@ -91,6 +93,7 @@ struct ps_transfer {
     struct ps_exchange *exchange; /* NULL when the client is gone or has its answer, and of pilots */
     const struct ps_h1_head *head; /* of the request; as long as the exchange or the pilot */
     struct ps_cached *cached; /* it may be answered from memory or by a flight; or NULL */
+    struct ps_transfer_items *items; /* beside `cached`: what it asks for, item by item; or NULL */
     struct ps_pilot *pilot;   /* it flies for others and has no client of its own; or NULL */
     struct ps_transfer_memo *memo; /* of a tunnel; or NULL */
     const struct ps_route *route;
@@ -154,6 +157,7 @@ struct ps_transfer {
     } scan;
     struct ps_usage usage;
     uint8_t cache; /* enum ps_cache_part */
+    uint8_t fwd;   /* enum ps_cache_fwd: what Cache-Status says of an answer that goes past the cache */
     uint64_t bytes_out;
     ps_time first_byte; /* 0 = not yet */
     const char *error;  /* static text for the log */
@@ -200,6 +204,9 @@ bool ps_transfer_plan_body(struct ps_transfer *transfer);
 void ps_transfer_on_body(void *ctx, struct ps_str data);
 void ps_transfer_on_body_end(void *ctx);
 
+/* The body was replaced by another one: reads what it says. False: the request was answered. */
+bool ps_transfer_reread(struct ps_transfer *transfer);
+
 /* --- transfer_send.c */
 
 /* The gate is passed: choose an endpoint and send. */
@@ -242,11 +249,13 @@ const struct ps_flight_facts *ps_transfer_flight_facts(const struct ps_transfer 
 
 /* --- transfer_pilot.c: transfers that fly */
 
+
 /* What a transfer is that has no client. */
 struct ps_pilot {
     struct ps_flight *flight;    /* NULL after its end */
     struct ps_key key;           /* of the answer */
     struct ps_tier_op *fetch;    /* from Redis, under way */
+    struct ps_pilot_items *items; /* the answer is remembered in pieces; or NULL */
     struct ps_request request;   /* the transfer's */
     struct ps_address peer;      /* who asked first */
     bool tls;
@@ -255,13 +264,25 @@ struct ps_pilot {
     bool landed;   /* the answer is complete */
     bool refused;
     ps_span ttl;
+    struct ps_http_pilot *http; /* of GET; or NULL */
+    struct ps_transfer *leader; /* who asked first, as long as it is there: it gets what only one
+                                 * client can, interim answers and trailers; or NULL */
     struct ps_flight_refusal refusal;
     struct ps_h1_head head;
     struct ps_h1_header memory[]; /* what the head views */
 };
 
+/* What an answer is taken apart into. Views, borrowed. */
+struct ps_flying_items {
+    enum ps_items_form form;
+    const struct ps_key *keys;
+    const uint32_t *weights;
+    size_t count;
+};
+
 struct ps_flying {
     struct ps_flight *flight;
+    const struct ps_flying_items *items; /* the answer is remembered in pieces; or NULL */
     const struct ps_key *key; /* of the answer; not always the flight's */
     ps_span ttl;
     bool ask_redis;
@@ -282,6 +303,9 @@ void ps_pilot_judge(struct ps_transfer *transfer, const struct ps_h1_head *head)
 void ps_pilot_see(struct ps_transfer *transfer, const struct ps_usage_event *event,
                   struct ps_str data);
 
+/* Records the next bytes of the answer. PS_OK, PS_ELIMIT or PS_ENOMEM. */
+PS_MUST_CHECK int ps_pilot_record(struct ps_transfer *transfer, struct ps_str bytes);
+
 /* What was recorded may be read. True: wait, the readers are too slow. */
 bool ps_pilot_tell(struct ps_transfer *transfer);
 
@@ -290,8 +314,25 @@ void ps_pilot_land(struct ps_transfer *transfer, enum ps_outcome outcome);
 void ps_pilot_refuse(struct ps_transfer *transfer, const struct ps_answer *answer,
                      struct ps_str text);
 
+/* Asks Redis for pilot->key. PS_OK: the answer comes; else it is a miss now. */
+PS_MUST_CHECK int ps_pilot_fetch(struct ps_transfer *transfer);
+
+/* The tags of the route and of the request; returns their number. */
+size_t ps_pilot_read_tags(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX]);
+
+/* Says of an entry what is the same for all that come of this answer; the tags' memory is the
+ * caller's. */
+void ps_pilot_describe(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX],
+                       struct ps_entry_spec *spec);
+
 /* Ends the flight as it stands: landed, refused, or else crashed. Nothing for other transfers. */
 void ps_pilot_end(struct ps_transfer *transfer);
+
+/* Trailers came, whole lines: they are for the leader. */
+void ps_pilot_trail(struct ps_transfer *transfer, struct ps_str trailers);
+
+/* After its end; NULL is fine. */
+void ps_pilot_free(struct ps_pilot *pilot);
 
 /* --- transfer_answer.c */
 

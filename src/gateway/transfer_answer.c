@@ -2,6 +2,7 @@
 
 #include "gateway/traffic.h"
 #include "gateway/transfer.h"
+#include "gateway/transfer_http.h"
 #include "gateway/tunnel.h"
 #include "http/h1_write.h"
 
@@ -18,6 +19,11 @@ static int start_answer(struct ps_transfer *transfer)
 {
     int err = transfer->pilot != NULL ? ps_pilot_begin(transfer)
                                       : ps_transfer_write_extra(transfer, &transfer->headers);
+    if (err == PS_OK && transfer->pilot == NULL && transfer->fwd != PS_CACHE_FWD_NONE) {
+        struct ps_cache_status status = {.fwd = (enum ps_cache_fwd)transfer->fwd,
+                                         .fwd_status = transfer->status};
+        err = ps_cache_status_write(&transfer->headers, &status);
+    }
     if (err == PS_OK && transfer->pilot == NULL) {
         err = ps_exchange_start(transfer->exchange, transfer->status, PS_STR(""),
                                 ps_buf_str(&transfer->headers), transfer->length);
@@ -204,28 +210,38 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
     if (transfer->pilot != NULL) {
         ps_pilot_judge(transfer, head);
         id = PS_STR(""); /* each client's own */
+    } else {
+        ps_http_outdate(transfer, head);
     }
     if (ps_forward_response(&transfer->headers, head, id, transfer->cors) != PS_OK) {
         break_off(transfer, "out of memory", PS_OUTCOME_NONE);
     }
 }
 
+/* Who is still waiting for the answer that is being fetched: of a flight the first one. */
+static struct ps_transfer *find_waiting(struct ps_transfer *transfer)
+{
+    struct ps_transfer *waiting = transfer->pilot != NULL ? transfer->pilot->leader : transfer;
+    return waiting != NULL && waiting->exchange != NULL && !waiting->started ? waiting : NULL;
+}
+
 static void on_interim(void *ctx, const struct ps_h1_head *head)
 {
-    struct ps_transfer *transfer = ctx;
+    struct ps_transfer *waiting = find_waiting(ctx);
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
     int err = PS_OK;
     /* 100 is between us and the upstream; others (103) concern the client, if it reads them. */
-    bool wanted = transfer->pilot == NULL && head->status != 100 && ps_exchange_queued(transfer->exchange) <= PS_TRANSFER_HIGH_WATER;
+    bool wanted = waiting != NULL && head->status != 100 &&
+                  ps_exchange_queued(waiting->exchange) <= PS_TRANSFER_HIGH_WATER;
     if (wanted && ps_h1_copy_end_to_end(&lines, head, 0, 0) == PS_OK) {
-        err = ps_exchange_interim(transfer->exchange, head->status, ps_buf_str(&lines));
+        err = ps_exchange_interim(waiting->exchange, head->status, ps_buf_str(&lines));
     }
     ps_buf_fini(&lines);
     if (err != PS_OK) {
-        struct ps_exchange *exchange = transfer->exchange;
-        transfer->error = "the client reads too slowly for the memory there is";
+        struct ps_exchange *exchange = waiting->exchange;
+        waiting->error = "the client reads too slowly for the memory there is";
         ps_exchange_handle(exchange, NULL, NULL);
-        ps_transfer_finish(transfer, 503, false, PS_OUTCOME_NONE);
+        ps_transfer_finish(waiting, 503, false, PS_OUTCOME_NONE);
         ps_exchange_reset(exchange);
     }
 }
@@ -235,7 +251,7 @@ static void on_interim(void *ctx, const struct ps_h1_head *head)
 static int put(struct ps_transfer *transfer, struct ps_str bytes)
 {
     transfer->bytes_out += bytes.len;
-    return transfer->pilot != NULL ? ps_flight_record(transfer->pilot->flight, bytes, false)
+    return transfer->pilot != NULL ? ps_pilot_record(transfer, bytes)
                                    : ps_exchange_write(transfer->exchange, bytes);
 }
 
@@ -390,6 +406,10 @@ static void on_end(void *ctx, struct ps_str trailers)
         return;
     }
     if (transfer->pilot != NULL) {
+        struct ps_transfer *leader = transfer->pilot->leader;
+        if (leader != NULL && wants_trailers(leader)) {
+            ps_pilot_trail(transfer, trailers);
+        }
         ps_pilot_land(transfer, is_overload(transfer->status) ? PS_OUTCOME_FAILED : PS_OUTCOME_OK);
         return;
     }

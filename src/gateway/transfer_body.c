@@ -89,6 +89,23 @@ static int parse_collected(struct ps_transfer *transfer)
     return err;
 }
 
+bool ps_transfer_reread(struct ps_transfer *transfer)
+{
+    ps_request_parser_free(transfer->parser);
+    ps_request_known_unref(transfer->known);
+    free(transfer->edits);
+    transfer->parser = NULL;
+    transfer->known = NULL;
+    transfer->request = NULL;
+    transfer->edits = NULL;
+    int err = parse_collected(transfer);
+    if (err != PS_OK) {
+        fail_body(transfer, err);
+        return false;
+    }
+    return end_parse(transfer);
+}
+
 /* The body was seen before, or it is read now. Returns false when the request was answered. */
 static bool recall(struct ps_transfer *transfer)
 {

@@ -9,51 +9,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/cache_status.h"
 #include "gateway/render.h"
 #include "gateway/tier.h"
-#include "gateway/transfer.h"
+#include "gateway/transfer_cached.h"
+#include "gateway/transfer_http.h"
+#include "gateway/transfer_items.h"
 #include "http/h1_write.h"
 
-/* A request that the cache takes care of. */
-struct ps_cached {
-    struct ps_transfer *transfer;
-    struct ps_key key;
-    struct ps_flight_seat seat;
-    struct ps_entry *entry;    /* the one that is sent, or may be when the upstream fails */
-    struct ps_buf rendered;    /* the entry in the form that was asked for */
-    struct ps_str body;        /* of the entry or the rendering */
-    size_t sent;
-    bool leads; /* the flight is its own */
-    bool live;  /* what the flight records is passed on */
-    bool hide;  /* without the usage that it did not ask for */
-    bool has_facts;
-    struct ps_flight_facts facts;
-};
-
-/* What the client wants of the cache. */
-struct wish {
-    bool no_store; /* neither look nor keep */
-    bool refresh;  /* don't look, but keep */
-    bool only_cached;
-    ps_span ttl; /* 0 = the route's */
-};
-
-static ps_time wall_now(const struct ps_transfer *transfer)
+ps_time ps_cached_now(const struct ps_transfer *transfer)
 {
     return ps_clock_wall(ps_loop_clock(transfer->lane->loop));
 }
 
 /* --- may it be asked? ------------------------------------------------------------------------- */
 
-static void read_directive(struct wish *wish, struct ps_str item)
+static void read_directive(struct ps_cached_wish *wish, struct ps_str item)
 {
     wish->no_store = wish->no_store || ps_str_ieq(item, PS_STR("no-store"));
     wish->refresh = wish->refresh || ps_str_ieq(item, PS_STR("no-cache"));
     wish->only_cached = wish->only_cached || ps_str_ieq(item, PS_STR("only-if-cached"));
 }
 
-static void read_own(struct wish *wish, struct ps_str name, struct ps_str value)
+static void read_own(struct ps_cached_wish *wish, struct ps_str name, struct ps_str value)
 {
     uint64_t seconds;
     if (ps_str_ieq(name, PS_STR("x-penstock-cache"))) {
@@ -66,9 +43,9 @@ static void read_own(struct wish *wish, struct ps_str name, struct ps_str value)
 }
 
 /* Cache-Control (RFC 9111, 5.2.1) and our own headers. */
-static struct wish read_wish(const struct ps_h1_head *head)
+static struct ps_cached_wish read_wish(const struct ps_h1_head *head)
 {
-    struct wish wish = {0};
+    struct ps_cached_wish wish = {0};
     for (size_t i = 0; i < head->header_count; i++) {
         const struct ps_h1_header *header = &head->headers[i];
         if (!ps_str_ieq(header->name, PS_STR("cache-control"))) {
@@ -165,12 +142,27 @@ static int feed_body(struct ps_transfer *transfer, struct ps_key_job *job)
     return err;
 }
 
-static int make_key(struct ps_transfer *transfer, struct ps_key *out)
+/* Items have keys of their own, where a call may ask for several. */
+static enum ps_key_body kind_of_body(const struct ps_transfer *transfer)
+{
+    switch (ps_items_form_of(transfer->operation)) {
+    case PS_ITEMS_OPENAI:
+        return PS_KEY_EMBEDDINGS;
+    case PS_ITEMS_TEI:
+        return PS_KEY_EMBED;
+    case PS_ITEMS_NONE:
+        break;
+    }
+    return PS_KEY_JSON;
+}
+
+/* On success the job stays, for the keys of the items. */
+static int make_key_as(struct ps_transfer *transfer, enum ps_key_body body, struct ps_key_job **job,
+                       struct ps_key *out)
 {
     struct ps_buf revision = ps_buf_make(4096);
     struct ps_str type = ps_transfer_header(transfer, PS_H1_CONTENT_TYPE);
     struct ps_str path = ps_exchange_path(transfer->exchange);
-    struct ps_key_job *job = NULL;
     int err = write_revision(transfer, &revision);
     struct ps_key_scope scope = {
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
@@ -184,13 +176,25 @@ static int make_key(struct ps_transfer *transfer, struct ps_key *out)
         .content_type = type.len == 0 ? PS_STR("application/json") : type,
     };
     if (err == PS_OK) {
-        err = ps_key_job_new(&job, transfer->lane->keyer, &scope, PS_KEY_JSON, transfer->body.budget);
+        err = ps_key_job_new(job, transfer->lane->keyer, &scope, body, transfer->body.budget);
     }
-    err = err != PS_OK ? err : feed_body(transfer, job);
-    err = err != PS_OK ? err : ps_key_job_end(job, out);
-    ps_key_job_free(job);
+    err = err != PS_OK ? err : feed_body(transfer, *job);
+    err = err != PS_OK ? err : ps_key_job_end(*job, out);
+    if (err != PS_OK) {
+        ps_key_job_free(*job);
+        *job = NULL;
+    }
     ps_buf_fini(&revision);
     return err;
+}
+
+/* What has no items where items are expected (messages instead of input, say) is one question. */
+static int make_key(struct ps_transfer *transfer, struct ps_key_job **job, struct ps_key *out)
+{
+    enum ps_key_body body = kind_of_body(transfer);
+    int err = make_key_as(transfer, body, job, out);
+    return err == PS_EPARSE && body != PS_KEY_JSON ? make_key_as(transfer, PS_KEY_JSON, job, out)
+                                                   : err;
 }
 
 /* --- the head of an answer -------------------------------------------------------------------- */
@@ -205,7 +209,7 @@ static bool is_left_out(const struct ps_transfer *transfer, struct ps_str line, 
            (other_form && ps_str_istarts_with(line, PS_STR("content-type:")));
 }
 
-static int write_lines(const struct ps_transfer *transfer, struct ps_str lines, bool other_form,
+int ps_cached_write_lines(const struct ps_transfer *transfer, struct ps_str lines, bool other_form,
                        struct ps_buf *out)
 {
     if (!transfer->cors && !other_form) {
@@ -221,7 +225,7 @@ static int write_lines(const struct ps_transfer *transfer, struct ps_str lines, 
 }
 
 /* The rest, which is each client's own. */
-static int start_answer(struct ps_transfer *transfer, const struct ps_cache_status *status,
+int ps_cached_start(struct ps_transfer *transfer, const struct ps_cache_status *status,
                         int code, struct ps_buf *lines, uint64_t length)
 {
     int err = ps_cache_status_write(lines, status);
@@ -240,7 +244,7 @@ static int start_answer(struct ps_transfer *transfer, const struct ps_cache_stat
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-static void cut(struct ps_transfer *transfer, const char *why)
+void ps_cached_cut(struct ps_transfer *transfer, const char *why)
 {
     struct ps_exchange *exchange = transfer->exchange;
     transfer->error = why;
@@ -249,15 +253,18 @@ static void cut(struct ps_transfer *transfer, const char *why)
     ps_exchange_reset(exchange);
 }
 
-static void finish(struct ps_transfer *transfer)
+void ps_cached_finish(struct ps_transfer *transfer)
 {
     struct ps_exchange *exchange = transfer->exchange;
+    struct ps_buf trailers = transfer->cached->trailers;
+    transfer->cached->trailers = ps_buf_make(0);
     ps_exchange_handle(exchange, NULL, NULL);
     ps_transfer_finish(transfer, transfer->status, true, PS_OUTCOME_NONE);
-    ps_exchange_end(exchange, PS_STR(""));
+    ps_exchange_end(exchange, ps_buf_str(&trailers));
+    ps_buf_fini(&trailers);
 }
 
-static void fail_memory(struct ps_transfer *transfer)
+void ps_cached_fail_memory(struct ps_transfer *transfer)
 {
     struct ps_answer answer = {.status = 503, .code = "no_memory", .retry_after = PS_SECOND};
     ps_transfer_fail(transfer, &answer, "too much is buffered at present");
@@ -265,26 +272,26 @@ static void fail_memory(struct ps_transfer *transfer)
 
 /* --- an entry --------------------------------------------------------------------------------- */
 
-static void send_entry(struct ps_transfer *transfer)
+void ps_cached_send(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     while (cached->sent < cached->body.len &&
            ps_exchange_queued(transfer->exchange) <= PS_TRANSFER_HIGH_WATER) {
         struct ps_str piece = ps_str_first(ps_str_skip(cached->body, cached->sent), PS_TRANSFER_HIGH_WATER);
         if (ps_exchange_write(transfer->exchange, piece) != PS_OK) {
-            cut(transfer, "the client reads too slowly for the memory there is");
+            ps_cached_cut(transfer, "the client reads too slowly for the memory there is");
             return;
         }
         cached->sent += piece.len;
         transfer->bytes_out += piece.len;
     }
     if (cached->sent == cached->body.len) {
-        finish(transfer);
+        ps_cached_finish(transfer);
     }
 }
 
-/* The body in the form that was asked for. PS_OK, or PS_EPARSE: it can't be had of this one. */
-static int render(struct ps_transfer *transfer, bool *other_form)
+/* The entry's body in the form that was asked for. PS_OK, or PS_EPARSE: it can't be had of this one. */
+static int render(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     const struct ps_entry *entry = cached->entry;
@@ -292,12 +299,13 @@ static int render(struct ps_transfer *transfer, bool *other_form)
     bool events = entry->kind == PS_ENTRY_EVENTS;
     int err = PS_OK;
     cached->body = ps_entry_body(entry);
-    *other_form = false;
+    cached->other_form = false;
     if (entry->status != 200 || entry->kind == PS_ENTRY_BYTES || !is_renderable(transfer)) {
         return PS_OK;
     }
-    *other_form = events != request->stream;
-    cached->rendered = ps_buf_make(64 * 1024 * 1024);
+    cached->other_form = events != request->stream;
+    ps_buf_fini(&cached->rendered);
+    cached->rendered = ps_buf_make(PS_TRANSFER_RENDERED_MAX);
     if (events && !request->stream) {
         err = ps_render_json(cached->body, &cached->rendered);
     } else if (!events && request->stream) {
@@ -311,52 +319,54 @@ static int render(struct ps_transfer *transfer, bool *other_form)
     return err;
 }
 
-static int start_entry(struct ps_transfer *transfer, const struct ps_cache_status *status, bool other_form)
+static int start_entry(struct ps_transfer *transfer, const struct ps_cache_status *status)
 {
     struct ps_cached *cached = transfer->cached;
+    bool other_form = cached->other_form;
     const struct ps_entry *entry = cached->entry;
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
     int err = ps_buf_reserve(&lines, ps_entry_head(entry).len + 512);
-    err = err != PS_OK ? err : write_lines(transfer, ps_entry_head(entry), other_form, &lines);
+    err = err != PS_OK ? err : ps_cached_write_lines(transfer, ps_entry_head(entry), other_form, &lines);
     if (err == PS_OK && other_form) {
         err = ps_h1_write_header(&lines, PS_STR("Content-Type"),
                                  transfer->request->stream ? PS_STR("text/event-stream")
                                                            : PS_STR("application/json"));
     }
     if (err == PS_OK && status->fwd == PS_CACHE_FWD_NONE) {
-        err = ps_cache_status_write_age(&lines, ps_entry_age(entry, wall_now(transfer)));
+        err = ps_cache_status_write_age(&lines, ps_entry_age(entry, ps_cached_now(transfer)));
     }
-    err = err != PS_OK ? err : start_answer(transfer, status, entry->status, &lines, cached->body.len);
+    err = err != PS_OK ? err : ps_cached_start(transfer, status, entry->status, &lines, cached->body.len);
     ps_buf_fini(&lines);
     return err;
 }
 
-/* Nothing of the cache is of use: the request goes its own way. */
-static void go_alone(struct ps_transfer *transfer)
+/* Nothing of the cache is of use: the request goes its own way, if it still can. */
+void ps_cached_go_alone(struct ps_transfer *transfer)
 {
+    if (transfer->cached->bare) {
+        struct ps_answer answer = {.status = 502, .type = "server_error", .code = "upstream_failed"};
+        ps_transfer_fail(transfer, &answer, "the answer can't be had in the form that was asked for");
+        return;
+    }
     ps_transfer_cache_leave(transfer);
     transfer->cache = PS_CACHE_MISS;
     ps_transfer_enter_gate(transfer);
 }
 
+/* Sends the entry, which is rendered. */
 static void serve(struct ps_transfer *transfer, enum ps_cache_part part, const struct ps_cache_status *status)
 {
-    bool other_form;
-    if (render(transfer, &other_form) != PS_OK) {
-        go_alone(transfer);
-        return;
-    }
     transfer->cache = (uint8_t)part;
     const struct ps_entry *entry = transfer->cached->entry;
     transfer->usage.prompt_tokens = entry->prompt_tokens;
     transfer->usage.completion_tokens = entry->completion_tokens;
     transfer->usage.has_prompt = entry->prompt_tokens > 0;
     transfer->usage.has_completion = entry->completion_tokens > 0;
-    if (start_entry(transfer, status, other_form) != PS_OK) {
-        fail_memory(transfer);
+    if (start_entry(transfer, status) != PS_OK) {
+        ps_cached_fail_memory(transfer);
         return;
     }
-    send_entry(transfer);
+    ps_cached_send(transfer);
 }
 
 /* From memory or Redis. */
@@ -365,13 +375,13 @@ static void serve_hit(struct ps_transfer *transfer, enum ps_cache_part part, str
     const struct ps_entry *entry = transfer->cached->entry;
     struct ps_cache_status status = {.hit = true, .detail = where};
     status.has_ttl = entry->fresh != PS_NEVER;
-    status.ttl = status.has_ttl ? entry->fresh - ps_entry_age(entry, wall_now(transfer)) : 0;
+    status.ttl = status.has_ttl ? entry->fresh - ps_entry_age(entry, ps_cached_now(transfer)) : 0;
     serve(transfer, part, &status);
 }
 
 /* --- a flight --------------------------------------------------------------------------------- */
 
-static void take_facts(struct ps_cached *cached)
+void ps_cached_take_facts(struct ps_cached *cached)
 {
     enum ps_flight_state state = ps_flight_state(cached->seat.flight);
     if (cached->leads && state > PS_FLIGHT_OPEN) {
@@ -390,7 +400,7 @@ static struct ps_cache_status flight_status(const struct ps_transfer *transfer)
     };
 }
 
-static void pass_on(struct ps_transfer *transfer)
+void ps_cached_pass_on(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     struct ps_flight_seat *seat = &cached->seat;
@@ -399,19 +409,19 @@ static void pass_on(struct ps_transfer *transfer)
         struct ps_str piece = ps_flight_peek(seat, cached->hide);
         if (piece.len > 0) {
             if (ps_exchange_write(transfer->exchange, piece) != PS_OK) {
-                cut(transfer, "the client reads too slowly for the memory there is");
+                ps_cached_cut(transfer, "the client reads too slowly for the memory there is");
                 return;
             }
             transfer->bytes_out += piece.len;
             ps_flight_read_on(seat, piece.len);
         } else if (state == PS_FLIGHT_LANDED) {
-            take_facts(cached);
-            finish(transfer);
+            ps_cached_take_facts(cached);
+            ps_cached_finish(transfer);
             return;
         } else if (state == PS_FLIGHT_CRASHED) {
-            take_facts(cached);
+            ps_cached_take_facts(cached);
             const char *error = ps_flight_facts(seat->flight)->error;
-            cut(transfer, error != NULL ? error : "the answer broke off");
+            ps_cached_cut(transfer, error != NULL ? error : "the answer broke off");
             return;
         } else {
             return;
@@ -427,44 +437,55 @@ static void start_live(struct ps_transfer *transfer)
     struct ps_buf lines = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
     cached->live = true;
     cached->hide = head->kind == PS_ENTRY_EVENTS && ps_request_adds_usage(transfer->request);
-    int err = write_lines(transfer, head->lines, false, &lines);
+    int err = ps_cached_write_lines(transfer, head->lines, false, &lines);
     err = err != PS_OK ? err
-                       : start_answer(transfer, &status, head->status, &lines,
+                       : ps_cached_start(transfer, &status, head->status, &lines,
                                       head->length == PS_FLIGHT_LENGTH_UNKNOWN || cached->hide
                                           ? PS_LENGTH_UNKNOWN
                                           : head->length);
     ps_buf_fini(&lines);
     if (err != PS_OK) {
-        fail_memory(transfer);
+        ps_cached_fail_memory(transfer);
         return;
     }
     ps_chunks_fini(&transfer->body); /* it will not have to ask by itself */
-    pass_on(transfer);
+    ps_cached_pass_on(transfer);
 }
 
 static void serve_fallback(struct ps_transfer *transfer, int fwd_status)
 {
     struct ps_cache_status status = {.fwd = PS_CACHE_FWD_STALE, .fwd_status = fwd_status};
-    take_facts(transfer->cached);
+    ps_cached_take_facts(transfer->cached);
     ps_flight_leave(&transfer->cached->seat);
     serve(transfer, PS_CACHE_STALE, &status);
+}
+
+/* Is there an old answer that may be sent when the upstream fails? */
+static bool has_fallback(struct ps_transfer *transfer)
+{
+    return transfer->cached->entry != NULL && render(transfer) == PS_OK;
+}
+
+void ps_cached_refuse(struct ps_transfer *transfer)
+{
+    struct ps_flight_refusal refusal = *ps_flight_refusal(transfer->cached->seat.flight);
+    struct ps_answer answer = {.status = refusal.status,
+                               .type = refusal.type,
+                               .code = refusal.code,
+                               .retry_after = refusal.retry_after};
+    ps_cached_take_facts(transfer->cached);
+    transfer->error = refusal.error;
+    ps_transfer_fail(transfer, &answer, "%s", refusal.text);
 }
 
 static void refused(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
-    struct ps_flight_refusal refusal = *ps_flight_refusal(cached->seat.flight);
-    if (cached->entry != NULL && refusal.status >= 500) {
+    if (ps_flight_refusal(cached->seat.flight)->status >= 500 && has_fallback(transfer)) {
         serve_fallback(transfer, 0);
-        return;
+    } else {
+        ps_cached_refuse(transfer);
     }
-    struct ps_answer answer = {.status = refusal.status,
-                               .type = refusal.type,
-                               .code = refusal.code,
-                               .retry_after = refusal.retry_after};
-    take_facts(cached);
-    transfer->error = refusal.error;
-    ps_transfer_fail(transfer, &answer, "%s", refusal.text);
 }
 
 /* The flight ended with an entry: one from a cache, or the whole of what was recorded. */
@@ -474,7 +495,7 @@ static void serve_landed(struct ps_transfer *transfer)
     struct ps_flight *flight = cached->seat.flight;
     bool known = ps_flight_is_cached(flight);
     struct ps_cache_status status = {0};
-    take_facts(cached);
+    ps_cached_take_facts(cached);
     if (!known) {
         status = flight_status(transfer);
         status.stored = ps_flight_facts(flight)->stored;
@@ -482,7 +503,9 @@ static void serve_landed(struct ps_transfer *transfer)
     ps_entry_unref(cached->entry);
     cached->entry = ps_entry_ref(ps_flight_entry(flight));
     ps_flight_leave(&cached->seat);
-    if (known) {
+    if (render(transfer) != PS_OK) {
+        ps_cached_go_alone(transfer);
+    } else if (known) {
         serve_hit(transfer, PS_CACHE_HIT, PS_STR("L2"));
     } else {
         serve(transfer, cached->leads ? PS_CACHE_MISS : PS_CACHE_COLLAPSED, &status);
@@ -501,14 +524,14 @@ static void has_head(struct ps_transfer *transfer, enum ps_flight_state state)
     struct ps_cached *cached = transfer->cached;
     struct ps_flight *flight = cached->seat.flight;
     const struct ps_flight_head *head = ps_flight_head(flight);
-    if (head->status >= 500 && cached->entry != NULL) {
+    if (head->status >= 500 && has_fallback(transfer)) {
         serve_fallback(transfer, head->status);
     } else if (cached->leads || !is_other_form(transfer, head)) {
         start_live(transfer);
     } else if (state == PS_FLIGHT_LANDED && ps_flight_entry(flight) != NULL) {
         serve_landed(transfer);
     } else if (state != PS_FLIGHT_OPEN || !ps_flight_is_whole(flight)) {
-        go_alone(transfer);
+        ps_cached_go_alone(transfer);
     }
 }
 
@@ -518,7 +541,9 @@ static void on_news(struct ps_flight_seat *seat)
     struct ps_transfer *transfer = cached->transfer;
     enum ps_flight_state state = ps_flight_state(seat->flight);
     if (cached->live) {
-        pass_on(transfer);
+        ps_cached_pass_on(transfer);
+    } else if (transfer->items != NULL && ps_transfer_items_hear(transfer)) {
+        return;
     } else if (state == PS_FLIGHT_REFUSED) {
         refused(transfer);
     } else if (state == PS_FLIGHT_LANDED && ps_flight_is_cached(seat->flight)) {
@@ -530,19 +555,20 @@ static void on_news(struct ps_flight_seat *seat)
 
 /* --- asking ----------------------------------------------------------------------------------- */
 
-static bool is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
+bool ps_cached_is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
 {
     const struct ps_transfer *transfer = ctx;
     return ps_l1_is_purged(ps_tiers_l1(transfer->gateway->tiers), key, probe);
 }
 
 /* Takes a seat, or for somebody who is not here any more none. False: it has to go alone. */
-static bool take_off(struct ps_transfer *transfer, const struct wish *wish, struct ps_flight_seat *seat)
+bool ps_cached_take_off(struct ps_transfer *transfer, const struct ps_cached_wish *wish, struct ps_flight_seat *seat)
 {
     struct ps_cached *cached = transfer->cached;
     struct ps_key key = cached->key;
     struct ps_flight *flight = NULL;
     struct ps_entry *entry = NULL;
+    struct ps_str tags[PS_ENTRY_TAGS_MAX];
     /* Who wants it anew must not get what is only being fetched from Redis. */
     key.bytes[PS_KEY_BYTES - 1] ^= wish->refresh ? 1 : 0;
     struct ps_flight_spec spec = {
@@ -550,9 +576,11 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
         .route = ps_str_from(transfer->route->name),
         .model = {transfer->request->model, transfer->request->model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
-        .born = wall_now(transfer),
+        .tags = tags,
+        .tags_count = ps_pilot_read_tags(transfer, tags),
+        .born = ps_cached_now(transfer),
         .budget = transfer->gateway->budget,
-        .is_purged = is_purged,
+        .is_purged = ps_cached_is_purged,
         .ctx = transfer,
     };
     enum ps_flight_role role =
@@ -573,23 +601,32 @@ static bool take_off(struct ps_transfer *transfer, const struct wish *wish, stru
         .flight = flight,
         .key = &cached->key,
         .ttl = wish->ttl > 0 ? wish->ttl : transfer->route->cache.ttl,
-        .ask_redis = !wish->refresh && seat != NULL,
+        .items = ps_transfer_items_flying(transfer),
+        .ask_redis = !wish->refresh && seat != NULL && transfer->items == NULL,
         .takes_limits = seat != NULL,
     };
+    cached->bare = true;
     ps_transfer_fly(transfer, &flying);
     return true;
 }
 
-static bool look(struct ps_transfer *transfer, const struct wish *wish)
+static bool look(struct ps_transfer *transfer, const struct ps_cached_wish *wish)
 {
     struct ps_cached *cached = transfer->cached;
-    switch (ps_tiers_get(transfer->gateway->tiers, &cached->key, wall_now(transfer), &cached->entry)) {
+    enum ps_l1_answer answer =
+        ps_tiers_get(transfer->gateway->tiers, &cached->key, ps_cached_now(transfer), &cached->entry);
+    if ((answer == PS_L1_HIT || answer == PS_L1_STALE) && render(transfer) != PS_OK) {
+        ps_entry_unref(cached->entry);
+        cached->entry = NULL;
+        return false;
+    }
+    switch (answer) {
     case PS_L1_HIT:
         serve_hit(transfer, PS_CACHE_HIT, PS_STR("L1"));
         return true;
     case PS_L1_STALE:
         if (!wish->only_cached) {
-            (void)take_off(transfer, wish, NULL);
+            (void)ps_cached_take_off(transfer, wish, NULL);
         }
         serve_hit(transfer, PS_CACHE_STALE, PS_STR("L1"));
         return true;
@@ -600,7 +637,7 @@ static bool look(struct ps_transfer *transfer, const struct wish *wish)
     return false;
 }
 
-static void fail_uncached(struct ps_transfer *transfer)
+void ps_cached_fail_uncached(struct ps_transfer *transfer)
 {
     struct ps_answer answer = {.status = 504, .code = "not_cached"};
     ps_transfer_fail(transfer, &answer, "the answer is not in memory, and the request wants no other");
@@ -609,16 +646,24 @@ static void fail_uncached(struct ps_transfer *transfer)
 bool ps_transfer_ask_cache(struct ps_transfer *transfer)
 {
     struct ps_key key;
-    if (transfer->lane->tier == NULL || transfer->route->cache.use != PS_YES) {
+    struct ps_key_job *job = NULL;
+    if (transfer->lane->tier == NULL || transfer->route->cache.use == PS_NO) {
         return false;
     }
-    struct wish wish = read_wish(transfer->head);
+    if (ps_http_is_about(transfer)) {
+        return ps_http_ask(transfer);
+    }
+    if (transfer->route->cache.use != PS_YES) {
+        return false;
+    }
+    struct ps_cached_wish wish = read_wish(transfer->head);
     transfer->cache = PS_CACHE_BYPASS;
-    if (wish.no_store || !is_cacheable(transfer) || make_key(transfer, &key) != PS_OK) {
+    if (wish.no_store || !is_cacheable(transfer) || make_key(transfer, &job, &key) != PS_OK) {
         return false;
     }
     struct ps_cached *cached = calloc(1, sizeof *cached);
     if (cached == NULL) {
+        ps_key_job_free(job);
         return false;
     }
     cached->transfer = transfer;
@@ -626,14 +671,20 @@ bool ps_transfer_ask_cache(struct ps_transfer *transfer)
     cached->seat.on_news = on_news;
     transfer->cached = cached;
     transfer->cache = PS_CACHE_MISS;
+    bool several = ps_transfer_items_new(transfer, job, &wish) == PS_OK;
+    ps_key_job_free(job);
+    if (several) {
+        ps_transfer_items_start(transfer);
+        return true;
+    }
     if (!wish.refresh && look(transfer, &wish)) {
         return true;
     }
     if (wish.only_cached) {
-        fail_uncached(transfer);
+        ps_cached_fail_uncached(transfer);
         return true;
     }
-    if (!take_off(transfer, &wish, &cached->seat)) {
+    if (!ps_cached_take_off(transfer, &wish, &cached->seat)) {
         ps_transfer_cache_leave(transfer);
         return false;
     }
@@ -645,19 +696,25 @@ void ps_transfer_cache_drain(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     if (cached->live) {
-        pass_on(transfer);
-    } else if (transfer->started) {
-        send_entry(transfer);
+        ps_cached_pass_on(transfer);
+    } else if (transfer->started && !ps_transfer_items_drain(transfer)) {
+        ps_cached_send(transfer);
     }
 }
 
 void ps_transfer_cache_leave(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
+    ps_transfer_items_leave(transfer);
     if (cached != NULL) {
+        if (cached->pilot != NULL) {
+            cached->pilot->pilot->leader = NULL;
+        }
+        ps_buf_fini(&cached->trailers);
         ps_flight_leave(&cached->seat);
         ps_entry_unref(cached->entry);
         ps_buf_fini(&cached->rendered);
+        free(cached->http);
         free(cached);
         transfer->cached = NULL;
     }

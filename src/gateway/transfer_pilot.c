@@ -2,8 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer.h"
+#include "gateway/transfer_cached.h"
+#include "gateway/transfer_http.h"
+#include "gateway/transfer_items.h"
 
 /* --- the start -------------------------------------------------------------------------------- */
 
@@ -30,10 +34,17 @@ static struct ps_pilot *pilot_new(const struct ps_transfer *asker, const struct 
         pilot->flight = flying->flight;
         pilot->key = *flying->key;
         pilot->ttl = flying->ttl;
-        pilot->request = *asker->request;
+        if (asker->request != NULL) {
+            pilot->request = *asker->request;
+        }
         pilot->peer = *ps_transfer_peer(asker);
         pilot->tls = ps_transfer_is_tls(asker);
         ps_h1_head_copy(&pilot->head, asker->head, pilot->memory);
+        if (ps_http_pilot_new(pilot, asker) != PS_OK) {
+            free(pilot);
+            return NULL;
+        }
+        pilot->items = ps_pilot_items_new(flying->items, asker->body.budget);
     }
     return pilot;
 }
@@ -47,7 +58,7 @@ static void move(struct ps_transfer *transfer, struct ps_transfer *asker)
     transfer->tenant = asker->tenant;
     transfer->backend = asker->backend;
     transfer->price = asker->price;
-    transfer->request = &transfer->pilot->request;
+    transfer->request = asker->request == NULL ? NULL : &transfer->pilot->request;
     transfer->edits = asker->edits;
     asker->edits = NULL;
     transfer->body = asker->body;
@@ -59,14 +70,32 @@ static void move(struct ps_transfer *transfer, struct ps_transfer *asker)
     memcpy(transfer->request_id, asker->request_id, sizeof transfer->request_id);
 }
 
+/* Can whoever asked first be served with it? Its question has gone over to here. */
+static bool suits(const struct ps_transfer *transfer, const struct ps_entry *entry)
+{
+    struct ps_buf other = ps_buf_make(PS_TRANSFER_RENDERED_MAX);
+    int err = PS_OK;
+    if (entry->kind == PS_ENTRY_EVENTS && !transfer->request->stream) {
+        err = ps_render_json(ps_entry_body(entry), &other);
+    } else if (entry->kind == PS_ENTRY_JSON && transfer->request->stream) {
+        err = ps_render_events(ps_entry_body(entry), false, &other);
+    }
+    ps_buf_fini(&other);
+    return err == PS_OK;
+}
+
 /* Redis has answered. */
 static void on_fetched(void *ctx, struct ps_entry *entry)
 {
     struct ps_transfer *transfer = ctx;
     struct ps_pilot *pilot = transfer->pilot;
     pilot->fetch = NULL;
+    if (pilot->http != NULL) {
+        ps_http_on_fetched(transfer, entry);
+        return;
+    }
     ps_time now = ps_clock_wall(ps_loop_clock(transfer->lane->loop));
-    if (entry == NULL || ps_entry_freshness(entry, now) != PS_FRESH) {
+    if (entry == NULL || ps_entry_freshness(entry, now) != PS_FRESH || !suits(transfer, entry)) {
         ps_entry_unref(entry);
         ps_transfer_enter_gate(transfer);
         return;
@@ -75,6 +104,12 @@ static void on_fetched(void *ctx, struct ps_entry *entry)
     ps_flight_land(pilot->flight, entry, true, &facts);
     pilot->flight = NULL;
     ps_transfer_finish(transfer, 200, true, PS_OUTCOME_NONE);
+}
+
+int ps_pilot_fetch(struct ps_transfer *transfer)
+{
+    struct ps_pilot *pilot = transfer->pilot;
+    return ps_tier_fetch(&pilot->fetch, transfer->lane->tier, &pilot->key, on_fetched, transfer);
 }
 
 static void refuse_start(struct ps_flight *flight)
@@ -104,11 +139,12 @@ void ps_transfer_fly(struct ps_transfer *asker, const struct ps_flying *flying)
     if (flying->takes_limits) {
         transfer->grant = asker->grant;
         asker->grant.held = false;
+        pilot->leader = asker;
+        asker->cached->pilot = transfer;
     }
     struct ps_flight_pilot hears = {on_deserted, on_room, transfer};
     ps_flight_take_off(pilot->flight, &hears);
-    if (!flying->ask_redis || ps_tier_fetch(&pilot->fetch, transfer->lane->tier, &pilot->key,
-                                            on_fetched, transfer) != PS_OK) {
+    if (!flying->ask_redis || ps_pilot_fetch(transfer) != PS_OK) {
         ps_transfer_enter_gate(transfer);
     }
 }
@@ -136,7 +172,11 @@ static bool forbids(const struct ps_h1_head *head)
 
 void ps_pilot_judge(struct ps_transfer *transfer, const struct ps_h1_head *head)
 {
-    transfer->pilot->storable = head->status == 200 && !forbids(head);
+    if (transfer->pilot->http != NULL) {
+        ps_http_judge(transfer, head);
+    } else {
+        transfer->pilot->storable = head->status == 200 && !forbids(head);
+    }
 }
 
 static enum ps_entry_kind kind_of(const struct ps_transfer *transfer)
@@ -154,7 +194,16 @@ int ps_pilot_begin(struct ps_transfer *transfer)
         .lines = ps_buf_str(&transfer->headers),
         .length = transfer->length == PS_LENGTH_UNKNOWN ? PS_FLIGHT_LENGTH_UNKNOWN : transfer->length,
     };
+    if (transfer->pilot->http != NULL && !ps_http_begin(transfer, &head)) {
+        return PS_OK;
+    }
     return ps_flight_begin(transfer->pilot->flight, &head);
+}
+
+int ps_pilot_record(struct ps_transfer *transfer, struct ps_str bytes)
+{
+    ps_pilot_items_feed(transfer->pilot->items, bytes);
+    return ps_flight_record(transfer->pilot->flight, bytes, false);
 }
 
 void ps_pilot_see(struct ps_transfer *transfer, const struct ps_usage_event *event,
@@ -174,8 +223,7 @@ bool ps_pilot_tell(struct ps_transfer *transfer)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-/* The tags of the route and of the request; returns their number. */
-static size_t read_tags(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX])
+size_t ps_pilot_read_tags(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX])
 {
     size_t count = 0;
     const struct ps_option_strings *of_route = &transfer->route->cache.tags;
@@ -206,12 +254,37 @@ static bool is_proper(const struct ps_transfer *transfer, struct ps_str body)
     return says_so ? transfer->pilot->done : !ps_str_starts_with(body, PS_STR("{\"error\""));
 }
 
-static int make_entry(const struct ps_transfer *transfer, struct ps_entry **out)
+void ps_pilot_describe(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX],
+                       struct ps_entry_spec *spec)
 {
     const struct ps_pilot *pilot = transfer->pilot;
     const struct ps_route_cache_opts *how = &transfer->route->cache;
     struct ps_loop *loop = transfer->lane->loop;
+    *spec = (struct ps_entry_spec){
+        .status = transfer->status,
+        .kind = kind_of(transfer),
+        .head = ps_flight_head(pilot->flight)->lines,
+        .route = ps_str_from(transfer->route->name),
+        .model = {pilot->request.model, pilot->request.model_len},
+        .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
+        .tags = tags,
+        .tags_count = ps_pilot_read_tags(transfer, tags),
+        .born = ps_flight_born(pilot->flight),
+        .stored = ps_clock_wall(ps_loop_clock(loop)),
+        .fresh = pilot->ttl,
+        .while_revalidate = how->stale,
+        .if_error = how->stale_on_error,
+        .seconds = ps_span_seconds(ps_loop_now(loop) - transfer->gate_since - transfer->waited),
+        .prompt_tokens = transfer->usage.prompt_tokens,
+        .completion_tokens = transfer->usage.completion_tokens,
+    };
+}
+
+static int make_entry(const struct ps_transfer *transfer, struct ps_entry **out)
+{
+    const struct ps_pilot *pilot = transfer->pilot;
     struct ps_str tags[PS_ENTRY_TAGS_MAX];
+    struct ps_entry_spec spec;
     size_t size = ps_flight_recorded(pilot->flight);
     char *body = malloc(size + 1);
     int err = body == NULL ? PS_ENOMEM : ps_flight_copy_body(pilot->flight, body, size);
@@ -222,27 +295,10 @@ static int make_entry(const struct ps_transfer *transfer, struct ps_entry **out)
         free(body);
         return err;
     }
-    struct ps_entry_spec spec = {
-        .status = transfer->status,
-        .kind = kind_of(transfer),
-        .head = ps_flight_head(pilot->flight)->lines,
-        .body = {body, size},
-        .release = free,
-        .release_ctx = body,
-        .route = ps_str_from(transfer->route->name),
-        .model = {pilot->request.model, pilot->request.model_len},
-        .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
-        .tags = tags,
-        .tags_count = read_tags(transfer, tags),
-        .born = ps_flight_born(pilot->flight),
-        .stored = ps_clock_wall(ps_loop_clock(loop)),
-        .fresh = pilot->ttl,
-        .while_revalidate = how->stale,
-        .if_error = how->stale_on_error,
-        .seconds = ps_span_seconds(ps_loop_now(loop) - transfer->gate_since - transfer->waited),
-        .prompt_tokens = transfer->usage.prompt_tokens,
-        .completion_tokens = transfer->usage.completion_tokens,
-    };
+    ps_pilot_describe(transfer, tags, &spec);
+    spec.body = (struct ps_str){body, size};
+    spec.release = free;
+    spec.release_ctx = body;
     return ps_entry_new(out, &spec);
 }
 
@@ -261,7 +317,16 @@ static struct ps_entry *keep(const struct ps_transfer *transfer, bool *stored)
 
 static void land(struct ps_transfer *transfer, struct ps_flight_facts *facts)
 {
-    struct ps_entry *entry = keep(transfer, &facts->stored);
+    if (transfer->pilot->http != NULL) {
+        ps_http_land(transfer, facts);
+        return;
+    }
+    struct ps_entry *entry = NULL;
+    if (transfer->pilot->items == NULL) {
+        entry = keep(transfer, &facts->stored);
+    } else if (transfer->status == 200 && transfer->pilot->storable) {
+        facts->stored = ps_pilot_items_store(transfer);
+    }
     ps_flight_land(transfer->pilot->flight, entry, false, facts);
 }
 
@@ -270,6 +335,10 @@ void ps_pilot_end(struct ps_transfer *transfer)
     struct ps_pilot *pilot = transfer->pilot;
     if (pilot == NULL) {
         return;
+    }
+    if (pilot->leader != NULL) {
+        pilot->leader->cached->pilot = NULL;
+        pilot->leader = NULL;
     }
     ps_tier_cancel(pilot->fetch);
     pilot->fetch = NULL;
@@ -296,6 +365,25 @@ void ps_pilot_end(struct ps_transfer *transfer)
         ps_flight_refuse(flight, &pilot->refusal, &facts);
     }
     pilot->flight = NULL;
+}
+
+void ps_pilot_trail(struct ps_transfer *transfer, struct ps_str trailers)
+{
+    struct ps_transfer *leader = transfer->pilot->leader;
+    if (leader != NULL && trailers.len > 0) {
+        ps_buf_fini(&leader->cached->trailers);
+        leader->cached->trailers = ps_buf_make(PS_TRANSFER_HEAD_LIMIT);
+        PS_IGNORE(ps_buf_append_str(&leader->cached->trailers, trailers));
+    }
+}
+
+void ps_pilot_free(struct ps_pilot *pilot)
+{
+    if (pilot != NULL) {
+        ps_http_pilot_free(pilot->http);
+        ps_pilot_items_free(pilot->items);
+        free(pilot);
+    }
 }
 
 void ps_pilot_land(struct ps_transfer *transfer, enum ps_outcome outcome)

@@ -112,37 +112,76 @@ static void add_instance(struct ps_nvml *nvml, size_t parent, ps_nvml_device han
                 card->device.instance != PS_DEVICE_NONE;
 }
 
-static void find_instances_of(struct ps_nvml *nvml, size_t parent, ps_time now)
+/* What a divided card can't say is asked of it again when it is whole, and the other way round. */
+static void set_partitioned(struct ps_nvml_card *card, bool partitioned, ps_time now)
+{
+    if (card->device.partitioned != partitioned) {
+        ps_nvml_card_forget(card);
+        card->unsupported = 0;
+        card->fields_unsupported = 0;
+        card->device.partitioned = partitioned;
+        set_due(card, now, now);
+    }
+}
+
+struct instance {
+    size_t parent;
+    ps_nvml_device handle;
+};
+
+static void list_instances_of(struct ps_nvml *nvml, size_t parent, ps_time now,
+                              struct instance *out, size_t *count)
 {
     struct ps_nvml_card *card = &nvml->cards[parent];
     uint32_t mode = 0;
     uint32_t pending = 0;
     uint32_t most = 0;
-    card->device.partitioned = PS_NVML_CARD_CALL(card, MIG_MODE, card->handle, &mode, &pending) &&
-                               mode == MIG_ON &&
-                               PS_NVML_CARD_CALL(card, MIG_COUNT, card->handle, &most);
-    for (uint32_t i = 0; card->device.partitioned && i < most && nvml->count < PS_DEVICES_MAX;
-         i++) {
+    bool partitioned = PS_NVML_CARD_CALL(card, MIG_MODE, card->handle, &mode, &pending) &&
+                       mode == MIG_ON && PS_NVML_CARD_CALL(card, MIG_COUNT, card->handle, &most);
+    set_partitioned(card, partitioned, now);
+    for (uint32_t i = 0;
+         card->device.partitioned && i < most && nvml->whole + *count < PS_DEVICES_MAX; i++) {
         ps_nvml_device handle = NULL;
         /* Places between the instances are empty, and say NOT_FOUND. */
-        int code = PS_NVML_CALL(&nvml->library, MIG_HANDLE, card->handle, i, &handle);
-        if (nvml->library.MIG_HANDLE != NULL && code == PS_NVML_OK) {
-            add_instance(nvml, parent, handle, now);
+        if (PS_NVML_CALL(&nvml->library, MIG_HANDLE, card->handle, i, &handle) == PS_NVML_OK) {
+            out[(*count)++] = (struct instance){parent, handle};
         }
     }
 }
 
-/* Anew each time: handles of instances that were taken away are invalid. */
+/* Are these the ones that we have, and do they answer? */
+static bool are_known(const struct ps_nvml *nvml, const struct instance *instances, size_t count)
+{
+    for (size_t i = 0; i < count && nvml->whole + count == nvml->count; i++) {
+        const struct ps_nvml_card *card = &nvml->cards[nvml->whole + i];
+        if (card->handle != instances[i].handle || card->device.parent != instances[i].parent ||
+            !card->device.readings[PS_DEVICE_MEMORY_TOTAL].known) {
+            return false;
+        }
+    }
+    return nvml->whole + count == nvml->count;
+}
+
+/* Handles of instances that were taken away are invalid, so a change means to begin anew with all.
+ */
 static void find_instances(struct ps_nvml *nvml, ps_time now)
 {
+    struct instance instances[PS_DEVICES_MAX];
+    size_t count = 0;
+    nvml->layout_due = now + LAYOUT_EVERY;
+    for (size_t i = 0; i < nvml->whole; i++) {
+        list_instances_of(nvml, i, now, instances, &count);
+    }
+    if (are_known(nvml, instances, count)) {
+        return;
+    }
     for (size_t i = nvml->whole; i < nvml->count; i++) {
         ps_nvml_card_fini(&nvml->cards[i]);
     }
     nvml->count = nvml->whole;
-    for (size_t i = 0; i < nvml->whole; i++) {
-        find_instances_of(nvml, i, now);
+    for (size_t i = 0; i < count; i++) {
+        add_instance(nvml, instances[i].parent, instances[i].handle, now);
     }
-    nvml->layout_due = now + LAYOUT_EVERY;
 }
 
 /* Is any card divided, or could one be? Others never need to be looked at again. */

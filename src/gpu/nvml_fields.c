@@ -6,6 +6,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <math.h>
+
 #include "base/check.h"
 #include "gpu/nvml_card.h"
 
@@ -48,7 +50,7 @@ static bool number_of(const struct ps_nvml_field *field, double *out)
     switch (field->type) {
     case PS_NVML_DOUBLE:
         *out = field->value.real;
-        return field->value.real == field->value.real && field->value.real >= 0;
+        return isfinite(field->value.real) && field->value.real >= 0;
     case PS_NVML_UINT:
         *out = field->value.uint;
         return field->value.uint != UINT32_MAX;

@@ -16,20 +16,14 @@ static const char *const names[PS_NVML_KINDS][PS_NVML_NAMES] = {
 #undef PS_NVML_ROW
 };
 
-/* What a call is called in reports: its newest name. */
-#define PS_NVML_FIRST(first, ...) first
-static const char *const newest[PS_NVML_KINDS] = {
-#define PS_NVML_NEWEST(NAME, parameters, ...) PS_NVML_FIRST(__VA_ARGS__, ),
-    PS_NVML_TABLE(PS_NVML_NEWEST)
-#undef PS_NVML_NEWEST
-};
-
 static void *find(struct ps_nvml_library *library, enum ps_nvml_kind kind)
 {
+    library->called[kind] = names[kind][0];
     for (unsigned i = 0; i < PS_NVML_NAMES && names[kind][i] != NULL; i++) {
         void *symbol = dlsym(library->handle, names[kind][i]);
         if (symbol != NULL) {
             library->found[kind] = i;
+            library->called[kind] = names[kind][i];
             return symbol;
         }
     }
@@ -64,7 +58,7 @@ int ps_nvml_library_open(struct ps_nvml_library *library, const char *path,
 {
     memset(library, 0, sizeof *library);
     library->clock = clock;
-    ps_toll_init(&library->book, newest, PS_NVML_KINDS);
+    ps_toll_init(&library->book, library->called, PS_NVML_KINDS);
     library->handle = open_any(path);
     if (library->handle == NULL) {
         const char *error = dlerror();

@@ -93,9 +93,10 @@ static_assert(PS_NVML_KINDS <= PS_TOLL_KINDS, "one bit and one toll for each");
 struct ps_nvml_library {
     void *handle; /* of dlopen(); NULL: not open */
     const struct ps_clock *clock;
-    bool simulated;                /* it says of itself that it is a fake */
-    bool long_processes;           /* its _v3 lists of processes have the layout of R530 */
-    unsigned found[PS_NVML_KINDS]; /* which of its names a function has: 0 is the newest */
+    bool simulated;                    /* it says of itself that it is a fake */
+    bool long_processes;               /* its _v3 lists of processes have the layout of R530 */
+    unsigned found[PS_NVML_KINDS];     /* which of its names a function has: 0 is the newest */
+    const char *called[PS_NVML_KINDS]; /* that name, or the newest where it has none */
     struct ps_toll_book book;
 #define PS_NVML_MEMBER(NAME, parameters, ...) int(*NAME) parameters;
     PS_NVML_TABLE(PS_NVML_MEMBER)

@@ -47,7 +47,7 @@ struct ps_sampler_source {
 };
 
 struct ps_sampler_opts {
-    const struct ps_clock *clock; /* outlives the sampler */
+    const struct ps_clock *clock; /* outlives the sampler, and a thread that is left behind */
     ps_span stale_after;          /* older snapshots are stale */
     ps_span hung_after;           /* a call that takes longer hangs */
     ps_span retry_after;          /* from one failed start to the next; it doubles up to a minute */

@@ -87,6 +87,13 @@ static void on_done(void *ctx, const struct ps_session_result *result)
 
 static const struct ps_session_ops session_ops = {.on_text = on_text, .on_done = on_done};
 
+/* Whose turn it is. */
+static struct ps_target *next_target(const struct ps_replay *replay)
+{
+    bool second = replay->opts.second != NULL && replay->entry.number % 2 == 1;
+    return second ? replay->opts.second : replay->target;
+}
+
 static void send_one(struct ps_replay *replay, ps_time intended)
 {
     struct ps_session_request request = {
@@ -100,7 +107,7 @@ static void send_one(struct ps_replay *replay, ps_time intended)
     ps_time now = ps_clock_now(ps_loop_clock(replay->loop));
     int err = PS_ELIMIT;
     if (replay->in_flight < replay->opts.max_in_flight) {
-        err = ps_session_start(&replay->sessions, replay->loop, replay->target, &request,
+        err = ps_session_start(&replay->sessions, replay->loop, next_target(replay), &request,
                                &session_ops, replay);
     }
     if (err == PS_OK) {

@@ -35,6 +35,7 @@ struct ps_replay_opts {
     struct ps_prompt_opts prompt; /* model borrowed for the life of the replay */
     size_t max_in_flight;         /* beyond it a due request is skipped and counted */
     ps_span timeout;              /* of one request, from its send */
+    struct ps_target *second;     /* gets every other request; borrowed; NULL = none */
 };
 
 struct ps_replay_ops {

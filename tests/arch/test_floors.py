@@ -56,6 +56,11 @@ class Floors(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("ring: base/a_b -> base/a_c -> base/a_b", said)
 
+    def test_a_public_header_must_be_there(self):
+        code, said = inspect({"base/a.h": ["penstock/nothing.h"]})
+        self.assertEqual(code, 1)
+        self.assertIn("penstock/ has no floor", said)
+
     def test_a_folder_without_a_floor_is_wrong(self):
         code, said = inspect({"attic/a.h": []})
         self.assertEqual(code, 1)

@@ -39,6 +39,7 @@ struct conn {
     int64_t due;     /* of the request under way */
     int64_t sent;
     size_t out_at;
+    unsigned question;
     /* answer */
     char *head; /* only while a head arrives in pieces */
     size_t head_len;
@@ -68,6 +69,8 @@ static struct {
     int epfd;
     char *request;
     size_t request_len;
+    char *digits; /* in it, of the question's number */
+    size_t asked; /* questions of the trace */
     char *scratch;
     struct conn *conns;
     /* connections that wait for a request: a ring, so that all of them take part */
@@ -148,6 +151,11 @@ static void conn_watch(struct conn *conn, uint32_t what, int op)
 static void conn_write(struct conn *conn)
 {
     bool waited = conn->out_at > 0;
+    if (opt.trace != NULL) {
+        char number[BENCH_QUESTION_DIGITS + 1];
+        snprintf(number, sizeof number, "%010u", conn->question);
+        memcpy(run.digits, number, BENCH_QUESTION_DIGITS);
+    }
     ssize_t n =
         send(conn->fd, run.request + conn->out_at, run.request_len - conn->out_at, MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN) {
@@ -172,6 +180,9 @@ static void conn_request(struct conn *conn, int64_t due)
     conn->sent = bench_now();
     conn->counted = run.measuring;
     conn->out_at = 0;
+    if (opt.trace != NULL) {
+        conn->question = opt.questions[run.asked++ % opt.question_count];
+    }
     conn->body_len = 0;
     conn->body_sum = BENCH_FNV_START;
     conn->events = 0;
@@ -640,7 +651,7 @@ static void loop(void)
 static void prepare(void)
 {
     bench_prepare();
-    run.request = bench_load_request(&opt, &run.request_len);
+    run.request = bench_load_request(&opt, &run.request_len, &run.digits);
     run.epfd = epoll_create1(EPOLL_CLOEXEC);
     run.scratch = malloc(READ_SIZE + 1);
     run.conns = calloc(opt.conns, sizeof *run.conns);

@@ -43,6 +43,8 @@ double bench_load_watched_ns(const struct bench_load *load)
     return sum;
 }
 
+static const char question[] = "Question 0000000000. ";
+
 /* A chat request of about the size asked for, with the escapes that real prompts have. */
 static char *make_chat_body(const struct bench_load *load)
 {
@@ -56,8 +58,8 @@ static char *make_chat_body(const struct bench_load *load)
     int n = sprintf(body,
                     "{\"model\":\"bench\",\"stream\":%s,\"max_tokens\":256,\"temperature\":0.7,"
                     "\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful "
-                    "assistant.\"},{\"role\":\"user\",\"content\":\"",
-                    load->stream ? "true" : "false");
+                    "assistant.\"},{\"role\":\"user\",\"content\":\"%s",
+                    load->stream ? "true" : "false", question);
     size_t at = (size_t)n;
     while (at + 4 < size) {
         /* Whole phrases only, so that no escape is cut. */
@@ -73,7 +75,7 @@ static char *make_chat_body(const struct bench_load *load)
     return body;
 }
 
-char *bench_load_request(const struct bench_load *load, size_t *len)
+char *bench_load_request(const struct bench_load *load, size_t *len, char **digits)
 {
     char *body = load->body_size > 0 ? make_chat_body(load) : NULL;
     size_t body_len = body != NULL ? strlen(body) : 0;
@@ -93,6 +95,9 @@ char *bench_load_request(const struct bench_load *load, size_t *len)
     n += sprintf(request + n, "\r\n");
     memcpy(request + n, body != NULL ? body : "", body_len);
     *len = (size_t)n + body_len;
+    request[*len] = '\0';
+    char *at = strstr(request, question);
+    *digits = at == NULL ? NULL : at + strcspn(question, "0");
     free(body);
     return request;
 }
@@ -112,6 +117,7 @@ static const struct option long_options[] = {
     {"reuse", required_argument, NULL, 'k'},
     {"watch", required_argument, NULL, 'W'},
     {"stream", no_argument, NULL, 's'},
+    {"trace", required_argument, NULL, 'T'},
     {NULL, 0, NULL, 0},
 };
 
@@ -169,9 +175,31 @@ static bool read_option(struct bench_load *load, int name)
     case 's':
         load->stream = true;
         return true;
+    case 'T':
+        load->trace = optarg;
+        return true;
     default:
         return false;
     }
+}
+
+static bool read_trace(struct bench_load *load)
+{
+    FILE *file = fopen(load->trace, "rb");
+    long size = file == NULL || fseek(file, 0, SEEK_END) != 0 ? 0 : ftell(file);
+    load->questions = size < 4 ? NULL : malloc((size_t)size / 4 * sizeof *load->questions);
+    unsigned char bytes[4];
+    if (load->questions != NULL) {
+        rewind(file);
+        while (load->question_count < (size_t)size / 4 && fread(bytes, 4, 1, file) == 1) {
+            load->questions[load->question_count++] = (unsigned)bytes[0] << 24 | (unsigned)bytes[1] << 16 |
+                                                      (unsigned)bytes[2] << 8 | bytes[3];
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return load->question_count > 0;
 }
 
 bool bench_load_read(struct bench_load *load, int argc, char **argv)
@@ -183,10 +211,12 @@ bool bench_load_read(struct bench_load *load, int argc, char **argv)
             return false;
         }
     }
-    if (load->port <= 0 || load->conns == 0) {
+    bool sound = load->trace == NULL || (load->body_size > 0 && read_trace(load));
+    if (load->port <= 0 || load->conns == 0 || !sound) {
         fprintf(stderr, "usage: client --port PORT [--path P] [--method M] [--header 'N: V'] "
                         "[--body BYTES] [--stream]\n  [--conns N] [--rate R] [--seconds S] "
-                        "[--warmup S] [--ramp S] [--drain S] [--reuse N] [--watch PID,PID]\n");
+                        "[--warmup S] [--ramp S] [--drain S] [--reuse N] [--watch PID,PID] "
+                        "[--trace FILE]\n");
         return false;
     }
     return true;

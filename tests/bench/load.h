@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #define BENCH_WATCH_MAX 16
+#define BENCH_QUESTION_DIGITS 10
 
 struct bench_load {
     int port; /* on the loopback address */
@@ -25,6 +26,9 @@ struct bench_load {
     double rate;    /* requests a second; 0 is a closed loop */
     size_t body_size;
     bool stream;
+    const char *trace;    /* big-endian 32-bit numbers; request n asks question trace[n], or NULL */
+    unsigned *questions;  /* what was read of it */
+    size_t question_count;
     unsigned reuse; /* requests on one connection; 0 without end */
     int watch[BENCH_WATCH_MAX];
     int watched; /* how many processes */
@@ -33,8 +37,9 @@ struct bench_load {
 /* Reads the command line into *load. Prints what is wrong and returns false. */
 bool bench_load_read(struct bench_load *load, int argc, char **argv);
 
-/* The request that the load repeats, *len bytes in new memory. */
-char *bench_load_request(const struct bench_load *load, size_t *len);
+/* The request that the load repeats, *len bytes in new memory. *digits is where the number of the
+ * question stands in it, BENCH_QUESTION_DIGITS long; NULL when there is no body. */
+char *bench_load_request(const struct bench_load *load, size_t *len, char **digits);
 
 /* Processor time of all threads of the load's watched processes so far, in ns. */
 double bench_load_watched_ns(const struct bench_load *load);

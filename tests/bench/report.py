@@ -38,6 +38,10 @@ cache over the same requests; the optimum (Belady's, which knows the future) is 
 run. An infinite cache would hit 73 % of the requests of web07 and 35 to 37 % of those of the
 Mooncake traces: no policy can be better than that.
 """,
+    "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
+measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for
+everything each second, as a plain exporter does.
+""",
 }
 
 

@@ -3,8 +3,10 @@
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
+    run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py ring [--quick] [--rounds N]
+    run.py telemetry [--quick] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
 what each is) and run(args, folder, save), which calls save(report) whenever it has got further.
@@ -27,9 +29,11 @@ import sys
 import tempfile
 
 import cache
+import chaos
 import eviction
 import proxy
 import ring
+import telemetry
 from rows import say
 from targets import BUILD, BenchError
 
@@ -92,7 +96,8 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"cache": cache, "eviction": eviction, "proxy": proxy, "ring": ring}
+BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "proxy": proxy, "ring": ring,
+           "telemetry": telemetry}
 
 
 def main():

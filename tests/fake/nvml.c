@@ -117,6 +117,7 @@ static _Atomic long knobs[KNOB_COUNT] = {
 static struct card cards[GPUS];
 static struct card instances[GPUS][INSTANCES];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of what follows */
+static pthread_cond_t event_put = PTHREAD_COND_INITIALIZER;
 static struct event events[EVENTS];
 static size_t events_put, events_taken;
 static struct timespec file_changed;
@@ -131,6 +132,7 @@ static void put_xid(long number)
     if (events_put - events_taken < EVENTS) {
         events[events_put++ % EVENTS] = (struct event){
             &cards[number / 1000 % GPUS], 8, (uint64_t)(number % 1000), UINT32_MAX, UINT32_MAX};
+        pthread_cond_signal(&event_put);
     }
     pthread_mutex_unlock(&mutex);
 }
@@ -233,17 +235,23 @@ static void hang_while(enum knob knob)
 
 /* --- init, count, handle ---------------------------------------------------------------------- */
 
-static int init(void)
+static void make_cards(void)
 {
-    read_environment();
-    read_file();
-    hang_while(K_hang_init);
     for (int i = 0; i < GPUS; i++) {
         cards[i] = (struct card){i, -1};
         for (int j = 0; j < INSTANCES; j++) {
             instances[i][j] = (struct card){i, j};
         }
     }
+}
+
+static int init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    read_environment();
+    read_file();
+    hang_while(K_hang_init);
+    (void)pthread_once(&once, make_cards);
     return (int)KNOB(init_code);
 }
 
@@ -748,31 +756,33 @@ FN(nvmlDeviceRegisterEvents, const struct card *card, uint64_t types, void *set)
     return set != NULL && types == 8 ? OK : INVALID;
 }
 
-static bool take_event(struct event *out)
+/* Waits until there is one, at most for so long; the mutex is held. */
+static bool await_event(uint32_t ms)
 {
-    pthread_mutex_lock(&mutex);
-    bool any = events_taken < events_put;
-    if (any) {
-        *out = events[events_taken++ % EVENTS];
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += ms % 1000 * 1000000L;
+    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    int error = 0;
+    while (events_taken == events_put && error == 0) {
+        error = pthread_cond_timedwait(&event_put, &mutex, &until);
     }
-    pthread_mutex_unlock(&mutex);
-    return any;
+    return events_taken != events_put;
 }
 
 FN(nvmlEventSetWait_v2, void *set, struct event *out, uint32_t ms)
 {
     (void)set;
-    for (uint32_t waited = 0;; waited++) {
-        hang_while(K_hang_events);
-        read_file();
-        if (take_event(out)) {
-            return OK;
-        }
-        if (waited >= ms) {
-            return TIMEOUT;
-        }
-        pass(1000);
+    hang_while(K_hang_events);
+    read_file();
+    pthread_mutex_lock(&mutex);
+    bool any = await_event(ms);
+    if (any) {
+        *out = events[events_taken++ % EVENTS];
     }
+    pthread_mutex_unlock(&mutex);
+    return any ? OK : TIMEOUT;
 }
 
 #endif /* FAKE_ABI >= 2 */

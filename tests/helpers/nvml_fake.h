@@ -31,7 +31,9 @@ static inline void nvml_fake_open(struct nvml_fake *fake, const char *name)
         *(slash == NULL ? self : slash) = '\0';
     }
     (void)snprintf(fake->path, sizeof fake->path, "%s/fake/lib%s.so.1", self, name);
-    fake->handle = dlopen(fake->path, RTLD_NOW | RTLD_LOCAL);
+    /* It stays: what a thread that was left behind did there is not to be mistaken for what comes
+     * next. */
+    fake->handle = dlopen(fake->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (fake->handle == NULL) {
         fprintf(stderr, "%s\n", dlerror());
         abort();

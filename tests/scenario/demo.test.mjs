@@ -2,6 +2,7 @@
 // tags: threads
 // timeout: 240
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -14,6 +15,7 @@ import { slowness, until } from './lib/wait.mjs';
 
 const data = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../data');
 const READY = 30000 * slowness;
+const redis = spawnSync('redis-server', ['--version']).error === undefined;
 
 function children(pid) {
   try {
@@ -30,6 +32,15 @@ function alive(pid) {
   } catch {
     return false;
   }
+}
+
+/// What the demo said of the cache so far.
+function cacheLines(demo) {
+  const line = /^cache {6}([\d.]+) % of (\d+) answers {2}from memory (\d+)(?: {2}from Redis (\d+))? {2}coalesced (\d+) {2}GPU-seconds saved ([\d.]+)$/gm;
+  return [...demo.stdout.matchAll(line)].map(([, percent, lookups, memory, fromRedis, coalesced, saved]) => ({
+    percent: Number(percent), lookups: Number(lookups), memory: Number(memory), redis: Number(fromRedis), coalesced: Number(coalesced),
+    saved: Number(saved),
+  }));
 }
 
 const gone = (pids) => until('its processes are gone', () => !pids.some(alive), 10000 * slowness, 20);
@@ -58,6 +69,7 @@ test('traffic flows through the gateway to both servers, in plain lines', async 
   assert.match(demo.stdout, /^GPU 1 \(sim\) .* given [1-9]/m);
   assert.match(demo.stdout, /^GPU 2 \(sim\) .* given [1-9]/m);
   assert.doesNotMatch(demo.stdout, /\x1b/);
+  await until('recorded keys repeat', () => cacheLines(demo).some((line) => line.memory > 0 && line.saved > 0), READY, 50);
   const pids = children(demo.pid);
   assert.equal(pids.length, 3);
   demo.signal('SIGTERM');
@@ -89,6 +101,66 @@ for (const [engine, lane] of [['ollama', 'chat'], ['comfyui', 'pictures']]) {
     }
   });
 }
+
+function isNode(pid) {
+  try {
+    return fs.readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('redis-server');
+  } catch {
+    return false;
+  }
+}
+
+test('with --cluster two gateways share their answers in a real Redis Cluster', { skip: !redis && 'redis-server is not installed' }, async (t) => {
+  const demo = await startDemo(t, '--cluster', '--speed', '3');
+  await demo.flowing();
+  await until('an answer of one gateway serves the other', () => cacheLines(demo).some((line) => line.redis > 0), 2 * READY, 50);
+  assert.match(demo.stdout, /^Redis {6}3 of 3 masters up {2}keys [1-9]/m);
+  assert.match(demo.stdout, new RegExp(`^gateway 1 {2}[1-9]\\d* requests .* http://127\\.0\\.0\\.1:${demo.port}$`, 'm'));
+  assert.match(demo.stdout, /^gateway 2 {2}[1-9]\d* requests/m);
+  const pids = children(demo.pid);
+  assert.equal(pids.length, 10);
+  const nodes = pids.filter(isNode);
+  assert.equal(nodes.length, 6);
+  const folder = path.dirname(fs.readlinkSync(`/proc/${nodes[0]}/cwd`));
+  assert.match(folder, /^\/tmp\/penstock-demo-/);
+  process.kill(nodes[0], 'SIGKILL');
+  await until('the node is missed', () => /^Redis node 127\.0\.0\.1:\d+ was killed by signal 9: the gateways go on without it\.$/m
+    .test(demo.stdout), READY, 50);
+  const shown = cacheLines(demo).at(-1).lookups;
+  await until('traffic goes on', () => cacheLines(demo).at(-1).lookups > shown + 20, READY, 50);
+  demo.signal('SIGTERM');
+  const { code } = await demo.ended;
+  demo.assertClean();
+  assert.equal(code, 0, demo.stderr);
+  assert.match(demo.stdout, /embeddings of .*\n(.*\n)*requests .* \d+ succeeded, 0 failed/);
+  await gone(pids);
+  assert.ok(!fs.existsSync(folder), 'nothing is left in /tmp');
+});
+
+test('kill -9 of the demo takes its Redis Cluster along, and the next one its folder', { skip: !redis && 'redis-server is not installed' }, async (t) => {
+  const demo = await startDemo(t, '--cluster');
+  const nodes = () => children(demo.pid).filter(isNode);
+  await until('the nodes run', () => nodes().length === 6 && nodes().every((pid) => /node-\d$/.test(fs.readlinkSync(`/proc/${pid}/cwd`))),
+    READY, 20);
+  const folder = path.dirname(fs.readlinkSync(`/proc/${nodes()[0]}/cwd`));
+  const pids = children(demo.pid);
+  demo.signal('SIGKILL');
+  await demo.ended;
+  await gone(pids);
+  assert.ok(fs.existsSync(folder), 'nobody was left to remove it');
+  const old = Date.now() / 1000 - 3600;
+  fs.utimesSync(folder, old, old);
+  const next = await startDemo(t, '--duration', '1s');
+  assert.equal((await next.ended).code, 0, next.stderr);
+  assert.ok(!fs.existsSync(folder), 'it is gone');
+});
+
+test('without redis-server --cluster says what is missing', async (t) => {
+  const result = await runPenstock(t, ['demo', '--cluster', '--data', data, '--listen', `127.0.0.1:${await freePort()}`],
+    { ms: READY, env: { PATH: '/nowhere' } });
+  assert.equal(result.code, 1);
+  assert.match(result.stderr, /needs redis-server and redis-cli, .*not installed: apt-get install redis-server redis-tools/);
+});
 
 test('an engine that it can not play is told', async (t) => {
   const result = await runPenstock(t, ['demo', '--engine', 'triton'], { ms: READY });

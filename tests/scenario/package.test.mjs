@@ -101,6 +101,14 @@ test('the package installs, runs, is removed and purged', { skip: whyNot() }, as
     'usr/share/man/man1/penstock-serve.1.gz', 'usr/share/penstock/azure2023_conv_10min.csv.gz']) {
     assertFile(dir, name, '644');
   }
+  const { stdout: about } = await run('dpkg-deb', ['-c', deb]);
+  for (const name of ['usr/include/penstock/penstock.h', 'usr/include/penstock/err.h', 'libpenstock.a', 'libpenstock.so',
+    'libpenstock.so.0', 'libpenstock.so.0.1.0', 'pkgconfig/penstock.pc']) {
+    assert.match(about, new RegExp(`[./]${name.replaceAll('.', '\\.')}( |$)`, 'm'), name);
+  }
+  const description = list(dir).find((name) => name.endsWith('pkgconfig/penstock.pc'));
+  assert.match(fs.readFileSync(path.join(dir, description), 'utf8'), /^prefix=\/usr$/m);
+
   const unit = fs.readFileSync(path.join(dir, 'usr/lib/systemd/system/penstock.service'), 'utf8');
   assert.match(unit, /^ExecStart=\/usr\/bin\/penstock serve --config \/etc\/penstock\/penstock.yaml$/m);
   assert.doesNotMatch(unit, /@BINDIR@/);

@@ -511,6 +511,39 @@ static void an_item_has_the_key_of_a_request_of_its_own(void **state)
     ps_keyer_free(keyer);
 }
 
+static void the_memo_knows_requests_for_one_item(void **state)
+{
+    (void)state;
+    struct ps_keyer *keyer = keyer_of(16);
+    for (unsigned round = 0; round < 3; round++) {
+        struct items one = items_of(keyer, "{\"input\":\"a\"}");
+        struct items many = items_of(keyer, "{\"input\":[\"b\",\"a\"]}");
+        assert_int_equal(one.count, 1);
+        assert_int_equal(many.count, 2);
+        assert_true(ps_key_eq(&one.keys[0], &many.keys[1]));
+        assert_true(ps_key_eq(&one.keys[0], &one.all));
+        assert_int_equal(ps_keyer_memo_hits(keyer), round);
+    }
+    ps_keyer_free(keyer);
+}
+
+static void a_list_of_items_has_the_key_of_its_request(void **state)
+{
+    (void)state;
+    struct ps_keyer *keyer = keyer_of(0);
+    struct items many = items_of(keyer, "{\"input\":[\"a\",\"b\",\"c\"]}");
+    struct items some = items_of(keyer, "{\"input\":[\"a\",\"c\"]}");
+    struct ps_key keys[] = {many.keys[0], many.keys[2]};
+    struct ps_key key;
+    ps_keyer_list(keyer, many.keys, 3, &key);
+    assert_true(ps_key_eq(&key, &many.all));
+    ps_keyer_list(keyer, keys, 2, &key);
+    assert_true(ps_key_eq(&key, &some.all));
+    ps_keyer_list(keyer, keys, 1, &key);
+    assert_true(ps_key_eq(&key, &many.keys[0]));
+    ps_keyer_free(keyer);
+}
+
 static void token_ids_are_one_item(void **state)
 {
     (void)state;
@@ -911,6 +944,8 @@ int main(void)
         cmocka_unit_test(the_memo_knows_repeats),
         cmocka_unit_test(the_memo_is_bounded_and_never_wrong),
         cmocka_unit_test(an_item_has_the_key_of_a_request_of_its_own),
+        cmocka_unit_test(the_memo_knows_requests_for_one_item),
+        cmocka_unit_test(a_list_of_items_has_the_key_of_its_request),
         cmocka_unit_test(token_ids_are_one_item),
         cmocka_unit_test(embeddings_without_a_clear_input_have_no_key),
         cmocka_unit_test(a_million_pairs_agree_with_their_meaning),

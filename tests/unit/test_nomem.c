@@ -15,6 +15,7 @@
 
 #include "../helpers/turns.h"
 #include "gateway/forward.h"
+#include "gateway/items.h"
 #include "gateway/l1.h"
 #include "gateway/render.h"
 #include "gateway/tunnel.h"
@@ -423,6 +424,67 @@ static int tell_rendering(void)
     return err;
 }
 
+static int cut_request(struct ps_budget *budget)
+{
+    struct ps_items_ask *ask = NULL;
+    struct ps_chunks body = ps_chunks_make(budget);
+    uint32_t twins[2];
+    struct ps_key keys[2] = {{{0}}};
+    int err = ps_items_find_twins(keys, 2, twins);
+    err = err != PS_OK ? err : ps_items_ask_new(&ask, PS_ITEMS_OPENAI, budget);
+    err = err != PS_OK ? err : ps_items_ask_feed(ask, PS_STR("{\"input\":[\"a\",\"b\"]}"));
+    err = err != PS_OK ? err : ps_items_ask_end(ask);
+    err = err != PS_OK ? err : ps_items_ask_write(ask, (const uint32_t[]){1}, 1, &body);
+    ps_items_ask_free(ask);
+    ps_chunks_fini(&body);
+    return err;
+}
+
+static int join_piece(struct ps_str piece)
+{
+    struct ps_items_join *join = NULL;
+    uint64_t length = 0;
+    int err = ps_items_join_new(&join, PS_ITEMS_OPENAI, 1);
+    err = err != PS_OK ? err : ps_items_join_put(join, 0, piece);
+    err = err != PS_OK ? err : ps_items_join_end(join, &length);
+    ps_items_join_free(join);
+    return err;
+}
+
+static int tell_items(void)
+{
+    static const char answer[] = "{\"data\":[{\"index\":0,\"embedding\":[1]}],\"usage\":{\"n\":1}}";
+    struct ps_budget budget = {.limit = 1 << 20};
+    struct ps_items_split *split = NULL;
+    struct ps_buf piece = ps_buf_make(1 << 20);
+    int err = cut_request(&budget);
+    err = err != PS_OK ? err
+                       : ps_items_split_new(&split, PS_ITEMS_OPENAI, NULL, 1, SIZE_MAX, &budget);
+    err = err != PS_OK ? err : ps_items_split_feed(split, ps_str_from(answer));
+    err = err != PS_OK ? err : ps_items_split_end(split);
+    err = err != PS_OK ? err : ps_items_split_piece(split, 0, &piece);
+    err = err != PS_OK ? err : join_piece(ps_buf_str(&piece));
+    ps_items_split_free(split);
+    ps_buf_fini(&piece);
+    assert_int_equal(budget.used, 0);
+    return err;
+}
+
+static void each_allocation_of_items_may_fail(void **state)
+{
+    (void)state;
+    int err;
+    int n = 0;
+    do {
+        left = n++;
+        err = tell_items();
+        left = -1;
+        assert_true(err == PS_OK || err == PS_ENOMEM);
+    } while (err != PS_OK && n < 100);
+    assert_int_equal(err, PS_OK);
+    assert_true(n > 8);
+}
+
 static void each_allocation_of_the_cache_may_fail(void **state)
 {
     (void)state;
@@ -448,6 +510,7 @@ int main(void)
         cmocka_unit_test(each_allocation_of_a_tunnel_may_fail),
         cmocka_unit_test(each_allocation_of_a_forwarded_head_may_fail),
         cmocka_unit_test(each_allocation_of_the_cache_may_fail),
+        cmocka_unit_test(each_allocation_of_items_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -595,14 +595,33 @@ static void notices_instances_that_come_and_go(void **state)
     open_driver("nvidia-ml");
     start();
     assert_int_equal(now->device_count, 1);
+    assert_reading(&now->devices[0], PS_DEVICE_BUSY, 40);
     nvml_fake_set(&fake, "mig", 2);
     pass(30 * PS_SECOND);
     assert_int_equal(now->device_count, 3);
+    assert_unknown(&now->devices[0], PS_DEVICE_BUSY);
+    assert_false(now->devices[0].processes_known);
+    assert_int_equal(now->process_count, 4);
     nvml_fake_set(&fake, "mig", 0);
     pass(30 * PS_SECOND);
     assert_int_equal(now->device_count, 1);
     assert_false(now->devices[0].partitioned);
     assert_true(now->devices[0].processes_known);
+    assert_reading(&now->devices[0], PS_DEVICE_BUSY, 40); /* asked again */
+}
+
+static void keeps_instances_that_stay(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml");
+    nvml_fake_set(&fake, "mig", 2);
+    start();
+    for (int i = 0; i < 35; i++) {
+        pass(PS_SECOND);
+        assert_int_equal(now->device_count, 3);
+        assert_true(now->complete);
+        assert_reading(&now->devices[2], PS_DEVICE_TENSOR, 25); /* two samples, without a gap */
+    }
 }
 
 /* The thread that listens has a time of its own: look until it has all, at most for ten seconds. */
@@ -688,6 +707,7 @@ int main(void)
         CASE(goes_on_without_a_card_that_is_lost_and_takes_it_back),
         CASE(reads_instances_as_devices_of_their_own),
         CASE(notices_instances_that_come_and_go),
+        CASE(keeps_instances_that_stay),
         CASE(counts_every_xid_of_a_burst),
         CASE(keeps_the_total_of_more_kinds_than_it_tells_apart),
         CASE(knows_no_xids_of_cards_that_tell_none),

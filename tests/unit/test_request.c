@@ -238,6 +238,8 @@ static void malformed_bodies_are_refused_with_their_offset(void **state)
     expect_refusal("[]", 1, "must be a JSON object");
     expect_refusal("\"a\"", 3, "must be a JSON object");
     expect_refusal("{} {}", 4, "trailing garbage");
+    expect_refusal("{} \"never ends", 14, "trailing garbage");
+    expect_refusal("{}\"\\", 4, "trailing garbage");
     expect_refusal("{\"a\" 1}", 6, "colon");
     expect_refusal("{\"a\":1,}", 8, "object key");
     expect_refusal("{\"a\":tru3}", 8, "invalid string in json text");
