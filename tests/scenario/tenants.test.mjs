@@ -442,7 +442,7 @@ test('a client that leaves the queue is never sent upstream and makes room', asy
   const queued = () => metric(gate.port, 'penstock_admit_queued');
   for (let round = 0; round < 3; round++) {
     const lines = await Promise.all([0, 1].map(() => connect(t, gate.port)));
-    lines.forEach((line) => line.send('GET /leaves HTTP/1.1\r\nHost: localhost\r\n\r\n'));
+    lines.forEach((line, i) => line.send(`GET /leaves?${i} HTTP/1.1\r\nHost: localhost\r\n\r\n`));
     await until('both wait', async () => (await queued()) === 2);
     assert.equal((await call(gate.port, { path: '/x' })).status, 429);
     lines.forEach((line, i) => line.leave({ reset: i === 0 }));
