@@ -157,6 +157,7 @@ struct ps_transfer {
     } scan;
     struct ps_usage usage;
     uint8_t cache; /* enum ps_cache_part */
+    bool passes;   /* the cache has word that its answers are not for others */
     uint8_t fwd;   /* enum ps_cache_fwd: what Cache-Status says of an answer that goes past the cache */
     uint64_t bytes_out;
     ps_time first_byte; /* 0 = not yet */

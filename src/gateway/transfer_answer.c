@@ -210,6 +210,8 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
     if (transfer->pilot != NULL) {
         ps_pilot_judge(transfer, head);
         id = PS_STR(""); /* each client's own */
+    } else if (transfer->passes) {
+        ps_http_reconsider(transfer, head);
     } else {
         ps_http_outdate(transfer, head);
     }
