@@ -189,6 +189,8 @@ test('who began may leave, and the last one to leave ends the call', async (t) =
   assert.ok(others.slice(1).every(({ text, ended }) => ended && text === late.text));
   assert.equal(hold.calls, 1);
   assert.equal(partOf(await follow(gate)), 'hit');
+  // Who began did not see what the call took; it is counted all the same.
+  assert.equal(await metric(gate.port, 'penstock_traffic_tokens_total', { kind: 'output' }), 4);
 
   const again = halting();
   up.script = again.script;
