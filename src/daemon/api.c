@@ -6,6 +6,7 @@
 
 #include "daemon/ask.h"
 #include "daemon/caches.h"
+#include "daemon/gpu.h"
 #include "daemon/site.h"
 #include "export/prometheus.h"
 #include "gateway/forward.h"
@@ -27,6 +28,7 @@ struct ps_api {
     struct ps_metrics *metrics;
     const struct ps_site *site;
     struct ps_caches *caches;
+    struct ps_gpu *gpu;
     struct session sessions[SESSIONS];
     size_t next_session; /* the oldest is replaced */
     bool draining;
@@ -56,6 +58,11 @@ void ps_api_set_site(struct ps_api *api, const struct ps_site *site)
 void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches)
 {
     api->caches = caches;
+}
+
+void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu)
+{
+    api->gpu = gpu;
 }
 
 void ps_api_set_draining(struct ps_api *api)
@@ -252,6 +259,36 @@ static void answer_invalidate(struct ps_api *api, struct ps_ask *ask)
     }
 }
 
+typedef int write_gpu_fn(struct ps_gpu *gpu, struct ps_buf *out);
+
+static void answer_gpu(struct ps_api *api, struct ps_ask *ask, write_gpu_fn *write)
+{
+    text(ask, 200, "application/json");
+    int err = write(api->gpu, &ask->reply);
+    if (err == PS_ENOTFOUND) {
+        problem(ask, 503, "no_gpu_source",
+                "nothing is known of any GPU: no driver on this machine, no upstream whose engine tells, and "
+                "gpu.sources names no exporter");
+    } else if (err != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    }
+}
+
+static void answer_cleanup(struct ps_api *api, struct ps_ask *ask)
+{
+    char reason[200];
+    bool done;
+    int err = ps_gpu_cleanup(api->gpu, ps_buf_str(&ask->body), &ask->reply, &done, reason, sizeof reason);
+    text(ask, done ? 200 : 202, "application/json");
+    if (err == PS_EINVAL) {
+        problem(ask, 400, "invalid_request", reason);
+    } else if (err == PS_EBUSY || err == PS_ECANCELED) {
+        problem(ask, 409, err == PS_EBUSY ? "cleanup_running" : "optimizer_off", reason);
+    } else if (err != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    }
+}
+
 static int write_backend(const struct ps_backend *backend, struct ps_buf *out)
 {
     char engine[PS_IDENTITY_TEXT];
@@ -362,6 +399,12 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask) ? answer_cache_stats(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/invalidate"))) {
         is_post(ask) ? answer_invalidate(api, ask) : refuse_method(ask, "POST");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/gpu/profile"))) {
+        is_read(ask) ? answer_gpu(api, ask, ps_gpu_write_profile) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/gpu/report"))) {
+        is_read(ask) ? answer_gpu(api, ask, ps_gpu_write_report) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/gpu/cleanup"))) {
+        is_post(ask) ? answer_cleanup(api, ask) : refuse_method(ask, "POST");
     } else if (ps_reserved_path(ask->path)) {
         problem(ask, 501, "not_in_this_version", "this path is reserved; this version does not answer it");
     } else {

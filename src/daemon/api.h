@@ -17,6 +17,7 @@
 
 struct ps_ask;
 struct ps_caches;
+struct ps_gpu;
 struct ps_metrics;
 struct ps_site;
 struct ps_api;
@@ -27,6 +28,7 @@ void ps_api_free(struct ps_api *api); /* NULL is fine */
 /* What is in force; borrowed until the next call. `draining` turns /readyz to 503. */
 void ps_api_set_site(struct ps_api *api, const struct ps_site *site);
 void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches); /* likewise */
+void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu);          /* likewise */
 void ps_api_set_draining(struct ps_api *api);
 
 /* Fills the answer into the ask. */

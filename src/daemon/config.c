@@ -109,6 +109,8 @@ const struct ps_option ps_config_options[] = {
      "figures for Prometheus", .table = metrics_options),
     PS_OPTION_ROW(ps_config, cache, SECTION, NULL,
      "answers that are remembered; which ones, the routes say", .table = ps_cache_options),
+    PS_OPTION_ROW(ps_config, gpu, SECTION, NULL,
+     "memory of GPUs: who tells how full it is, and what may be done about it", .table = ps_gpu_options),
     PS_OPTION_ROW(ps_config, upstreams, LIST, NULL,
      "the inference servers", .table = ps_upstream_options, .item_size = sizeof(struct ps_upstream_opts)),
     PS_OPTION_ROW(ps_config, routes, LIST, NULL,

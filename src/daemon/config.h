@@ -25,6 +25,7 @@
 #include "config/report.h"
 #include "config/yaml.h"
 #include "gateway/tier.h"
+#include "operate/gpu_opts.h"
 
 /* One item of `admin.tokens`. */
 struct ps_token_opts {
@@ -73,6 +74,7 @@ struct ps_config {
     struct ps_admin_opts admin;
     struct ps_metrics_page_opts metrics;
     struct ps_cache_opts cache;
+    struct ps_gpu_opts gpu;
     struct ps_option_list upstreams; /* of struct ps_upstream_opts */
     struct ps_option_list routes;    /* of struct ps_route_opts */
     struct ps_option_list models;    /* of struct ps_model_opts */

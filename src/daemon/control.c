@@ -16,6 +16,7 @@
 #include "daemon/caches.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
+#include "daemon/gpu.h"
 #include "daemon/health.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
@@ -48,6 +49,7 @@ struct ps_control {
     struct ps_health *health;
     struct ps_server *admin; /* NULL unless admin.listen */
     struct ps_engines *engines;
+    struct ps_gpu *gpu;
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
     unsigned running;
@@ -118,6 +120,7 @@ static void print_yaml(struct ps_control *control)
 static void on_settled(void *ctx)
 {
     struct ps_control *control = ctx;
+    ps_gpu_look(control->gpu);
     if (control->opts.print_yaml && !control->yaml_printed) {
         control->yaml_printed = true;
         print_yaml(control);
@@ -233,6 +236,7 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_api_set_site(control->api, site);
     set_admin(control);
     ps_engines_set_gateway(control->engines, site->gateway);
+    ps_gpu_set(control->gpu, &site->config->gpu, site->gateway);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
     }
@@ -367,6 +371,15 @@ static int setup_caches(struct ps_control *control, const struct ps_config *conf
     return PS_OK;
 }
 
+static int setup_gpu(struct ps_control *control, const struct ps_config *config)
+{
+    int err = ps_gpu_new(&control->gpu, &config->gpu, control->loop, control->metrics);
+    if (err == PS_OK) {
+        ps_api_set_gpu(control->api, control->gpu);
+    }
+    return err;
+}
+
 static int setup_site(struct ps_control *control)
 {
     char reason[256];
@@ -380,6 +393,7 @@ static int setup_site(struct ps_control *control)
     }
     ps_api_set_site(control->api, control->site);
     ps_engines_set_gateway(control->engines, control->site->gateway);
+    ps_gpu_set(control->gpu, &control->site->config->gpu, control->site->gateway);
     return ps_health_set_gateway(control->health, control->site->gateway);
 }
 
@@ -571,6 +585,7 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
+    err = err != PS_OK ? err : setup_gpu(control, config);
     err = err != PS_OK ? err : setup_site(control);
     err = err != PS_OK ? err : setup_admin(control);
     return err != PS_OK ? err : setup_workers(control, workers);
@@ -597,6 +612,7 @@ static void teardown(struct ps_control *control)
     }
     ps_health_free(control->health);
     ps_engines_free(control->engines);
+    ps_gpu_free(control->gpu);
     ps_api_free(control->api);
     ps_site_unref(control->site);
     ps_caches_free(control->caches);

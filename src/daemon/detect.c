@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "daemon/inquiry.h"
 #include "io/loop.h"
+#include "operate/inquiry.h"
 
 #define BODY_LIMIT    ((size_t)64 * 1024)
 #define PROBE_TIMEOUT PS_SECOND

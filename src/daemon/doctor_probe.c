@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "daemon/inquiry.h"
 #include "http/client.h"
 #include "io/address.h"
 #include "io/loop.h"
 #include "io/tls.h"
+#include "operate/inquiry.h"
 
 #define BODY_LIMIT     ((size_t)256 * 1024)
 #define EXTRA_LIMIT    ((size_t)4 * 1024) /* only the status counts */

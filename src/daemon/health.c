@@ -8,11 +8,11 @@
 #include "base/list.h"
 #include "base/rng.h"
 #include "daemon/detect.h"
-#include "daemon/inquiry.h"
 #include "gateway/backend.h"
 #include "gateway/gateway.h"
 #include "io/address.h"
 #include "io/loop.h"
+#include "operate/inquiry.h"
 
 #define RESOLVE_AGAIN (30 * PS_SECOND)
 #define RESOLVE_RETRY PS_SECOND /* after a failure; doubles */

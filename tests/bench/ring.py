@@ -48,7 +48,7 @@ def compile_ring(folder):
     program = folder / "ring"
     source = ROOT / "src"
     command = [os.environ.get("CC", "gcc"), "-std=c17", "-D_GNU_SOURCE", "-O2", *WARNINGS, f"-I{source}",
-               str(HERE / "ring.c"), *[str(source / name) for name in SOURCES], "-lcrypto", "-lm",
+               f"-I{ROOT / 'include'}", str(HERE / "ring.c"), *[str(source / name) for name in SOURCES], "-lcrypto", "-lm",
                "-o", str(program)]
     subprocess.run(command, check=True)
     return program

@@ -7,6 +7,7 @@
 #include "daemon/access_log.h"
 #include "daemon/caches.h"
 #include "daemon/engines.h"
+#include "daemon/gpu.h"
 #include "daemon/process.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"
@@ -18,6 +19,7 @@ int main(void)
                                                             ps_process_metric_families,
                                                             ps_access_log_metric_families,
                                                             ps_caches_metric_families,
+                                                            ps_gpu_metric_families,
                                                             ps_metric_metrics, NULL};
     struct ps_buf out = ps_buf_make(1024 * 1024);
     int err = ps_metric_manual(tables, &out);

@@ -13,8 +13,9 @@ import { fileURLToPath } from 'node:url';
 
 import { after } from './lib/after.mjs';
 import { Penstock, program, runPenstock, tempDir } from './lib/penstock.mjs';
-import { until } from './lib/wait.mjs';
+import { sanitizer, until } from './lib/wait.mjs';
 
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const build = path.dirname(program);
 const fake = path.join(build, 'tests', 'fake');
 const check = path.join(build, 'tests', 'helpers', 'gpu_check');
@@ -116,7 +117,7 @@ test('while it watches a card is lost, another reading hangs, and all comes back
 });
 
 test('docs/gpu.md lists the readings that the program has', () => {
-  const page = fs.readFileSync(path.join(path.dirname(fileURLToPath(import.meta.url)), '../../docs/gpu.md'), 'utf8');
+  const page = fs.readFileSync(path.join(root, 'docs', 'gpu.md'), 'utf8');
   const table = execFileSync(path.join(build, 'tests', 'helpers', 'device_manual'), { encoding: 'utf8' });
   assert.ok(page.includes(table));
 });
@@ -163,4 +164,11 @@ test('gpu-check says where there is nothing to check', async (t) => {
   const { code, stdout } = await runCheck(t, { env: bareMachine(t) });
   assert.equal(code, 77);
   assert.match(stdout, /^gpu-check: skipped, there is nothing to check on this machine: /);
+});
+
+test('make gpu-check builds with a compiler and libc alone', { skip: sanitizer !== '' && 'once is enough' }, (t) => {
+  const out = tempDir(t);
+  const said = execFileSync('make', ['--no-print-directory', 'gpu-check', `BUILD=${out}`],
+    { cwd: root, encoding: 'utf8', env: { ...process.env, LD_LIBRARY_PATH: fake } });
+  assert.match(said, /^driver 580\.65\.06 \(SIMULATED/m);
 });

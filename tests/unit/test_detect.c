@@ -14,9 +14,9 @@
 
 #include "base/check.h"
 #include "base/option.h"
-#include "daemon/inquiry.h"
 #include "http/server.h"
 #include "io/loop.h"
+#include "operate/inquiry.h"
 
 enum { PAGES_MAX = 4 };
 

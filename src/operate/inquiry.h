@@ -1,15 +1,15 @@
-/* inquiry - one question to an endpoint: a GET, or only a connection, with one deadline for all of
- * it.
+/* inquiry - one question to an endpoint: a request, or only a connection, with one deadline for all
+ * of it.
  *
- * What health and detect have in common. The answer's body is bounded; what is beyond the bound is
- * not read, and the connection is closed.
+ * What all have in common who ask servers for the control plane. The answer's body is bounded; what
+ * is beyond the bound is not read, and the connection is closed.
  *
  * Thread: the control loop's.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PS_DAEMON_INQUIRY_H
-#define PS_DAEMON_INQUIRY_H
+#ifndef PS_OPERATE_INQUIRY_H
+#define PS_OPERATE_INQUIRY_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,8 +28,8 @@ struct ps_tls;
 /* Whom to ask; all borrowed. */
 struct ps_inquiry_target {
     struct ps_loop *loop;
-    struct ps_tls *tls; /* of the backend; needed by https endpoints */
-    const struct ps_backend *backend;
+    struct ps_tls *tls;               /* of the backend; needed by https endpoints */
+    const struct ps_backend *backend; /* NULL: no key, and TLS asks for the URL's host */
     struct ps_endpoint *endpoint;
     size_t address; /* which of the endpoint's, modulo their number */
 };
@@ -58,6 +58,22 @@ PS_MUST_CHECK int ps_inquiry_pool(struct ps_client_pool **out,
  * `timeout`. PS_ENOMEM, PS_EINVAL (a path that can't be sent), PS_ELIMIT: it won't. */
 PS_MUST_CHECK int ps_inquiry_get(struct ps_inquiry **out, const struct ps_inquiry_target *target,
                                  struct ps_client_pool *pool, struct ps_str path, size_t limit,
+                                 ps_span timeout, ps_inquiry_fn *on_answer, void *ctx);
+
+/* A question that says more than a path. */
+struct ps_inquiry_request {
+    struct ps_str method;       /* "GET", "POST" */
+    struct ps_str path;         /* behind the path of the endpoint's URL; with its query */
+    struct ps_str body;         /* with a POST: JSON, may be empty */
+    struct ps_str header_name;  /* one more header line; empty = none */
+    struct ps_str header_value; /* kept out of logs */
+    struct ps_str bearer;       /* instead of the backend's key; empty = that */
+};
+
+/* As ps_inquiry_get(), with all of that; everything is copied. */
+PS_MUST_CHECK int ps_inquiry_ask(struct ps_inquiry **out, const struct ps_inquiry_target *target,
+                                 struct ps_client_pool *pool,
+                                 const struct ps_inquiry_request *request, size_t limit,
                                  ps_span timeout, ps_inquiry_fn *on_answer, void *ctx);
 
 /* Connects (TLS included) and closes. PS_OK: on_answer comes once; else as ps_inquiry_pool() and

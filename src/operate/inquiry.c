@@ -1,4 +1,4 @@
-#include "daemon/inquiry.h"
+#include "operate/inquiry.h"
 
 #include <stdlib.h>
 
@@ -103,7 +103,7 @@ static int find_way(const struct ps_inquiry_target *target, struct ps_address *a
     *address = addresses->items[target->address % addresses->count];
     ps_addresses_unref(addresses);
     *tls = endpoint->url.tls ? target->tls : NULL;
-    const char *name = target->backend->tls.server_name;
+    const char *name = target->backend == NULL ? NULL : target->backend->tls.server_name;
     *host = ps_str_dup(name != NULL ? ps_str_from(name) : endpoint->url.host);
     return *host == NULL ? PS_ENOMEM : PS_OK;
 }
@@ -180,41 +180,77 @@ static struct ps_str base_path(const struct ps_url *url)
     return ps_str_ends_with(path, PS_STR("/")) ? ps_str_first(path, path.len - 1) : path;
 }
 
-static int write_head(struct ps_buf *out, const struct ps_inquiry_target *target,
-                      struct ps_str path)
+/* The line of the key: the request's own, or the backend's. */
+static int write_key(struct ps_buf *out, const struct ps_inquiry_target *target,
+                     struct ps_str bearer, struct ps_buf *text)
 {
-    struct ps_buf text = ps_buf_make(HEAD_LIMIT);
-    const char *key = target->backend->api_key;
-    int err = ps_buf_append_str(&text, base_path(&target->endpoint->url));
-    err = err != PS_OK ? err : ps_buf_append_str(&text, path);
-    err = err != PS_OK ? err : ps_h1_write_request_line(out, PS_STR("GET"), ps_buf_str(&text));
-    err = err != PS_OK ? err
-                       : ps_h1_write_header(out, PS_STR("Host"), target->endpoint->url.authority);
+    const char *key = target->backend == NULL ? NULL : target->backend->api_key;
+    struct ps_str value = bearer.len > 0 ? bearer : ps_str_from(key);
+    if (value.len == 0) {
+        return PS_OK;
+    }
+    ps_buf_clear(text);
+    int err = ps_buf_printf(text, "Bearer %.*s", PS_STR_ARG(value));
+    return err != PS_OK ? err : ps_h1_write_header(out, PS_STR("Authorization"), ps_buf_str(text));
+}
+
+static int write_framing(struct ps_buf *out, const struct ps_inquiry_request *request,
+                         struct ps_buf *text)
+{
+    if (ps_str_eq(request->method, PS_STR("GET"))) {
+        return PS_OK;
+    }
+    ps_buf_clear(text);
+    int err = ps_buf_append_u64(text, request->body.len);
+    err = err != PS_OK ? err : ps_h1_write_header(out, PS_STR("Content-Length"), ps_buf_str(text));
+    if (err == PS_OK && request->body.len > 0) {
+        err = ps_h1_write_header(out, PS_STR("Content-Type"), PS_STR("application/json"));
+    }
+    return err;
+}
+
+static int write_lines(struct ps_buf *out, const struct ps_inquiry_target *target,
+                       const struct ps_inquiry_request *request)
+{
+    int err = ps_h1_write_header(out, PS_STR("Host"), target->endpoint->url.authority);
     err = err != PS_OK ? err : ps_h1_write_header(out, PS_STR("User-Agent"), PS_STR("penstock"));
     err = err != PS_OK
               ? err
               : ps_h1_write_header(out, PS_STR("Accept"), PS_STR("application/json, */*;q=0.5"));
-    if (err == PS_OK && key != NULL) {
-        ps_buf_clear(&text);
-        err = ps_buf_printf(&text, "Bearer %s", key);
-        err = err != PS_OK ? err
-                           : ps_h1_write_header(out, PS_STR("Authorization"), ps_buf_str(&text));
+    if (err == PS_OK && request->header_name.len > 0) {
+        err = ps_h1_write_header(out, request->header_name, request->header_value);
+    }
+    return err;
+}
+
+static int write_head(struct ps_buf *out, const struct ps_inquiry_target *target,
+                      const struct ps_inquiry_request *request)
+{
+    struct ps_buf text = ps_buf_make(HEAD_LIMIT);
+    int err = ps_buf_append_str(&text, base_path(&target->endpoint->url));
+    err = err != PS_OK ? err : ps_buf_append_str(&text, request->path);
+    err = err != PS_OK ? err : ps_h1_write_request_line(out, request->method, ps_buf_str(&text));
+    err = err != PS_OK ? err : write_lines(out, target, request);
+    err = err != PS_OK ? err : write_key(out, target, request->bearer, &text);
+    err = err != PS_OK ? err : write_framing(out, request, &text);
+    if (text.data != NULL) {
+        explicit_bzero(text.data, text.cap);
     }
     ps_buf_fini(&text);
     return err != PS_OK ? err : ps_h1_write_head_end(out);
 }
 
-int ps_inquiry_get(struct ps_inquiry **out, const struct ps_inquiry_target *target,
-                   struct ps_client_pool *pool, struct ps_str path, size_t limit, ps_span timeout,
-                   ps_inquiry_fn *on_answer, void *ctx)
+int ps_inquiry_ask(struct ps_inquiry **out, const struct ps_inquiry_target *target,
+                   struct ps_client_pool *pool, const struct ps_inquiry_request *request,
+                   size_t limit, ps_span timeout, ps_inquiry_fn *on_answer, void *ctx)
 {
     struct ps_buf head = ps_buf_make(HEAD_LIMIT);
     struct ps_inquiry *inquiry = NULL;
-    int err = write_head(&head, target, path);
+    int err = write_head(&head, target, request);
     err = err != PS_OK ? err : new_inquiry(&inquiry, target->loop, limit, timeout, on_answer, ctx);
     if (err == PS_OK) {
-        struct ps_call_request request = {.head = ps_buf_str(&head)};
-        err = ps_call_start(&inquiry->call, pool, &request, &call_ops, inquiry);
+        struct ps_call_request call = {.head = ps_buf_str(&head), .body = request->body};
+        err = ps_call_start(&inquiry->call, pool, &call, &call_ops, inquiry);
     }
     ps_buf_fini(&head);
     if (err != PS_OK) {
@@ -223,6 +259,14 @@ int ps_inquiry_get(struct ps_inquiry **out, const struct ps_inquiry_target *targ
     }
     *out = inquiry;
     return PS_OK;
+}
+
+int ps_inquiry_get(struct ps_inquiry **out, const struct ps_inquiry_target *target,
+                   struct ps_client_pool *pool, struct ps_str path, size_t limit, ps_span timeout,
+                   ps_inquiry_fn *on_answer, void *ctx)
+{
+    const struct ps_inquiry_request request = {.method = PS_STR("GET"), .path = path};
+    return ps_inquiry_ask(out, target, pool, &request, limit, timeout, on_answer, ctx);
 }
 
 /* --- a connection ----------------------------------------------------------------------------- */

@@ -1,0 +1,311 @@
+/* gpu_gauges - the figures of devices, servers and cleanups on the page of metrics.
+ *
+ * Devices and servers come and go: each has a slot with its series, which show nothing while it is
+ * not seen. What is not known has no sample.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "daemon/gpu.h"
+#include "daemon/gpu_room.h"
+
+enum { SLOTS = 128, GAUGES = 8, KEY = 320 };
+
+/* clang-format off */
+#define DEVICE_LABELS .labels = {"source", "uuid", "index"}
+#define SERVER_LABELS .labels = {"upstream", "endpoint", "engine"}
+
+enum family {
+    DEVICE_TOTAL, DEVICE_USED, DEVICE_FREE, DEVICE_BUSY, DEVICE_POWER, DEVICE_TEMPERATURE, DEVICE_FRAGMENTATION,
+    SERVER_EFFECTIVE, SERVER_RUNNING, SERVER_WAITING, SERVER_KV, SERVER_PREFIX, SERVER_UP,
+    RUNS, STEPS, FREED
+};
+
+const struct ps_metric_family ps_gpu_metric_families[] = {
+    {.name = "penstock_gpu_memory_total_bytes", .type = PS_METRIC_GAUGE, .unit = "bytes", DEVICE_LABELS,
+     .help = "Memory of the device"},
+    {.name = "penstock_gpu_memory_used_bytes", .type = PS_METRIC_GAUGE, .unit = "bytes", DEVICE_LABELS,
+     .help = "Memory of the device that is allocated"},
+    {.name = "penstock_gpu_memory_free_bytes", .type = PS_METRIC_GAUGE, .unit = "bytes", DEVICE_LABELS,
+     .help = "Memory of the device that is not"},
+    {.name = "penstock_gpu_busy_ratio", .type = PS_METRIC_GAUGE, .unit = "ratio", DEVICE_LABELS,
+     .help = "Time in which at least one kernel ran"},
+    {.name = "penstock_gpu_power_watts", .type = PS_METRIC_GAUGE, .unit = "watts", DEVICE_LABELS,
+     .help = "Power drawn by the device"},
+    {.name = "penstock_gpu_temperature_celsius", .type = PS_METRIC_GAUGE, .unit = "celsius", DEVICE_LABELS,
+     .help = "Temperature of the chip"},
+    {.name = "penstock_gpu_fragmentation_ratio", .type = PS_METRIC_GAUGE, .unit = "ratio", DEVICE_LABELS,
+     .help = "Memory that an allocator holds and nobody uses, of what it holds"},
+    {.name = "penstock_gpu_server_effective_ratio", .type = PS_METRIC_GAUGE, .unit = "ratio", SERVER_LABELS,
+     .help = "How full it is: the cache of an engine that preallocates, otherwise its devices"},
+    {.name = "penstock_gpu_server_running", .type = PS_METRIC_GAUGE, SERVER_LABELS,
+     .help = "Requests that the server says it works on"},
+    {.name = "penstock_gpu_server_waiting", .type = PS_METRIC_GAUGE, SERVER_LABELS,
+     .help = "Requests that wait inside the server for room"},
+    {.name = "penstock_gpu_server_kv_ratio", .type = PS_METRIC_GAUGE, .unit = "ratio", SERVER_LABELS,
+     .help = "Share of the key-value cache that living requests hold"},
+    {.name = "penstock_gpu_server_prefix_hit_ratio", .type = PS_METRIC_GAUGE, .unit = "ratio", SERVER_LABELS,
+     .help = "Tokens found in the prefix cache, of those looked up"},
+    {.name = "penstock_gpu_server_fresh", .type = PS_METRIC_GAUGE, SERVER_LABELS,
+     .help = "1 while the server tells how it is, 0 when its figures are old"},
+    {.name = "penstock_gpu_cleanup_runs_total", .type = PS_METRIC_COUNTER, .labels = {"outcome"},
+     .help = "Cleanups that ended, dry runs among them"},
+    {.name = "penstock_gpu_cleanup_steps_total", .type = PS_METRIC_COUNTER, .labels = {"verdict"},
+     .help = "Calls of cleanups; not_freed: answered with success, and less than half of the memory was free"},
+    {.name = "penstock_gpu_cleanup_freed_bytes_total", .type = PS_METRIC_COUNTER, .unit = "bytes",
+     .help = "Device memory that was measured to be free after the calls"},
+    {0},
+};
+/* clang-format on */
+
+static const struct {
+    enum family family;
+    enum ps_device_field field;
+    double scale;
+} device_rows[] = {
+    {DEVICE_TOTAL, PS_DEVICE_MEMORY_TOTAL, 1},   {DEVICE_USED, PS_DEVICE_MEMORY_USED, 1},
+    {DEVICE_FREE, PS_DEVICE_MEMORY_FREE, 1},     {DEVICE_BUSY, PS_DEVICE_BUSY, 0.01},
+    {DEVICE_POWER, PS_DEVICE_POWER, 1},          {DEVICE_TEMPERATURE, PS_DEVICE_TEMPERATURE, 1},
+    {DEVICE_FRAGMENTATION, PS_DEVICE_FRAGMENTATION, 0.01},
+};
+
+static const struct {
+    enum family family;
+    enum ps_vitals_field field;
+} server_rows[] = {
+    {SERVER_RUNNING, PS_VITALS_RUNNING},
+    {SERVER_WAITING, PS_VITALS_WAITING},
+    {SERVER_KV, PS_VITALS_KV_USE},
+    {SERVER_PREFIX, PS_VITALS_PREFIX_HIT_RATE},
+};
+
+/* A device or a server. */
+struct slot {
+    char key[KEY];
+    struct ps_gauge *gauges[GAUGES];
+    size_t count;
+    bool seen;
+};
+
+struct counter {
+    struct ps_gpu_gauges *gauges;
+    enum family family;
+    unsigned row;
+    struct ps_metric_handle *handle;
+};
+
+struct ps_gpu_gauges {
+    struct ps_gpu *gpu;
+    struct slot slots[SLOTS];
+    size_t count;
+    struct counter runs[PS_OPTIMIZER_ENDED + 1];
+    struct counter steps[PS_OPTIMIZER_STOPPED + 1];
+    struct counter freed;
+};
+
+/* --- counters --------------------------------------------------------------------------------- */
+
+static double read_counter(void *context)
+{
+    const struct counter *counter = context;
+    struct ps_optimizer_stats stats;
+    ps_optimizer_stats(counter->gauges->gpu->optimizer, &stats);
+    return counter->family == RUNS    ? (double)stats.runs[counter->row]
+           : counter->family == STEPS ? (double)stats.steps[counter->row]
+                                      : stats.freed;
+}
+
+static int watch(struct ps_gpu_gauges *gauges, struct counter *counter, enum family family,
+                 unsigned row, const char *label)
+{
+    const struct ps_metric_labels *labels = label == NULL ? NULL : PS_LABELS(ps_str_from(label));
+    *counter = (struct counter){gauges, family, row, NULL};
+    return ps_metric_watch(gauges->gpu->metrics, &ps_gpu_metric_families[family], labels,
+                           read_counter, counter, &counter->handle);
+}
+
+static int watch_all(struct ps_gpu_gauges *gauges)
+{
+    int err = watch(gauges, &gauges->freed, FREED, 0, NULL);
+    for (unsigned i = PS_OPTIMIZER_TARGET_MET; i <= PS_OPTIMIZER_ENDED && err == PS_OK; i++) {
+        err = watch(gauges, &gauges->runs[i], RUNS, i, ps_optimizer_outcome_names[i]);
+    }
+    for (unsigned i = PS_OPTIMIZER_DRY; i <= PS_OPTIMIZER_STOPPED && err == PS_OK; i++) {
+        err = watch(gauges, &gauges->steps[i], STEPS, i, ps_optimizer_verdict_names[i]);
+    }
+    return err;
+}
+
+static void unwatch(struct counter *counter)
+{
+    if (counter->handle != NULL) {
+        ps_metric_unwatch(counter->gauges->gpu->metrics, counter->handle, counter);
+    }
+}
+
+int ps_gpu_gauges_new(struct ps_gpu_gauges **out, struct ps_gpu *gpu)
+{
+    struct ps_gpu_gauges *gauges = calloc(1, sizeof *gauges);
+    if (gauges == NULL) {
+        return PS_ENOMEM;
+    }
+    gauges->gpu = gpu;
+    int err = ps_metrics_declare(gpu->metrics, ps_gpu_metric_families, NULL);
+    err = err != PS_OK ? err : watch_all(gauges);
+    if (err != PS_OK) {
+        ps_gpu_gauges_free(gauges);
+        return err;
+    }
+    *out = gauges;
+    return PS_OK;
+}
+
+void ps_gpu_gauges_free(struct ps_gpu_gauges *gauges)
+{
+    if (gauges == NULL) {
+        return;
+    }
+    unwatch(&gauges->freed);
+    for (size_t i = 0; i < PS_ARRAY_LEN(gauges->runs); i++) {
+        unwatch(&gauges->runs[i]);
+    }
+    for (size_t i = 0; i < PS_ARRAY_LEN(gauges->steps); i++) {
+        unwatch(&gauges->steps[i]);
+    }
+    for (size_t i = 0; i < gauges->count; i++) {
+        for (size_t j = 0; j < gauges->slots[i].count; j++) {
+            ps_metric_put(gauges->gpu->metrics, &gauges->slots[i].gauges[j]->handle);
+        }
+    }
+    free(gauges);
+}
+
+/* --- devices and servers ----------------------------------------------------------------------- */
+
+/* The slot of a key, with a series for each of the families; NULL when there is no room. */
+static struct slot *slot_of(struct ps_gpu_gauges *gauges, const char *key,
+                            const struct ps_metric_labels *labels, const enum family *families,
+                            size_t count)
+{
+    for (size_t i = 0; i < gauges->count; i++) {
+        if (strcmp(gauges->slots[i].key, key) == 0) {
+            gauges->slots[i].seen = true;
+            return &gauges->slots[i];
+        }
+    }
+    if (gauges->count == SLOTS) {
+        return NULL;
+    }
+    struct slot *slot = &gauges->slots[gauges->count++];
+    snprintf(slot->key, sizeof slot->key, "%s", key);
+    slot->seen = true;
+    for (size_t i = 0; i < count; i++) {
+        if (ps_metric_gauge(gauges->gpu->metrics, &ps_gpu_metric_families[families[i]], labels,
+                            &slot->gauges[i]) != PS_OK) {
+            break;
+        }
+        slot->count++;
+    }
+    return slot;
+}
+
+static void set(struct slot *slot, size_t i, struct ps_device_reading reading, double scale)
+{
+    if (i < slot->count) {
+        ps_gauge_set(slot->gauges[i], reading.known ? reading.value * scale : NAN);
+    }
+}
+
+static void show_device(struct ps_gpu_gauges *gauges, const char *source,
+                        const struct ps_device *device)
+{
+    enum family families[PS_ARRAY_LEN(device_rows)];
+    char key[KEY];
+    char index[16];
+    for (size_t i = 0; i < PS_ARRAY_LEN(device_rows); i++) {
+        families[i] = device_rows[i].family;
+    }
+    snprintf(index, sizeof index, "%u", device->index);
+    snprintf(key, sizeof key, "device\n%.150s\n%s\n%s", source, device->uuid, index);
+    struct slot *slot = slot_of(
+        gauges, key,
+        PS_LABELS(ps_str_from(source), ps_str_from(device->uuid), ps_str_from(index)), families,
+        PS_ARRAY_LEN(families));
+    for (size_t i = 0; slot != NULL && i < PS_ARRAY_LEN(device_rows); i++) {
+        set(slot, i, device->readings[device_rows[i].field], device_rows[i].scale);
+    }
+}
+
+static void show_snapshot(struct ps_gpu_gauges *gauges, const char *source,
+                          const struct ps_device_snapshot *snapshot)
+{
+    for (size_t i = 0; snapshot != NULL && i < snapshot->device_count; i++) {
+        show_device(gauges, source, &snapshot->devices[i]);
+    }
+}
+
+static void show_server(struct ps_gpu_gauges *gauges, const struct ps_scrape_view *view,
+                        const struct ps_optimizer_target *target)
+{
+    static const enum family families[] = {SERVER_RUNNING, SERVER_WAITING,   SERVER_KV,
+                                           SERVER_PREFIX,  SERVER_EFFECTIVE, SERVER_UP};
+    char key[KEY];
+    snprintf(key, sizeof key, "server\n%.100s\n%.200s", view->name, view->endpoint);
+    struct slot *slot = slot_of(gauges, key,
+                                PS_LABELS(ps_str_from(view->name), ps_str_from(view->endpoint),
+                                          ps_str_from(ps_adapters[view->adapter].name)),
+                                families, PS_ARRAY_LEN(families));
+    if (slot == NULL) {
+        return;
+    }
+    struct ps_device_reading unknown = {0};
+    for (size_t i = 0; i < PS_ARRAY_LEN(server_rows); i++) {
+        set(slot, i, target->fresh ? target->vitals->readings[server_rows[i].field] : unknown, 1);
+    }
+    set(slot, 4, target->fresh ? target->effective : unknown, 0.01);
+    set(slot, 5, ps_device_known(target->fresh ? 1 : 0), 1);
+}
+
+static void show_spot(struct ps_gpu_gauges *gauges, const struct ps_scrape_view *view,
+                      const struct ps_optimizer_target *targets, size_t count)
+{
+    if (view->state == PS_SCRAPE_FRESH) {
+        show_snapshot(gauges, view->is_upstream ? view->endpoint : view->name,
+                      view->result->devices);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (targets[i].id == view->id) {
+            show_server(gauges, view, &targets[i]);
+        }
+    }
+}
+
+void ps_gpu_gauges_update(struct ps_gpu_gauges *gauges, const struct ps_optimizer_target *targets,
+                          size_t count)
+{
+    struct ps_gpu *gpu = gauges->gpu;
+    ps_time now = ps_loop_now(gpu->loop);
+    for (size_t i = 0; i < gauges->count; i++) {
+        gauges->slots[i].seen = false;
+    }
+    for (size_t i = 0; i < gpu->driver_count; i++) {
+        if (gpu->views[i].state == PS_SAMPLER_FRESH) {
+            show_snapshot(gauges, gpu->driver_names[i], gpu->views[i].snapshot);
+        }
+    }
+    for (size_t i = 0; i < ps_scrape_count(gpu->scrape); i++) {
+        struct ps_scrape_view view;
+        ps_scrape_read(gpu->scrape, i, now, &view);
+        show_spot(gauges, &view, targets, count);
+    }
+    for (size_t i = 0; i < gauges->count; i++) {
+        for (size_t j = 0; !gauges->slots[i].seen && j < gauges->slots[i].count; j++) {
+            ps_gauge_set(gauges->slots[i].gauges[j], NAN);
+        }
+    }
+}

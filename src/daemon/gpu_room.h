@@ -1,0 +1,61 @@
+/* gpu_room - what the parts of daemon/gpu share.
+ *
+ * Thread: control's.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_DAEMON_GPU_ROOM_H
+#define PS_DAEMON_GPU_ROOM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "gpu/profile.h"
+#include "gpu/sampler.h"
+#include "io/loop.h"
+#include "operate/optimizer.h"
+#include "operate/scrape.h"
+
+#define PS_GPU_DRIVERS 2
+
+struct ps_gpu_gauges; /* gpu_gauges.c */
+
+struct ps_gpu {
+    struct ps_loop *loop;
+    struct ps_metrics *metrics;
+    struct ps_sampler *drivers[PS_GPU_DRIVERS];
+    const char *driver_names[PS_GPU_DRIVERS];
+    size_t driver_count;
+    struct ps_scrape *scrape;
+    struct ps_optimizer *optimizer;
+    struct ps_timer timer; /* of the optimizer */
+    struct ps_inquiry *call;
+    const struct ps_hook *hook; /* of the call */
+    int mode;              /* as configured */
+    ps_time since;         /* wall clock, when it began */
+    size_t told;           /* steps of the latest run that the log has */
+    uint64_t told_run;
+    bool stepping; /* inside ps_optimizer_step() */
+    struct ps_sampler_view views[PS_GPU_DRIVERS]; /* as measured last; with references */
+    struct ps_scrape_result **held;               /* likewise */
+    size_t held_count;
+    struct ps_gpu_gauges *gauges;
+    ps_time gauges_at; /* the next time that figures are published */
+};
+
+/* What is known now; the references stay until the next call. */
+size_t ps_gpu_measure(void *ctx, ps_time now, struct ps_optimizer_target *targets, size_t most);
+
+void ps_gpu_forget(struct ps_gpu *gpu); /* gives them back */
+
+/* How a server's fullness is measured: "kv_cache" or "device"; NULL: it is not. */
+const char *ps_gpu_basis(const struct ps_optimizer_target *target);
+
+/* Publishes the figures of this second. */
+PS_MUST_CHECK int ps_gpu_gauges_new(struct ps_gpu_gauges **out, struct ps_gpu *gpu);
+void ps_gpu_gauges_free(struct ps_gpu_gauges *gauges);
+void ps_gpu_gauges_update(struct ps_gpu_gauges *gauges, const struct ps_optimizer_target *targets,
+                          size_t count);
+
+
+#endif

@@ -1,0 +1,76 @@
+#include "operate/gpu_opts.h"
+
+/* clang-format off */
+const struct ps_option ps_gpu_options[] = {
+    PS_OPTION_ROW(ps_gpu_opts, mode, ENUM, "advise",
+     "`off`: memory is only watched; `advise`: what could be freed is planned and said; `auto`: it is freed, with "
+     "`rungs` and nothing else", .names = ps_optimizer_mode_names),
+    PS_OPTION_ROW(ps_gpu_opts, target_percent, DOUBLE, "75",
+     "how full a device (or the cache of an engine that preallocates) may be", .min = 1, .max = 100),
+    PS_OPTION_ROW(ps_gpu_opts, rungs, STRINGS, "prefix_cache",
+     "what `auto` may do: `prefix_cache`, `host_cache`, `unload`, `sleep`, `deep_sleep`"),
+    PS_OPTION_ROW(ps_gpu_opts, trust_unverified, BOOL, "no",
+     "make calls too that were never tried against a real server; without it they stay dry runs"),
+    PS_OPTION_ROW(ps_gpu_opts, act_on_busy, BOOL, "no",
+     "take memory from servers that work on requests, too"),
+    PS_OPTION_ROW(ps_gpu_opts, hold, SPAN, "5s",
+     "how long it has to be over the target before something is done", .max = 3.6e12),
+    PS_OPTION_ROW(ps_gpu_opts, cool_down, SPAN, "60s",
+     "from the end of a cleanup to the next; grows while nothing can be done", .min = 1e9, .max = 8.64e13),
+    PS_OPTION_ROW(ps_gpu_opts, interval, SPAN, "1s",
+     "how often each server and source is asked how it is; 0 = never", .max = 3.6e12),
+    PS_OPTION_ROW(ps_gpu_opts, timeout, SPAN, "1s",
+     "how long all answers of one server may take together", .min = 1e6, .max = 6e10),
+    PS_OPTION_ROW(ps_gpu_opts, drivers, BOOL, "yes",
+     "ask this machine's drivers (NVIDIA's library, the kernel's amdgpu)", .no_reload = true),
+    PS_OPTION_ROW(ps_gpu_opts, runtime_key, SECRET, NULL,
+     "TensorRT-LLM's `TRTLLM_RUNTIME_CONTROL_API_KEY`, which signs calls about its memory"),
+    PS_OPTION_ROW(ps_gpu_opts, sources, LIST, NULL,
+     "GPUs elsewhere, and servers that are no upstreams", .table = ps_source_options,
+     .item_size = sizeof(struct ps_source_opts)),
+    {0},
+};
+/* clang-format on */
+
+enum ps_rung ps_gpu_rung(struct ps_str name)
+{
+    int rung = 0;
+    while (rung < PS_RUNG_COUNT && !ps_str_eq(name, ps_str_from(ps_rung_names[rung]))) {
+        rung++;
+    }
+    return (enum ps_rung)rung;
+}
+
+int ps_gpu_rungs(const struct ps_option_strings *names, unsigned *out, const char **bad)
+{
+    unsigned bits = 0;
+    for (size_t i = 0; i < names->count; i++) {
+        enum ps_rung rung = ps_gpu_rung(ps_str_from(names->items[i]));
+        if (rung == PS_RUNG_COUNT || rung == PS_RUNG_WAKE) {
+            *bad = names->items[i];
+            return PS_EINVAL;
+        }
+        bits |= 1u << rung;
+    }
+    *out = bits;
+    return PS_OK;
+}
+
+void ps_gpu_optimizer_opts(const struct ps_gpu_opts *opts, struct ps_optimizer_opts *out)
+{
+    const char *bad;
+    *out = (struct ps_optimizer_opts){.target_percent = opts->target_percent,
+                                      .trust_unverified = opts->trust_unverified,
+                                      .act_on_busy = opts->act_on_busy,
+                                      .hold = opts->hold,
+                                      .cool_down = opts->cool_down};
+    PS_IGNORE(ps_gpu_rungs(&opts->rungs, &out->rungs, &bad)); /* checked with the configuration */
+}
+
+void ps_gpu_scrape_opts(const struct ps_gpu_opts *opts, struct ps_scrape_opts *out)
+{
+    *out = (struct ps_scrape_opts){.interval = opts->interval,
+                                   .timeout = opts->timeout,
+                                   .sources = &opts->sources,
+                                   .runtime_key = opts->runtime_key};
+}

@@ -1,0 +1,49 @@
+/* gpu_opts - the section `gpu` of the configuration: what is asked, and what may be done.
+ *
+ * Thread: pure functions on the caller's structs.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_OPERATE_GPU_OPTS_H
+#define PS_OPERATE_GPU_OPTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/option.h"
+#include "base/str.h"
+#include "operate/hooks.h"
+#include "operate/optimizer.h"
+#include "operate/scrape.h"
+
+struct ps_gpu_opts {
+    int mode; /* enum ps_optimizer_mode */
+    double target_percent;
+    struct ps_option_strings rungs;
+    bool trust_unverified;
+    bool act_on_busy;
+    ps_span hold;
+    ps_span cool_down;
+    ps_span interval;
+    ps_span timeout;
+    bool drivers;
+    char *runtime_key;
+    struct ps_option_list sources; /* of struct ps_source_opts */
+};
+
+extern const struct ps_option ps_gpu_options[];
+
+/* The rung that is called so, or PS_RUNG_COUNT. */
+enum ps_rung ps_gpu_rung(struct ps_str name);
+
+/* The names as bits. PS_OK, or PS_EINVAL: *bad is the first that is none (or `wake`, which is not
+ * part of a cleanup). */
+PS_MUST_CHECK int ps_gpu_rungs(const struct ps_option_strings *names, unsigned *out,
+                               const char **bad);
+
+void ps_gpu_optimizer_opts(const struct ps_gpu_opts *opts, struct ps_optimizer_opts *out);
+void ps_gpu_scrape_opts(const struct ps_gpu_opts *opts, struct ps_scrape_opts *out);
+
+#endif

@@ -1,0 +1,758 @@
+#include "operate/optimizer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+#define LEAST_FREED (64.0 * 1048576.0) /* less is noise where nobody said how much it would be */
+#define LATE_UNTIL  (30 * PS_SECOND)
+#define QUIET_MOST  4 /* doublings of the cool-down while nothing can be done */
+
+const char *const ps_optimizer_mode_names[] = {"off", "advise", "auto", NULL};
+const char *const ps_optimizer_verdict_names[] = {
+    "calling",   "measuring", "dry_run", "freed",  "done",   "unproven",
+    "not_freed", "busy",      "missing", "denied", "failed", "stopped",
+};
+const char *const ps_optimizer_outcome_names[] = {"running", "target_met", "exhausted",
+                                                  "no_rung", "planned",    "ended"};
+
+/* Why what could have been done was not. */
+struct blocked {
+    char busy[PS_OPTIMIZER_NAME];
+    char unnamed[PS_OPTIMIZER_NAME]; /* a rung that is not allowed */
+    enum ps_rung rung;
+};
+
+/* What could be called next. */
+struct candidate {
+    const struct ps_optimizer_target *target;
+    const struct ps_hook *hook;
+    const char *model;
+    struct ps_device_reading expected;
+};
+
+struct ps_optimizer {
+    struct ps_optimizer_ops ops;
+    struct ps_optimizer_opts opts;
+    enum ps_optimizer_mode mode;
+    struct ps_optimizer_run runs[PS_OPTIMIZER_RUNS]; /* a ring */
+    uint64_t count;                                  /* of runs so far */
+    bool running;
+    struct ps_optimizer_step *step; /* under way */
+    struct ps_vitals before;        /* of the step's server */
+    struct ps_device_reading last;  /* in use at the last sample */
+    ps_time poll_at;
+    ps_time over_since; /* PS_NEVER: it is not over the target */
+    ps_time cool_until;
+    unsigned quiet; /* runs in a row that could do nothing */
+    struct ps_optimizer_stats stats;
+    struct ps_optimizer_target targets[PS_OPTIMIZER_TARGETS];
+    size_t target_count;
+};
+
+int ps_optimizer_new(struct ps_optimizer **out, const struct ps_optimizer_ops *ops)
+{
+    struct ps_optimizer *optimizer = calloc(1, sizeof *optimizer);
+    if (optimizer == NULL) {
+        return PS_ENOMEM;
+    }
+    optimizer->ops = *ops;
+    optimizer->mode = PS_OPTIMIZER_ADVISE;
+    optimizer->over_since = PS_NEVER;
+    *out = optimizer;
+    return PS_OK;
+}
+
+void ps_optimizer_free(struct ps_optimizer *optimizer)
+{
+    free(optimizer);
+}
+
+void ps_optimizer_set(struct ps_optimizer *optimizer, const struct ps_optimizer_opts *opts)
+{
+    optimizer->opts = *opts;
+}
+
+static struct ps_optimizer_run *current(struct ps_optimizer *optimizer)
+{
+    return &optimizer->runs[(optimizer->count - 1) % PS_OPTIMIZER_RUNS];
+}
+
+static void tell(const struct ps_optimizer *optimizer)
+{
+    if (optimizer->ops.on_change != NULL) {
+        optimizer->ops.on_change(optimizer->ops.ctx);
+    }
+}
+
+/* --- how full it is --------------------------------------------------------------------------- */
+
+/* What somebody asked for is about the device; on its own it goes by what counts for the engine. */
+static struct ps_device_reading percent_of(const struct ps_optimizer_target *target, bool manual)
+{
+    bool device = manual && target->utilization.known;
+    return device ? target->utilization : target->effective;
+}
+
+static bool is_over(const struct ps_optimizer_target *target, bool manual, double limit)
+{
+    struct ps_device_reading percent = percent_of(target, manual);
+    return target->fresh && percent.known && percent.value > limit;
+}
+
+static struct ps_device_reading fullest(const struct ps_optimizer *optimizer, bool manual)
+{
+    struct ps_device_reading most = {0};
+    for (size_t i = 0; i < optimizer->target_count; i++) {
+        struct ps_device_reading percent = percent_of(&optimizer->targets[i], manual);
+        if (optimizer->targets[i].fresh && percent.known &&
+            (!most.known || percent.value > most.value)) {
+            most = percent;
+        }
+    }
+    return most;
+}
+
+static bool any_over(const struct ps_optimizer *optimizer, bool manual, double limit)
+{
+    for (size_t i = 0; i < optimizer->target_count; i++) {
+        if (is_over(&optimizer->targets[i], manual, limit)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const struct ps_optimizer_target *find_target(const struct ps_optimizer *optimizer,
+                                                     uint32_t id)
+{
+    for (size_t i = 0; i < optimizer->target_count; i++) {
+        if (optimizer->targets[i].id == id) {
+            return &optimizer->targets[i];
+        }
+    }
+    return NULL;
+}
+
+static void measure(struct ps_optimizer *optimizer, ps_time now)
+{
+    optimizer->target_count =
+        optimizer->ops.measure(optimizer->ops.ctx, now, optimizer->targets, PS_OPTIMIZER_TARGETS);
+    PS_CHECK(optimizer->target_count <= PS_OPTIMIZER_TARGETS);
+}
+
+/* --- runs ------------------------------------------------------------------------------------- */
+
+static struct ps_optimizer_run *begin_run(struct ps_optimizer *optimizer, ps_time now, bool manual)
+{
+    optimizer->count++;
+    struct ps_optimizer_run *run = current(optimizer);
+    memset(run, 0, sizeof *run);
+    run->number = optimizer->count;
+    run->manual = manual;
+    run->rungs = optimizer->opts.rungs;
+    run->target_percent = optimizer->opts.target_percent;
+    run->began = now;
+    optimizer->running = true;
+    return run;
+}
+
+static bool is_wake(const struct ps_optimizer_run *run)
+{
+    return run->rungs == 1u << PS_RUNG_WAKE;
+}
+
+static void end_run(struct ps_optimizer *optimizer, enum ps_optimizer_outcome outcome, ps_time now)
+{
+    struct ps_optimizer_run *run = current(optimizer);
+    bool idle = outcome == PS_OPTIMIZER_NO_RUNG || outcome == PS_OPTIMIZER_PLANNED;
+    run->ended = now;
+    run->outcome = outcome;
+    run->percent_after = fullest(optimizer, run->manual);
+    optimizer->running = false;
+    optimizer->stats.runs[outcome]++;
+    optimizer->quiet = idle ? optimizer->quiet + 1 : 0;
+    unsigned doublings = optimizer->quiet < QUIET_MOST ? optimizer->quiet : QUIET_MOST;
+    optimizer->cool_until = now + (optimizer->opts.cool_down << (idle ? doublings : 0));
+    optimizer->over_since = PS_NEVER;
+    tell(optimizer);
+}
+
+static void end_step(struct ps_optimizer *optimizer, enum ps_optimizer_verdict verdict, ps_time now)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    step->verdict = verdict;
+    step->ended = now;
+    optimizer->step = NULL;
+    optimizer->stats.steps[verdict]++;
+    if (step->before.known && step->after.known && step->after.value < step->before.value &&
+        verdict != PS_OPTIMIZER_DRY) {
+        optimizer->stats.freed += step->before.value - step->after.value;
+    }
+    tell(optimizer);
+}
+
+void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mode mode, ps_time now)
+{
+    optimizer->mode = mode;
+    optimizer->quiet = 0;
+    optimizer->cool_until = 0;
+    if (mode != PS_OPTIMIZER_OFF || !optimizer->running) {
+        return;
+    }
+    if (optimizer->step != NULL) {
+        bool calling = optimizer->step->verdict == PS_OPTIMIZER_CALLING;
+        snprintf(optimizer->step->why, sizeof optimizer->step->why, "switched off");
+        end_step(optimizer, PS_OPTIMIZER_STOPPED, now);
+        if (calling) {
+            optimizer->ops.cancel(optimizer->ops.ctx);
+        }
+    }
+    snprintf(current(optimizer)->why, PS_OPTIMIZER_WHY, "switched off");
+    end_run(optimizer, PS_OPTIMIZER_ENDED, now);
+}
+
+enum ps_optimizer_mode ps_optimizer_mode(const struct ps_optimizer *optimizer)
+{
+    return optimizer->mode;
+}
+
+int ps_optimizer_order(struct ps_optimizer *optimizer, const struct ps_optimizer_order *order,
+                       ps_time now, uint64_t *number)
+{
+    if (optimizer->mode == PS_OPTIMIZER_OFF) {
+        return PS_ECANCELED;
+    }
+    if (optimizer->running) {
+        return PS_EBUSY;
+    }
+    measure(optimizer, now);
+    struct ps_optimizer_run *run = begin_run(optimizer, now, true);
+    run->dry_run = order->dry_run;
+    run->rungs = order->rungs != 0 ? order->rungs : run->rungs;
+    run->target_percent = order->target_percent > 0 ? order->target_percent : run->target_percent;
+    run->percent_before = fullest(optimizer, true);
+    *number = run->number;
+    return PS_OK;
+}
+
+/* --- choosing --------------------------------------------------------------------------------- */
+
+static bool was_tried(const struct ps_optimizer_run *run, uint32_t id, const struct ps_hook *hook,
+                      const char *model)
+{
+    for (size_t i = 0; i < run->step_count; i++) {
+        const struct ps_optimizer_step *step = &run->steps[i];
+        if (step->id == id && step->hook == hook && strcmp(step->model, model) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A call that would change nothing is not made. */
+static bool is_pointless(const struct ps_optimizer_target *target, const struct ps_hook *hook,
+                         struct ps_device_reading expected)
+{
+    bool asleep =
+        target->vitals->state == PS_VITALS_ASLEEP || target->vitals->state == PS_VITALS_EMPTY;
+    if (hook->rung == PS_RUNG_WAKE) {
+        return target->vitals->state == PS_VITALS_AWAKE;
+    }
+    bool sleeps = hook->rung == PS_RUNG_SLEEP || hook->rung == PS_RUNG_DEEP_SLEEP;
+    return (sleeps && asleep) || (expected.known && expected.value <= 0);
+}
+
+static void note_busy(struct blocked *blocked, const struct ps_optimizer_target *target)
+{
+    snprintf(blocked->busy, sizeof blocked->busy, "%s", target->name);
+}
+
+static void note_unnamed(struct blocked *blocked, const struct ps_optimizer_target *target,
+                         enum ps_rung rung)
+{
+    if (blocked->unnamed[0] == '\0') {
+        snprintf(blocked->unnamed, sizeof blocked->unnamed, "%s", target->name);
+        blocked->rung = rung;
+    }
+}
+
+/* Takes it if it promises more than the best so far of this rung. */
+static void consider(const struct ps_optimizer *optimizer, const struct ps_optimizer_run *run,
+                     const struct candidate *one, struct candidate *best, struct blocked *blocked)
+{
+    const struct ps_optimizer_target *target = one->target;
+    if (was_tried(run, target->id, one->hook, one->model) ||
+        is_pointless(target, one->hook, one->expected)) {
+        return;
+    }
+    if ((run->rungs & 1u << one->hook->rung) == 0) {
+        note_unnamed(blocked, target, one->hook->rung);
+    } else if (target->busy && !one->hook->running && !optimizer->opts.act_on_busy) {
+        note_busy(blocked, target);
+    } else if (best->hook == NULL || (best->hook->rung == one->hook->rung &&
+                                      one->expected.value > best->expected.value)) {
+        *best = *one;
+    }
+}
+
+static struct candidate candidate_of(const struct ps_optimizer_target *target,
+                                     const struct ps_hook *hook, const char *model)
+{
+    struct ps_device_reading alone = target->alone ? target->used : (struct ps_device_reading){0};
+    return (struct candidate){target, hook, model,
+                              ps_hook_expected(hook, target->vitals, model, alone)};
+}
+
+static void consider_target(const struct ps_optimizer *optimizer,
+                            const struct ps_optimizer_run *run,
+                            const struct ps_optimizer_target *target, enum ps_rung rung,
+                            struct candidate *best, struct blocked *blocked)
+{
+    const struct ps_hook *hook = ps_hook_find(target->adapter, rung);
+    if (hook == NULL) {
+        return;
+    }
+    if (!hook->per_model || target->instance[0] != '\0') {
+        struct candidate one = candidate_of(target, hook, hook->per_model ? target->instance : "");
+        consider(optimizer, run, &one, best, blocked);
+        return;
+    }
+    for (size_t i = 0; i < target->vitals->model_count; i++) {
+        const struct ps_vitals_model *model = &target->vitals->models[i];
+        if (model->loaded && model->listed) {
+            struct candidate one = candidate_of(target, hook, model->name);
+            consider(optimizer, run, &one, best, blocked);
+        }
+    }
+}
+
+/* May this server be asked to give something? It is over the target; or somebody asks, and nobody
+ * knows how full it is. */
+static bool is_concerned(const struct ps_optimizer_run *run,
+                         const struct ps_optimizer_target *target)
+{
+    if (!target->fresh) {
+        return false;
+    }
+    bool known = percent_of(target, run->manual).known;
+    return is_wake(run) || (run->manual && !known) ||
+           is_over(target, run->manual, run->target_percent);
+}
+
+/* The cheapest rung that is left, of it what promises most. */
+static struct candidate choose(const struct ps_optimizer *optimizer,
+                               const struct ps_optimizer_run *run, struct blocked *blocked)
+{
+    struct candidate best = {0};
+    for (int rung = 0; rung < PS_RUNG_COUNT && best.hook == NULL; rung++) {
+        if ((rung == PS_RUNG_WAKE) != is_wake(run)) {
+            continue;
+        }
+        for (size_t i = 0; i < optimizer->target_count; i++) {
+            if (is_concerned(run, &optimizer->targets[i])) {
+                consider_target(optimizer, run, &optimizer->targets[i], (enum ps_rung)rung, &best,
+                                blocked);
+            }
+        }
+    }
+    return best;
+}
+
+/* --- ends of a run ---------------------------------------------------------------------------- */
+
+static size_t count_steps(const struct ps_optimizer_run *run, enum ps_optimizer_verdict verdict)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < run->step_count; i++) {
+        count += run->steps[i].verdict == verdict ? 1 : 0;
+    }
+    return count;
+}
+
+static void say_no_rung(struct ps_optimizer_run *run, const struct blocked *blocked)
+{
+    if (run->step_count > 0) {
+        snprintf(run->why, sizeof run->why,
+                 "its calls were tried against mocks only, and gpu.trust_unverified is no");
+    } else if (blocked->busy[0] != '\0') {
+        snprintf(run->why, sizeof run->why, "%.100s works on requests: nothing is taken from it",
+                 blocked->busy);
+    } else if (blocked->unnamed[0] != '\0') {
+        snprintf(run->why, sizeof run->why, "%.100s has the rung %s, which is not allowed",
+                 blocked->unnamed, ps_rung_names[blocked->rung]);
+    } else {
+        snprintf(run->why, sizeof run->why, "%s",
+                 is_wake(run) ? "no server is asleep"
+                              : "no server that is over the target has a call that frees memory");
+    }
+}
+
+static void end_ladder(struct ps_optimizer *optimizer, const struct blocked *blocked, ps_time now)
+{
+    struct ps_optimizer_run *run = current(optimizer);
+    if (run->dry_run && run->step_count > 0) {
+        end_run(optimizer, PS_OPTIMIZER_PLANNED, now);
+    } else if (count_steps(run, PS_OPTIMIZER_DRY) == run->step_count) {
+        say_no_rung(run, blocked);
+        end_run(optimizer, PS_OPTIMIZER_NO_RUNG, now);
+    } else {
+        bool woken = is_wake(run) && count_steps(run, PS_OPTIMIZER_DONE) == run->step_count;
+        end_run(optimizer, woken ? PS_OPTIMIZER_TARGET_MET : PS_OPTIMIZER_EXHAUSTED, now);
+    }
+}
+
+/* How full the fullest would be if all that was planned came true. */
+static bool would_be_enough(const struct ps_optimizer *optimizer,
+                            const struct ps_optimizer_run *run)
+{
+    double freed = 0;
+    for (size_t i = 0; i < run->step_count; i++) {
+        freed += run->steps[i].expected.value;
+    }
+    for (size_t i = 0; i < optimizer->target_count; i++) {
+        const struct ps_optimizer_target *target = &optimizer->targets[i];
+        if (!is_over(target, run->manual, run->target_percent)) {
+            continue;
+        }
+        if (!target->used.known || !target->utilization.known || target->used.value <= 0) {
+            return false;
+        }
+        double total = target->used.value * 100 / target->utilization.value;
+        if (100 * (target->used.value - freed) / total > run->target_percent) {
+            return false;
+        }
+    }
+    return freed > 0;
+}
+
+/* Is the run at its end? Ended then. */
+static bool is_met(struct ps_optimizer *optimizer, ps_time now)
+{
+    struct ps_optimizer_run *run = current(optimizer);
+    if (is_wake(run)) {
+        return false;
+    }
+    if (run->dry_run && would_be_enough(optimizer, run)) {
+        end_run(optimizer, PS_OPTIMIZER_PLANNED, now);
+        return true;
+    }
+    struct ps_device_reading percent = fullest(optimizer, run->manual);
+    if (percent.known && !any_over(optimizer, run->manual, run->target_percent)) {
+        if (run->step_count == 0) {
+            snprintf(run->why, sizeof run->why, "it is not over the target");
+        }
+        end_run(optimizer, PS_OPTIMIZER_TARGET_MET, now);
+        return true;
+    }
+    return false;
+}
+
+/* --- a step ----------------------------------------------------------------------------------- */
+
+static void begin_step(struct ps_optimizer *optimizer, const struct candidate *candidate,
+                       ps_time now)
+{
+    struct ps_optimizer_run *run = current(optimizer);
+    const struct ps_optimizer_target *target = candidate->target;
+    struct ps_optimizer_step *step = &run->steps[run->step_count++];
+    bool unverified = candidate->hook->verified == NULL && !optimizer->opts.trust_unverified;
+    *step = (struct ps_optimizer_step){.id = target->id,
+                                       .hook = candidate->hook,
+                                       .began = now,
+                                       .expected = candidate->expected,
+                                       .before = target->used,
+                                       .kv_before = target->vitals->readings[PS_VITALS_KV_USE],
+                                       .state = target->vitals->state};
+    snprintf(step->target, sizeof step->target, "%s", target->name);
+    snprintf(step->model, sizeof step->model, "%s", candidate->model);
+    optimizer->step = step;
+    if (run->dry_run || unverified) {
+        snprintf(step->why, sizeof step->why, "%s",
+                 run->dry_run ? "" : "tried against mocks only, and gpu.trust_unverified is no");
+        end_step(optimizer, PS_OPTIMIZER_DRY, now);
+        return;
+    }
+    optimizer->before = *target->vitals;
+    optimizer->last = target->used;
+    int err = optimizer->ops.call(optimizer->ops.ctx, target->id, candidate->hook, step->model);
+    if (err != PS_OK) {
+        snprintf(step->why, sizeof step->why, "%s", ps_err_text(err));
+        end_step(optimizer, PS_OPTIMIZER_FAILED, now);
+    }
+}
+
+static enum ps_optimizer_verdict verdict_of(enum ps_hook_answer answer)
+{
+    switch (answer) {
+    case PS_HOOK_DONE:
+        return PS_OPTIMIZER_MEASURING;
+    case PS_HOOK_BUSY:
+        return PS_OPTIMIZER_REFUSED;
+    case PS_HOOK_MISSING:
+        return PS_OPTIMIZER_MISSING;
+    case PS_HOOK_DENIED:
+        return PS_OPTIMIZER_DENIED;
+    case PS_HOOK_FAILED:
+        break;
+    }
+    return PS_OPTIMIZER_FAILED;
+}
+
+void ps_optimizer_on_answer(struct ps_optimizer *optimizer, int err, enum ps_hook_answer answer,
+                            int status, ps_time now)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    if (step == NULL || step->verdict != PS_OPTIMIZER_CALLING) {
+        return;
+    }
+    step->answered = now;
+    if (err != PS_OK) {
+        snprintf(step->why, sizeof step->why, "%s", ps_err_text(err));
+        end_step(optimizer, PS_OPTIMIZER_FAILED, now);
+        return;
+    }
+    enum ps_optimizer_verdict verdict = verdict_of(answer);
+    if (verdict == PS_OPTIMIZER_MEASURING) {
+        step->verdict = verdict;
+        optimizer->poll_at = now;
+        return;
+    }
+    snprintf(step->why, sizeof step->why, "status %d%s%s", status,
+             verdict == PS_OPTIMIZER_MISSING && step->hook->needs != NULL ? ": it needs " : "",
+             verdict == PS_OPTIMIZER_MISSING && step->hook->needs != NULL ? step->hook->needs : "");
+    end_step(optimizer, verdict, now);
+}
+
+/* Bytes that left the device since before the call; unknown where nobody tells. */
+static struct ps_device_reading freed_by(const struct ps_optimizer_step *step,
+                                         struct ps_device_reading now)
+{
+    bool known = step->before.known && now.known;
+    return (struct ps_device_reading){known ? step->before.value - now.value : 0, known};
+}
+
+static bool is_short(const struct ps_optimizer_step *step, double freed)
+{
+    return step->expected.known ? freed < step->expected.value / 2 : freed < LEAST_FREED;
+}
+
+static void say_short(struct ps_optimizer_step *step, struct ps_device_reading freed)
+{
+    const char *own = !step->showable ? ""
+                      : step->shown   ? "; its own state says it is"
+                                      : "; nor does its own state";
+    if (!freed.known) {
+        snprintf(step->why, sizeof step->why,
+                 "it answered with success, and its own state does not show it");
+    } else if (step->expected.known) {
+        snprintf(step->why, sizeof step->why,
+                 "it answered with success, and %.0f of %.0f MiB are free%s",
+                 fmax(freed.value, 0) / 1048576, step->expected.value / 1048576, own);
+    } else {
+        snprintf(step->why, sizeof step->why, "it answered with success, and %.0f MiB are free%s",
+                 fmax(freed.value, 0) / 1048576, own);
+    }
+}
+
+/* At the latest time for a verdict, with what is known by then. */
+static void conclude(struct ps_optimizer *optimizer, struct ps_device_reading freed, ps_time now)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    bool bytes = step->hook->frees == PS_HOOK_DEVICE_BYTES;
+    bool lie = bytes && freed.known ? is_short(step, freed.value) : step->showable && !step->shown;
+    if (lie) {
+        say_short(step, freed);
+        end_step(optimizer, PS_OPTIMIZER_SHORT, now);
+    } else {
+        end_step(optimizer,
+                 !bytes        ? PS_OPTIMIZER_DONE
+                 : freed.known ? PS_OPTIMIZER_FREED
+                               : PS_OPTIMIZER_UNPROVEN,
+                 now);
+    }
+}
+
+/* Is it beyond doubt already? Figures may still fall: without a number to expect, they have to have
+ * come to rest. */
+static bool is_clear(const struct ps_optimizer *optimizer, struct ps_device_reading freed)
+{
+    const struct ps_optimizer_step *step = optimizer->step;
+    if (step->showable && !step->shown) {
+        return false;
+    }
+    if (step->hook->frees != PS_HOOK_DEVICE_BYTES) {
+        return true;
+    }
+    if (!freed.known) {
+        return step->showable;
+    }
+    if (step->expected.known) {
+        return freed.value >= 0.9 * step->expected.value;
+    }
+    return freed.value >= LEAST_FREED && optimizer->last.known &&
+           optimizer->last.value == step->after.value;
+}
+
+static void take_sample(struct ps_optimizer *optimizer, const struct ps_optimizer_target *target)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    optimizer->last = step->after;
+    step->after = target->used;
+    step->kv_after = target->vitals->readings[PS_VITALS_KV_USE];
+    step->state = target->vitals->state;
+    step->shown =
+        ps_hook_shown(step->hook, &optimizer->before, target->vitals, step->model, &step->showable);
+}
+
+/* Measures; ends the step as soon as it is clear, or when its time is up. */
+static void watch(struct ps_optimizer *optimizer, ps_time now)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    const struct ps_optimizer_target *target = find_target(optimizer, step->id);
+    bool sampled = target != NULL && target->taken > step->answered;
+    if (sampled) {
+        take_sample(optimizer, target);
+    }
+    struct ps_device_reading freed = freed_by(step, step->after);
+    if (sampled && is_clear(optimizer, freed)) {
+        conclude(optimizer, freed, now);
+    } else if (now >= step->answered + PS_OPTIMIZER_VERDICT) {
+        conclude(optimizer, freed, now);
+    } else if (now >= optimizer->poll_at) {
+        optimizer->poll_at = now + PS_OPTIMIZER_POLL;
+        optimizer->ops.poll(optimizer->ops.ctx, step->id);
+    }
+}
+
+/* --- what comes after the verdict --------------------------------------------------------------
+ */
+
+static bool is_last_of(const struct ps_optimizer_run *run, size_t n)
+{
+    for (size_t i = n + 1; i < run->step_count; i++) {
+        if (run->steps[i].id == run->steps[n].id && run->steps[i].verdict != PS_OPTIMIZER_DRY) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void note_late(const struct ps_optimizer *optimizer, struct ps_optimizer_step *step,
+                      ps_time now)
+{
+    const struct ps_optimizer_target *target = find_target(optimizer, step->id);
+    struct ps_device_reading freed =
+        target == NULL ? (struct ps_device_reading){0} : freed_by(step, target->used);
+    if (freed.known && !is_short(step, freed.value)) {
+        step->late = freed;
+        step->late_at = now;
+        tell(optimizer);
+    }
+}
+
+/* Some servers are only slow. That is noted, and changes no verdict. */
+static void look_back(struct ps_optimizer *optimizer, ps_time now)
+{
+    if (optimizer->count == 0) {
+        return;
+    }
+    struct ps_optimizer_run *run = current(optimizer);
+    for (size_t i = 0; i < run->step_count; i++) {
+        struct ps_optimizer_step *step = &run->steps[i];
+        if (step->verdict == PS_OPTIMIZER_SHORT && !step->late.known &&
+            now < step->ended + LATE_UNTIL && is_last_of(run, i)) {
+            note_late(optimizer, step, now);
+        }
+    }
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+/* One more rung, or the end. */
+static void climb(struct ps_optimizer *optimizer, ps_time now)
+{
+    struct ps_optimizer_run *run = current(optimizer);
+    struct blocked blocked = {0};
+    if (is_met(optimizer, now)) {
+        return;
+    }
+    struct candidate next = choose(optimizer, run, &blocked);
+    if (next.hook == NULL || run->step_count == PS_OPTIMIZER_STEPS) {
+        end_ladder(optimizer, &blocked, now);
+    } else {
+        begin_step(optimizer, &next, now);
+    }
+}
+
+/* Begins a run of its own when it has been over the target for long enough. */
+static void consider_run(struct ps_optimizer *optimizer, ps_time now)
+{
+    double limit = optimizer->opts.target_percent;
+    if (optimizer->mode == PS_OPTIMIZER_OFF || !any_over(optimizer, false, limit)) {
+        optimizer->over_since = PS_NEVER;
+        optimizer->quiet = optimizer->mode == PS_OPTIMIZER_OFF ? optimizer->quiet : 0;
+        return;
+    }
+    optimizer->over_since = optimizer->over_since == PS_NEVER ? now : optimizer->over_since;
+    if (now - optimizer->over_since < optimizer->opts.hold || now < optimizer->cool_until) {
+        return;
+    }
+    struct ps_optimizer_run *run = begin_run(optimizer, now, false);
+    run->dry_run = optimizer->mode == PS_OPTIMIZER_ADVISE;
+    run->rungs = run->dry_run ? (1u << PS_RUNG_WAKE) - 1 : run->rungs;
+    run->percent_before = fullest(optimizer, false);
+}
+
+static ps_time next_time(const struct ps_optimizer *optimizer, ps_time now)
+{
+    const struct ps_optimizer_step *step = optimizer->step;
+    if (step == NULL) {
+        return now + PS_SECOND;
+    }
+    if (step->verdict == PS_OPTIMIZER_CALLING) {
+        return PS_NEVER;
+    }
+    ps_time last = step->answered + PS_OPTIMIZER_VERDICT;
+    return optimizer->poll_at < last ? optimizer->poll_at : last;
+}
+
+ps_time ps_optimizer_step(struct ps_optimizer *optimizer, ps_time now)
+{
+    measure(optimizer, now);
+    if (optimizer->step != NULL && optimizer->step->verdict == PS_OPTIMIZER_MEASURING) {
+        watch(optimizer, now);
+    }
+    if (!optimizer->running) {
+        look_back(optimizer, now);
+        consider_run(optimizer, now);
+    }
+    while (optimizer->running && optimizer->step == NULL) {
+        climb(optimizer, now);
+    }
+    return next_time(optimizer, now);
+}
+
+const struct ps_optimizer_run *ps_optimizer_run(const struct ps_optimizer *optimizer, size_t n)
+{
+    if (n >= optimizer->count || n >= PS_OPTIMIZER_RUNS) {
+        return NULL;
+    }
+    return &optimizer->runs[(optimizer->count - 1 - n) % PS_OPTIMIZER_RUNS];
+}
+
+const struct ps_optimizer_run *ps_optimizer_find(const struct ps_optimizer *optimizer,
+                                                 uint64_t number)
+{
+    bool known =
+        number > 0 && number <= optimizer->count && number + PS_OPTIMIZER_RUNS > optimizer->count;
+    return known ? ps_optimizer_run(optimizer, (size_t)(optimizer->count - number)) : NULL;
+}
+
+void ps_optimizer_stats(const struct ps_optimizer *optimizer, struct ps_optimizer_stats *stats)
+{
+    *stats = optimizer->stats;
+}
