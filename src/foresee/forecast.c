@@ -84,7 +84,9 @@ static void fill_inputs(const struct ps_forecast *forecast, const double *others
     inputs[LATE] = (value - forecast->mean) / unit;
     inputs[SLOPE_SHORT] = slope_over(forecast, SHORT) * SHORT / unit;
     inputs[SLOPE_LONG] = slope_over(forecast, LONG) * LONG / unit;
-    memcpy(&inputs[OTHERS], others, forecast->opts.others * sizeof *others);
+    for (size_t i = 0; i < forecast->opts.others; i++) {
+        inputs[OTHERS + i] = others[i];
+    }
 }
 
 /* ---------------------------------------------------------------- what is said */

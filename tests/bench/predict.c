@@ -198,30 +198,46 @@ struct run {
     double use[SECONDS];
 };
 
+/* What there was to know, second by second. */
+static void record(struct ps_cleanup_sample *samples, enum strain_kind kind,
+                   enum workload_shape shape, uint64_t seed)
+{
+    struct strain *strain = need(strain_new(kind, shape, seed, SECONDS));
+    double events = 0;
+    for (int t = 0; t < SECONDS; t++) {
+        struct strain_sample seen;
+        strain_next(strain, &seen);
+        samples[t] = sample_of(&seen, &events);
+    }
+    strain_free(strain);
+}
+
+static void follow_rules(struct run *run, const struct ps_cleanup_sample *samples)
+{
+    for (int t = 0; t < SECONDS; t++) {
+        const struct ps_cleanup_sample *sample = &samples[t];
+        run->event[t] = sample->event;
+        run->use[t] = isnan(sample->held) ? 0 : sample->held / sample->limit;
+        run->alarm[THRESHOLD][t] = run->use[t] >= 0.85;
+        run->alarm[LINE][t] = t > 10 && line_ahead(run->use, t, HORIZON) >= 1;
+        run->alarm[QUEUE][t] = run->use[t] + sample->queued / sample->limit > 1;
+    }
+}
+
 /* Plays a run; returns the processor's time that the prediction took, in us. */
 static double play(struct run *run, enum strain_kind kind, enum workload_shape shape, uint64_t seed)
 {
     static struct ps_cleanup cleanup;
+    static struct ps_cleanup_sample samples[SECONDS];
     struct ps_cleanup_opts opts = ps_cleanup_opts_usual();
-    struct strain *strain = need(strain_new(kind, shape, seed, SECONDS));
-    double events = 0;
-    double spent = 0;
+    record(samples, kind, shape, seed);
+    follow_rules(run, samples);
     ps_cleanup_init(&cleanup, &opts);
+    double before = cpu_us();
     for (int t = 0; t < SECONDS; t++) {
-        struct strain_sample seen;
-        strain_next(strain, &seen);
-        struct ps_cleanup_sample sample = sample_of(&seen, &events);
-        double before = cpu_us();
-        run->alarm[OURS][t] = ps_cleanup_push(&cleanup, t * PS_SECOND, &sample).needed;
-        spent += cpu_us() - before;
-        run->event[t] = sample.event;
-        run->use[t] = seen.down ? 0 : sample.held / sample.limit;
-        run->alarm[THRESHOLD][t] = run->use[t] >= 0.85;
-        run->alarm[LINE][t] = t > 10 && line_ahead(run->use, t, HORIZON) >= 1;
-        run->alarm[QUEUE][t] = run->use[t] + sample.queued / sample.limit > 1;
+        run->alarm[OURS][t] = ps_cleanup_push(&cleanup, t * PS_SECOND, &samples[t]).needed;
     }
-    strain_free(strain);
-    return spent;
+    return cpu_us() - before;
 }
 
 static void shapes(uint64_t seed, unsigned runs)
@@ -362,9 +378,10 @@ static void levels(uint64_t seed, unsigned runs)
 
 enum { AHEAD = 10, BANDS = 100 };
 
-#define OURS_FROM 0.2  /* half of the F1 that can be had is the best threshold of calibrated odds \
-                        */
-#define DECODE    0.03 /* seconds a token: how the series were derived */
+#define OURS_FROM                                                                              \
+    0.2             /* half of the F1 that can be had is the best threshold of calibrated odds \
+                     */
+#define DECODE 0.03 /* seconds a token: how the series were derived */
 
 struct series {
     int seconds, requests;
@@ -478,10 +495,9 @@ static double predict(const struct series *series, double *says)
     gateway = (struct gateway){.ended = need(calloc((size_t)series->requests + 1, sizeof(bool)))};
     ps_demand_init(&gateway.demand);
     ps_cleanup_init(&cleanup, &opts);
-    double spent = 0;
+    double before = cpu_us();
     for (int t = 0; t < series->seconds; t++) {
         double known[PS_FORECAST_STEPS];
-        double before = cpu_us();
         double arrived = arrivals(&gateway, series, t + 1);
         expect(&gateway, series, t + 1, &opts, known);
         struct ps_cleanup_sample sample = {.held = series->memory[t],
@@ -491,8 +507,8 @@ static double predict(const struct series *series, double *says)
                                            .known = known};
         ps_cleanup_push(&cleanup, t * PS_SECOND, &sample);
         says[t] = ps_cleanup_raw(&cleanup);
-        spent += cpu_us() - before;
     }
+    double spent = cpu_us() - before;
     free(gateway.ended);
     return spent / series->seconds;
 }

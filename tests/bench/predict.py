@@ -160,8 +160,8 @@ def series_results(name, told):
                ours["f1_hindsight"] > walk["f1_hindsight"]),
         result(f"predict_accuracy_{name}", "%", 100 * ours["accuracy"], never, "never", "reported", None,
                without="reported"),
-        result(f"predict_brier_{name}", "", ours["brier_skill"], line["brier_skill"], "straight line", "above 0",
-               ours["brier_skill"] > 0),
+        result(f"predict_brier_{name}", "", ours["brier_skill"], None, "-", "above 0", ours["brier_skill"] > 0,
+               line=line["brier_skill"]),
         result(f"predict_calibrated_{name}", "", ours["gap"], walk["gap"], "random walk", "at most 0.05",
                ours["gap"] <= 0.05, less=True)]
     if name == "conv":

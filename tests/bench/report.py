@@ -85,7 +85,7 @@ def machine(env, results):
         f"A {kind} with {env['cores']} cores of {env['cpu']}, {env['memory_gib']} GiB of memory, "
         f"Linux {env['kernel']}; {', '.join(env['programs'])}. Measured on {env['date']}: "
         f"{env['placement']}{', at raised priority' if env.get('raised_priority') else ''}."]
-    if "rows" in env:
+    if env.get("rows"):
         lines += rounds(env, results)
     lines += [f"Without {name}: {why}." for name, why in env["skipped"].items()]
     return "\n\n".join(lines)
