@@ -120,7 +120,8 @@ test('exporters and other Penstocks tell of devices elsewhere; one that is away 
     '  - {name: gone, kind: dcgm, url: "http://127.0.0.1:1"}']);
   const seen = await until('both are known', async () => {
     const all = await gate.api('/api/gpu/profile');
-    return all.devices?.length === 2 && all;
+    const failed = (all.engines ?? []).filter(({ state }) => state === 'failed');
+    return all.devices?.length === 2 && failed.length === 2 && all;
   }, 15_000, 50);
   const rack = seen.devices.find(({ source }) => source === 'dcgm');
   assert.equal(rack.uuid, 'GPU-a');
