@@ -59,16 +59,32 @@ static int start_node(struct ps_demo_cluster *cluster, size_t which, const char 
     snprintf(folder, sizeof folder, "%s/node-%zu", cluster->folder, which + 1);
     snprintf(log, sizeof log, "%s/log", folder);
     const char *const words[] = {
-        "redis-server",        "--port",         port,
-        "--cluster-port",      bus,              "--bind",
-        "127.0.0.1",           "--dir",          folder,
-        "--cluster-enabled",   "yes",            "--cluster-config-file",
-        "nodes.conf",          "--cluster-node-timeout",
-        "2000",                "--save",         "",
-        "--appendonly",        "no",             "--maxmemory",
-        "256mb",               "--maxmemory-policy",
-        "allkeys-lru",         "--shutdown-timeout",
-        "0",                   NULL,
+        "redis-server",
+        "--port",
+        port,
+        "--cluster-port",
+        bus,
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        folder,
+        "--cluster-enabled",
+        "yes",
+        "--cluster-config-file",
+        "nodes.conf",
+        "--cluster-node-timeout",
+        "2000",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--maxmemory",
+        "256mb",
+        "--maxmemory-policy",
+        "allkeys-lru",
+        "--shutdown-timeout",
+        "0",
+        NULL,
     };
     char *argv[PS_ARRAY_LEN(words)];
     memcpy(argv, words, sizeof argv);
@@ -162,7 +178,8 @@ enum ps_demo_cluster_state ps_demo_cluster_step(struct ps_demo_cluster *cluster)
     if (cluster->state == PS_DEMO_CLUSTER_STARTING && all_listen(cluster)) {
         cluster->state = join(cluster) == PS_OK ? PS_DEMO_CLUSTER_JOINING : PS_DEMO_CLUSTER_FAILED;
     } else if (cluster->state == PS_DEMO_CLUSTER_JOINING && !ps_child_poll(&cluster->joiner)) {
-        cluster->state = cluster->joiner.status == 0 ? PS_DEMO_CLUSTER_READY : PS_DEMO_CLUSTER_FAILED;
+        cluster->state =
+            cluster->joiner.status == 0 ? PS_DEMO_CLUSTER_READY : PS_DEMO_CLUSTER_FAILED;
     }
     return cluster->state;
 }

@@ -35,10 +35,10 @@ static int write_all(const struct ps_demo_config *config, struct ps_buf *out)
     int err = ps_buf_printf(out, "listen: [\"%s\"]\n", config->listen);
     err = err != PS_OK ? err : write_redis(config, out);
     err = err != PS_OK ? err : write_servers(config, out);
-    return err != PS_OK
-               ? err
-               : ps_buf_append_str(out, PS_STR("routes:\n"
-                                               "  - {path: \"/*\", kind: inference, cache: yes}\n"));
+    return err != PS_OK ? err
+                        : ps_buf_append_str(
+                              out, PS_STR("routes:\n"
+                                          "  - {path: \"/*\", kind: inference, cache: yes}\n"));
 }
 
 int ps_demo_config_write(const struct ps_demo_config *config, const char *path)

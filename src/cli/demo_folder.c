@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 #define PLACE "/tmp"
-#define NAME "penstock-demo-"
-#define LOCK "lock"
+#define NAME  "penstock-demo-"
+#define LOCK  "lock"
 #define YOUNG 60 /* seconds in which a folder may not have been locked yet */
 
 static int remove_item(const char *path, const struct stat *info, int kind, struct FTW *where)

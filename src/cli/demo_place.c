@@ -13,8 +13,8 @@
 bool ps_demo_place_is_taken(const struct ps_address *address)
 {
     int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool taken = fd >= 0 && connect(fd, (const struct sockaddr *)&address->storage,
-                                    address->len) == 0;
+    bool taken =
+        fd >= 0 && connect(fd, (const struct sockaddr *)&address->storage, address->len) == 0;
     if (fd >= 0) {
         close(fd);
     }

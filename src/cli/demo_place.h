@@ -1,7 +1,7 @@
 /* demo_place - finds places to listen at for what the demo starts.
  *
- * A port is found by listening on it for a moment. Whoever comes between then and its user is told as
- * that process's failure.
+ * A port is found by listening on it for a moment. Whoever comes between then and its user is told
+ * as that process's failure.
  *
  * Thread: the loop's.
  *

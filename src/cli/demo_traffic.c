@@ -12,9 +12,9 @@
 #include "load/plan.h"
 #include "load/replay.h"
 
-#define KEY_RATE (20000.0 / 600) /* both samples end together */
-#define MODEL "sim"
-#define IN_FLIGHT_MAX 4096
+#define KEY_RATE        (20000.0 / 600) /* both samples end together */
+#define MODEL           "sim"
+#define IN_FLIGHT_MAX   4096
 #define REQUEST_TIMEOUT (120 * PS_SECOND)
 
 /* ------------------------------------------------------------------------------------- samples */

@@ -1,7 +1,8 @@
 /* demo_traffic - the recorded requests that the demo plays: chats, and embeddings of recorded keys.
  *
  * Each trace is played once, in its order and at its pace. The keys are those of a shop's cache, so
- * the embeddings repeat as its keys did; the chats have no recorded text, so that none of them does.
+ * the embeddings repeat as its keys did; the chats have no recorded text, so that none of them
+ * does.
  *
  * Thread: the loop's.
  *
@@ -36,9 +37,9 @@ struct ps_demo_traffic {
     size_t ended;
 };
 
-/* Finds the folder: `wanted`, or without it (NULL) where they were installed, or those of a checkout.
- * The traces stand beside the program: installed in ../share/penstock, in a checkout in ../data.
- * False: data is the last one that was looked at. */
+/* Finds the folder: `wanted`, or without it (NULL) where they were installed, or those of a
+ * checkout. The traces stand beside the program: installed in ../share/penstock, in a checkout in
+ * ../data. False: data is the last one that was looked at. */
 bool ps_demo_traffic_find(struct ps_demo_traffic *traffic, const char *wanted);
 
 /* Begins; what the engine can't be asked for is not played. PS_OK, or error says what is wrong. */

@@ -15,9 +15,9 @@ enum {
     FIRST_SEGMENT = 4 * 1024,
     SEGMENT = 32 * 1024,
     /* When not all is kept: */
-    WINDOW = 256 * 1024,   /* the foremost seat may be so many bytes behind the pilot */
-    LAG = 4 * 1024 * 1024, /* and the others behind that one, while there is memory */
-    SHORT_LAG = 2 * WINDOW /* ... when there is none */
+    WINDOW = 256 * 1024,    /* the foremost seat may be so many bytes behind the pilot */
+    LAG = 32 * 1024 * 1024, /* and the others behind that one, while there is memory */
+    SHORT_LAG = 2 * WINDOW  /* ... when there is none */
 };
 
 /* A piece of the recording, filled to its end before the next one begins. Each reference keeps all
@@ -653,7 +653,9 @@ int ps_flight_begin(struct ps_flight *flight, const struct ps_flight_head *head)
     if (flight->lines == NULL) {
         return PS_ENOMEM;
     }
-    memcpy(flight->lines, head->lines.ptr, head->lines.len);
+    if (head->lines.len > 0) {
+        memcpy(flight->lines, head->lines.ptr, head->lines.len);
+    }
     flight->head = *head;
     flight->head.lines.ptr = flight->lines;
     set_state(flight, PS_FLIGHT_OPEN);

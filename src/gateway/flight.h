@@ -133,7 +133,7 @@ struct ps_flight_head {
     enum ps_entry_kind kind;
     struct ps_str lines; /* header lines for the client, without those that are each client's own */
     uint64_t length;     /* of the body, or PS_FLIGHT_LENGTH_UNKNOWN */
-    bool readable;       /* the kind is what the bytes are: events or JSON that were read */
+    bool personal;       /* for the one who asked first alone: others ask for themselves */
     bool keeps;          /* HTTP: it may be kept, and so be for others than who leads */
     struct ps_flight_variant variant;
 };

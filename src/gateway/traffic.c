@@ -372,13 +372,20 @@ void ps_traffic_request(struct ps_traffic *metrics, unsigned shard,
     }
     ps_histogram_observe(by->seconds, shard, sample->seconds);
     ps_histogram_observe(by->first_byte, shard, sample->first_byte_seconds);
-    ps_counter_add(by->input_tokens, shard, sample->input_tokens);
-    ps_counter_add(by->output_tokens, shard, sample->output_tokens);
     ps_counter_add(by->bytes_in, shard, sample->bytes_in);
     ps_counter_add(by->bytes_out, shard, sample->bytes_out);
     if (sample->upstream < metrics->upstream_count) {
         ps_histogram_observe(metrics->upstreams[sample->upstream].queue, shard, sample->queue_seconds);
     }
+}
+
+void ps_traffic_tokens(struct ps_traffic *metrics, unsigned shard, size_t route, uint64_t input,
+                       uint64_t output)
+{
+    struct by_route *by =
+        &metrics->routes[route < metrics->route_count ? route : metrics->route_count];
+    ps_counter_add(by->input_tokens, shard, input);
+    ps_counter_add(by->output_tokens, shard, output);
 }
 
 void ps_traffic_failure(struct ps_traffic *metrics, unsigned shard, size_t upstream,

@@ -33,13 +33,15 @@ struct ps_traffic_sample {
     double seconds;
     double first_byte_seconds;
     double queue_seconds; /* NAN when it never reached the gate */
-    uint64_t input_tokens;
-    uint64_t output_tokens;
     uint64_t bytes_in;
     uint64_t bytes_out;
 };
 void ps_traffic_request(struct ps_traffic *metrics, unsigned shard,
                               const struct ps_traffic_sample *sample);
+
+/* An upstream was asked, and the answer took so many tokens. */
+void ps_traffic_tokens(struct ps_traffic *metrics, unsigned shard, size_t route, uint64_t input,
+                       uint64_t output);
 
 /* A try at an upstream failed in this phase ("connect", ...). */
 void ps_traffic_failure(struct ps_traffic *metrics, unsigned shard, size_t upstream,

@@ -19,8 +19,8 @@ static void release(struct ps_transfer *transfer)
 {
     ps_list_remove(&transfer->link);
     transfer->lane->active--;
-    ps_pilot_free(transfer->pilot);
     ps_gateway_unref(transfer->gateway);
+    ps_pilot_free(transfer->pilot);
     free(transfer->memo);
     free(transfer);
 }
@@ -113,7 +113,6 @@ static void tally(const struct ps_transfer *transfer)
 
 static void count(const struct ps_transfer *transfer, const struct ps_record *record)
 {
-    bool saved = transfer->cache > PS_CACHE_MISS; /* its tokens were counted before */
     struct ps_traffic_sample sample = {
         .route = transfer->route == NULL ? SIZE_MAX : transfer->route->index,
         .upstream = transfer->backend == NULL ? SIZE_MAX : transfer->backend->index,
@@ -121,8 +120,6 @@ static void count(const struct ps_transfer *transfer, const struct ps_record *re
         .seconds = ps_span_seconds(record->duration),
         .first_byte_seconds = record->first_byte < 0 ? NAN : ps_span_seconds(record->first_byte),
         .queue_seconds = record->queued < 0 ? NAN : ps_span_seconds(record->queued),
-        .input_tokens = saved ? 0 : record->usage.prompt_tokens,
-        .output_tokens = saved ? 0 : record->usage.completion_tokens,
         .bytes_in = record->bytes_in,
         .bytes_out = record->bytes_out,
     };
@@ -187,12 +184,23 @@ static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int
     }
 }
 
+/* Tokens count with who asked the upstream: nobody may be left who waits for what a pilot took. */
+static void count_tokens(const struct ps_transfer *transfer)
+{
+    size_t route = transfer->route == NULL ? SIZE_MAX : transfer->route->index;
+    if (transfer->attempts > 0) {
+        ps_traffic_tokens(transfer->gateway->metrics, transfer->lane->shard, route,
+                          transfer->usage.prompt_tokens, transfer->usage.completion_tokens);
+    }
+}
+
 /* Gives everything back; the exchange may be answered after this. */
 static void let_go(struct ps_transfer *transfer, enum ps_outcome outcome, ps_time now)
 {
     ps_call_cancel(transfer->call);
     transfer->call = NULL;
     settle(transfer, now);
+    count_tokens(transfer);
     ps_pilot_end(transfer);
     ps_transfer_unbook(transfer, outcome);
     leave_gate(transfer, now);

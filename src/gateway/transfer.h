@@ -157,6 +157,7 @@ struct ps_transfer {
     } scan;
     struct ps_usage usage;
     uint8_t cache; /* enum ps_cache_part */
+    bool passes;   /* the cache has word that its answers are not for others */
     uint8_t fwd;   /* enum ps_cache_fwd: what Cache-Status says of an answer that goes past the cache */
     uint64_t bytes_out;
     ps_time first_byte; /* 0 = not yet */
@@ -260,7 +261,11 @@ struct ps_pilot {
     struct ps_address peer;      /* who asked first */
     bool tls;
     bool storable; /* so far */
+    bool personal; /* the answer is for nobody else */
+    bool framed;   /* HTTP says where the answer ends */
+    bool json;     /* its type does */
     bool done;     /* the stream said that it is complete */
+    bool served;   /* no upstream was asked */
     bool landed;   /* the answer is complete */
     bool refused;
     ps_span ttl;
@@ -299,7 +304,7 @@ PS_MUST_CHECK int ps_pilot_begin(struct ps_transfer *transfer);
 /* May an answer with this head be remembered? */
 void ps_pilot_judge(struct ps_transfer *transfer, const struct ps_h1_head *head);
 
-/* An event of the stream was seen. */
+/* An event or a line of the stream was seen. */
 void ps_pilot_see(struct ps_transfer *transfer, const struct ps_usage_event *event,
                   struct ps_str data);
 

@@ -210,6 +210,8 @@ static void on_head(void *ctx, const struct ps_h1_head *head)
     if (transfer->pilot != NULL) {
         ps_pilot_judge(transfer, head);
         id = PS_STR(""); /* each client's own */
+    } else if (transfer->passes) {
+        ps_http_reconsider(transfer, head);
     } else {
         ps_http_outdate(transfer, head);
     }
@@ -322,12 +324,21 @@ static int put_events(struct ps_transfer *transfer, struct ps_str data)
     return err == PS_OK ? put(transfer, run) : err;
 }
 
+static void read_line(struct ps_transfer *transfer, struct ps_str line)
+{
+    struct ps_usage_event seen =
+        ps_usage_read_event(&transfer->usage, transfer->operation->dialect, line);
+    if (transfer->pilot != NULL) {
+        ps_pilot_see(transfer, &seen, line);
+    }
+}
+
 /* Lines of JSON are passed on as they come. */
 static void read_lines(struct ps_transfer *transfer, struct ps_str data)
 {
     struct ps_str line;
     while (ps_ndjson_next(&transfer->scan.lines, &data, &line)) {
-        (void)ps_usage_read_event(&transfer->usage, transfer->operation->dialect, line);
+        read_line(transfer, line);
     }
 }
 
@@ -398,8 +409,7 @@ static void on_end(void *ctx, struct ps_str trailers)
         struct ps_str rest = ps_sse_rest(&transfer->scan.sse);
         err = rest.len > 0 ? put_now(transfer, rest) : PS_OK;
     } else if (transfer->form == PS_FORM_LINES) {
-        struct ps_str rest = ps_ndjson_rest(&transfer->scan.lines);
-        (void)ps_usage_read_event(&transfer->usage, transfer->operation->dialect, rest);
+        read_line(transfer, ps_ndjson_rest(&transfer->scan.lines));
     }
     if (err != PS_OK) {
         break_off(transfer, ps_err_text(err), PS_OUTCOME_NONE);

@@ -387,6 +387,8 @@ void ps_cached_take_facts(struct ps_cached *cached)
     if (cached->leads && state > PS_FLIGHT_OPEN) {
         cached->facts = *ps_flight_facts(cached->seat.flight);
         cached->has_facts = true;
+    } else if (state == PS_FLIGHT_LANDED) { /* what it would have taken */
+        cached->transfer->usage = ps_flight_facts(cached->seat.flight)->usage;
     }
 }
 
@@ -404,6 +406,10 @@ void ps_cached_pass_on(struct ps_transfer *transfer)
 {
     struct ps_cached *cached = transfer->cached;
     struct ps_flight_seat *seat = &cached->seat;
+    if (ps_flight_is_behind(seat)) {
+        ps_cached_cut(transfer, "the client reads too slowly for the others who get this answer");
+        return;
+    }
     while (ps_exchange_queued(transfer->exchange) <= PS_TRANSFER_HIGH_WATER) {
         enum ps_flight_state state = ps_flight_state(seat->flight);
         struct ps_str piece = ps_flight_peek(seat, cached->hide);
@@ -526,6 +532,8 @@ static void has_head(struct ps_transfer *transfer, enum ps_flight_state state)
     const struct ps_flight_head *head = ps_flight_head(flight);
     if (head->status >= 500 && has_fallback(transfer)) {
         serve_fallback(transfer, head->status);
+    } else if (head->personal && !cached->leads) {
+        ps_cached_go_alone(transfer);
     } else if (cached->leads || !is_other_form(transfer, head)) {
         start_live(transfer);
     } else if (state == PS_FLIGHT_LANDED && ps_flight_entry(flight) != NULL) {
@@ -558,7 +566,8 @@ static void on_news(struct ps_flight_seat *seat)
 bool ps_cached_is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
 {
     const struct ps_transfer *transfer = ctx;
-    return ps_l1_is_purged(ps_tiers_l1(transfer->gateway->tiers), key, probe);
+    (void)key; /* the flight's, which is not always the answer's */
+    return ps_l1_is_purged(ps_tiers_l1(transfer->gateway->tiers), &transfer->cached->key, probe);
 }
 
 /* Takes a seat, or for somebody who is not here any more none. False: it has to go alone. */
@@ -722,7 +731,8 @@ void ps_transfer_cache_leave(struct ps_transfer *transfer)
 
 bool ps_transfer_is_served(const struct ps_transfer *transfer)
 {
-    return transfer->cached != NULL && transfer->started;
+    return transfer->pilot != NULL ? transfer->pilot->served
+                                   : transfer->cached != NULL && transfer->started;
 }
 
 const char *ps_transfer_cache_text(const struct ps_transfer *transfer)

@@ -11,9 +11,9 @@
 #include "gateway/validator.h"
 
 /* Bodies of markers that are none of Vary's. */
-#define PASS     PS_STR("pass") /* its answers are not for others */
-#define GONE     PS_STR("gone") /* what was here is not what it is any more */
-#define PASS_FOR (10 * PS_SECOND)
+#define PASS     PS_STR("pass")   /* its answers are not for others */
+#define GONE     PS_STR("gone")   /* what was here is not what it is any more */
+#define PASS_FOR (10 * PS_MINUTE) /* or until there is one that is */
 #define GONE_FOR PS_MINUTE
 
 #define GUESS_MAX (24 * PS_HOUR) /* a lifetime that nobody gave */
@@ -59,6 +59,10 @@ static int write_origin(const struct ps_transfer *transfer, struct ps_buf *out)
     int err = ps_buf_printf(out, "%s\n%s\n", revision == NULL ? "" : revision,
                             ps_transfer_is_tls(transfer) ? "https" : "http");
     struct ps_str host = transfer->head->host;
+    if (err == PS_OK && transfer->edits != NULL) { /* the path names another model upstream */
+        err = ps_buf_append_str(out, transfer->edits->path.insert);
+        err = err != PS_OK ? err : ps_buf_append(out, "\n", 1);
+    }
     for (size_t i = 0; i < host.len && err == PS_OK; i++) {
         char c = host.ptr[i] >= 'A' && host.ptr[i] <= 'Z' ? (char)(host.ptr[i] + 32) : host.ptr[i];
         err = ps_buf_append(out, &c, 1);
@@ -378,8 +382,9 @@ static void on_landed(struct ps_transfer *transfer)
     struct ps_cached *cached = transfer->cached;
     struct ps_entry *entry = ps_flight_entry(cached->seat.flight);
     const struct ps_flight_facts *facts = ps_flight_facts(cached->seat.flight);
-    bool asked = facts->attempts > 0;
-    struct ps_cache_status status = {.fwd = why_asked(cached),
+    bool asked = facts->attempts > 0; /* an entry was there to ask about, here or in Redis */
+    struct ps_cache_status status = {.fwd = cached->http->refresh ? PS_CACHE_FWD_REQUEST
+                                                                  : PS_CACHE_FWD_STALE,
                                      .fwd_status = 304,
                                      .stored = facts->stored,
                                      .collapsed = !cached->leads};
@@ -443,12 +448,15 @@ static bool take_off(struct ps_transfer *transfer, struct ps_flight_seat *seat)
     struct ps_cached *cached = transfer->cached;
     struct ps_key key = cached->key;
     struct ps_flight *flight = NULL;
+    struct ps_str tags[PS_ENTRY_TAGS_MAX];
     /* Who wants it anew must not get what is only being fetched from Redis. */
     key.bytes[PS_KEY_BYTES - 1] ^= cached->http->refresh ? 1 : 0;
     struct ps_flight_spec spec = {
         .key = &key,
         .route = ps_str_from(transfer->route->name),
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
+        .tags = tags,
+        .tags_count = ps_pilot_read_tags(transfer, tags),
         .born = ps_cached_now(transfer),
         .budget = transfer->gateway->budget,
         .is_purged = ps_cached_is_purged,
@@ -561,6 +569,7 @@ bool ps_http_ask(struct ps_transfer *transfer)
     http->refresh = http->refresh || ps_cc_has(&http->asked.cc, PS_CC_NO_CACHE);
     bool alone = found == PS_HTTP_PASS || asked.is_head || asked.range ||
                  (asked.conditional && found == PS_HTTP_NOTHING);
+    transfer->passes = found == PS_HTTP_PASS;
     if (alone || !take_off(transfer, &cached->seat)) {
         return pass_by(transfer, why_asked(cached));
     }
@@ -614,15 +623,32 @@ static void outdate_named(struct ps_transfer *transfer, const struct ps_h1_heade
 
 void ps_http_outdate(struct ps_transfer *transfer, const struct ps_h1_head *head)
 {
-    struct ps_freshness_request asked;
+    enum ps_h1_method method = transfer->head->method_id;
+    bool safe =
+        method == PS_H1_METHOD_GET || method == PS_H1_METHOD_HEAD || method == PS_H1_METHOD_OPTIONS;
     bool good = head->status >= 200 && head->status <= 399;
-    if (!good || transfer->lane->tier == NULL || transfer->parsed || transfer->job != NULL) {
+    if (safe || !good || transfer->lane->tier == NULL || transfer->parsed ||
+        transfer->job != NULL) {
         return;
     }
+    outdate_target(transfer, transfer->head->path);
+    outdate_named(transfer, ps_h1_head_find(head, PS_H1_LOCATION));
+    outdate_named(transfer, ps_h1_head_find_name(head, PS_STR("Content-Location")));
+}
+
+/* --- answers that were not for others --------------------------------------------------------- */
+
+void ps_http_reconsider(struct ps_transfer *transfer, const struct ps_h1_head *head)
+{
+    struct ps_freshness_request asked;
+    struct ps_freshness_life life;
+    struct ps_freshness_policy policy = ps_http_policy(transfer);
+    ps_time now = ps_cached_now(transfer);
+    struct ps_freshness_answer answer = {.head = head, .asked = now, .came = now};
+    struct ps_key key;
     ps_freshness_read_request(&asked, transfer->head);
-    if (!asked.is_safe) {
-        outdate_target(transfer, transfer->head->path);
-        outdate_named(transfer, ps_h1_head_find(head, PS_H1_LOCATION));
-        outdate_named(transfer, ps_h1_head_find_name(head, PS_STR("Content-Location")));
+    ps_freshness_of(&life, &asked, &answer, &policy);
+    if (life.keep && ps_http_key(transfer, transfer->route, transfer->head->path, &key) == PS_OK) {
+        (void)ps_l1_drop(ps_tiers_l1(transfer->gateway->tiers), &key);
     }
 }

@@ -7,7 +7,8 @@
  *                                                  the answer again     200: the new one is
  *
  * A flight's answer is for the others who wait only when it may be kept and Vary finds nothing in
- * theirs; who waited in vain leaves word, so that for a while nobody does. HEAD, Range and what has
+ * theirs; who waited in vain leaves word, so that nobody does until
+ * there is an answer for all. HEAD, Range and what has
  * a condition and no entry go upstream as they are when memory has nothing for them.
  *
  * Thread: the transfer's.
@@ -61,6 +62,10 @@ PS_MUST_CHECK int ps_http_variant(const struct ps_h1_head *request, const struct
 
 /* An unsafe request was answered with this head: what it names is not what is kept any more. */
 void ps_http_outdate(struct ps_transfer *transfer, const struct ps_h1_head *head);
+
+/* A request passed by because the answers to it were not for others (transfer->passes): is this
+ * one, so that the next may be waited for? */
+void ps_http_reconsider(struct ps_transfer *transfer, const struct ps_h1_head *head);
 
 /* --- transfer_http_pilot.c */
 

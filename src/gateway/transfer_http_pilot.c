@@ -215,6 +215,13 @@ static void give_base_body(void *base)
     ps_entry_unref(base);
 }
 
+/* The entry that has the body itself: a body that was confirmed a thousand times must not hang on a
+ * thousand entries. */
+static struct ps_entry *root_of(struct ps_entry *base)
+{
+    return base->release == give_base_body ? base->release_ctx : base;
+}
+
 /* `release` belongs to the body, and is called when no entry comes of it. */
 static int make_entry(const struct ps_transfer *transfer, int status, struct ps_str body,
                       void (*release)(void *ctx), void *ctx, struct ps_entry **out)
@@ -272,7 +279,7 @@ static void confirm(struct ps_transfer *transfer, const struct ps_h1_head *head)
     if (read_update(http, head, answer.came, &text, &updated) == PS_OK) {
         judge_life(transfer, &answer);
         if (make_entry(transfer, http->base->status, ps_entry_body(http->base), give_base_body,
-                       ps_entry_ref(http->base), &http->made) != PS_OK) {
+                       ps_entry_ref(root_of(http->base)), &http->made) != PS_OK) {
             http->made = NULL;
         }
     }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/json_view.h"
 #include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer.h"
@@ -103,6 +104,7 @@ static void on_fetched(void *ctx, struct ps_entry *entry)
     struct ps_flight_facts facts = {.endpoint = -1, .waited = -1};
     ps_flight_land(pilot->flight, entry, true, &facts);
     pilot->flight = NULL;
+    pilot->served = true;
     ps_transfer_finish(transfer, 200, true, PS_OUTCOME_NONE);
 }
 
@@ -172,11 +174,16 @@ static bool forbids(const struct ps_h1_head *head)
 
 void ps_pilot_judge(struct ps_transfer *transfer, const struct ps_h1_head *head)
 {
-    if (transfer->pilot->http != NULL) {
+    struct ps_pilot *pilot = transfer->pilot;
+    const struct ps_h1_header *type = ps_h1_head_find(head, PS_H1_CONTENT_TYPE);
+    if (pilot->http != NULL) {
         ps_http_judge(transfer, head);
-    } else {
-        transfer->pilot->storable = head->status == 200 && !forbids(head);
+        return;
     }
+    pilot->personal = forbids(head);
+    pilot->storable = head->status == 200 && !pilot->personal;
+    pilot->framed = head->has_content_length || head->chunked;
+    pilot->json = type != NULL && ps_str_contains(type->value, PS_STR("json"));
 }
 
 static enum ps_entry_kind kind_of(const struct ps_transfer *transfer)
@@ -193,11 +200,57 @@ int ps_pilot_begin(struct ps_transfer *transfer)
         .kind = kind_of(transfer),
         .lines = ps_buf_str(&transfer->headers),
         .length = transfer->length == PS_LENGTH_UNKNOWN ? PS_FLIGHT_LENGTH_UNKNOWN : transfer->length,
+        .personal = transfer->pilot->personal,
     };
     if (transfer->pilot->http != NULL && !ps_http_begin(transfer, &head)) {
         return PS_OK;
     }
     return ps_flight_begin(transfer->pilot->flight, &head);
+}
+
+/* A member at the top of a JSON object, as it stands; empty when there is none. */
+static struct ps_str member(struct ps_str json, struct ps_str wanted)
+{
+    struct ps_str name, value;
+    if (ps_json_view_type(json) != '{' || ps_json_view_is_valid(json) != PS_OK) {
+        return PS_STR("");
+    }
+    struct ps_str rest = ps_json_view_inside(json);
+    while (ps_json_view_next_member(&rest, &name, &value)) {
+        if (ps_str_eq(name, wanted)) {
+            return value;
+        }
+    }
+    return PS_STR("");
+}
+
+/* Does it say that something went wrong? */
+static bool is_error(struct ps_str json)
+{
+    if (!ps_str_contains(json, PS_STR("\"error\""))) {
+        return false;
+    }
+    struct ps_str error = member(json, PS_STR("error"));
+    return (error.len > 0 && !ps_str_eq(error, PS_STR("null"))) ||
+           ps_str_eq(member(json, PS_STR("object")), PS_STR("\"error\"")) ||
+           ps_str_eq(member(json, PS_STR("type")), PS_STR("\"error\""));
+}
+
+/* Is it what the dialect's streams end with? */
+static bool is_last(enum ps_dialect dialect, const struct ps_usage_event *event, struct ps_str data)
+{
+    switch (dialect) {
+    case PS_DIALECT_ANTHROPIC:
+        return ps_str_contains(data, PS_STR("\"message_stop\""));
+    case PS_DIALECT_OLLAMA:
+        return ps_str_eq(member(data, PS_STR("done")), PS_STR("true"));
+    case PS_DIALECT_LLAMACPP:
+        return ps_str_eq(member(data, PS_STR("stop")), PS_STR("true"));
+    case PS_DIALECT_GENERATE: /* TGI's; SGLang says [DONE] */
+        return event->done || ps_json_view_type(member(data, PS_STR("generated_text"))) == '"';
+    default:
+        return event->done;
+    }
 }
 
 int ps_pilot_record(struct ps_transfer *transfer, struct ps_str bytes)
@@ -210,8 +263,9 @@ void ps_pilot_see(struct ps_transfer *transfer, const struct ps_usage_event *eve
                   struct ps_str data)
 {
     struct ps_pilot *pilot = transfer->pilot;
-    pilot->done = pilot->done || event->done;
-    pilot->storable = pilot->storable && !ps_str_starts_with(data, PS_STR("{\"error\""));
+    data = ps_json_view_trim(data);
+    pilot->done = pilot->done || is_last(transfer->operation->dialect, event, data);
+    pilot->storable = pilot->storable && !is_error(data);
 }
 
 bool ps_pilot_tell(struct ps_transfer *transfer)
@@ -243,15 +297,25 @@ size_t ps_pilot_read_tags(const struct ps_transfer *transfer, struct ps_str tags
     return count;
 }
 
-/* Is the answer what its status says, to its end? */
+/* Is the answer what its status says, to its end? Triton's streams alone don't say that they end. */
 static bool is_proper(const struct ps_transfer *transfer, struct ps_str body)
 {
-    bool says_so = transfer->form == PS_FORM_EVENTS &&
-                   transfer->operation->dialect == PS_DIALECT_OPENAI;
-    while (body.len > 0 && (body.ptr[0] == ' ' || body.ptr[0] == '\n' || body.ptr[0] == '\r')) {
-        body = ps_str_skip(body, 1);
+    const struct ps_pilot *pilot = transfer->pilot;
+    body = ps_json_view_trim(body);
+    switch ((enum ps_transfer_form)transfer->form) {
+    case PS_FORM_EVENTS:
+    case PS_FORM_LINES:
+        return pilot->done ||
+               (pilot->framed && transfer->operation->dialect == PS_DIALECT_KSERVE);
+    case PS_FORM_JSON:
+        if (pilot->json) {
+            return ps_json_view_is_valid(body) == PS_OK && !is_error(body);
+        }
+        return pilot->framed;
+    case PS_FORM_BYTES:
+        return pilot->framed;
     }
-    return says_so ? transfer->pilot->done : !ps_str_starts_with(body, PS_STR("{\"error\""));
+    return false;
 }
 
 void ps_pilot_describe(const struct ps_transfer *transfer, struct ps_str tags[PS_ENTRY_TAGS_MAX],

@@ -6,7 +6,6 @@ into the measured time. Penstock has its default configuration and is started an
 
 SPDX-License-Identifier: Apache-2.0
 """
-import array
 import datetime
 import pathlib
 import re
@@ -14,13 +13,13 @@ import shutil
 import signal
 import socket
 import statistics
-import subprocess
 import threading
 import time
 
 from machine import machine, version_of
+from redis_lab import RedisLab, ask
 from rows import failures, run_rounds, say
-from targets import BenchError, Lab, Program, free_port
+from targets import BenchError
 
 PARTS = ("nodes", "cluster")
 NODE_FAULTS = {
@@ -42,42 +41,6 @@ WHAT = {
 }
 LIMIT_MS, OPEN_MS = 2.0, 250.0
 RATE, CONNS, BEGIN = 1000, 32, 0.5
-
-PENSTOCK = """
-listen: ["127.0.0.1:{port}"]
-workers: 1
-access_log: off
-upstreams:
-  - name: bench
-    endpoints: ["http://127.0.0.1:{upstream}"]
-    engine: openai
-routes:
-  - {{path: /v1/chat/completions, kind: openai, cache: yes, sampled: yes}}
-cache:
-  redis: {{cluster: {cluster}, nodes: [{nodes}]}}
-"""
-REDIS = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
-         "--shutdown-timeout", "0"]
-
-
-def ask(port, *words):
-    """One command; the first bytes of the reply."""
-    text = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
-    with socket.create_connection(("127.0.0.1", port), 2) as sock:
-        sock.sendall(text.encode())
-        return sock.recv(4096).decode(errors="replace")
-
-
-def wait(what, check, seconds=60):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            if check():
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise BenchError(f"{what}: not within {seconds} s")
 
 
 class Rubbish:
@@ -103,85 +66,6 @@ class Rubbish:
         self.over.set()
         self.thread.join()
         self.sock.close()
-
-
-class ChaosLab(Lab):
-    """The laboratory with nodes of Redis in it."""
-
-    def __init__(self, folder, penstock, cluster):
-        super().__init__(folder, penstock, ["penstock"])
-        self.names = ["penstock"]
-        self.cluster = cluster
-        self.ports = [free_port() for _ in range(6 if cluster else 3)]
-        self.buses = [free_port() for _ in self.ports]
-        self.number = 0
-        for port in self.ports:
-            self.start_node(port)
-        if cluster:
-            self.tie()
-
-    def start_node(self, port):
-        place = self.folder / f"node-{port}"
-        place.mkdir(exist_ok=True)
-        extra = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port",
-                 self.buses[self.ports.index(port)]] if self.cluster else []
-        self.running[f"node-{port}"] = Program(
-            f"node-{port}", [self.find("redis-server"), "--port", port, "--dir", place, *REDIS, *extra], port,
-            self.folder, self.load_core)
-
-    def tie(self):
-        addresses = [f"127.0.0.1:{port}" for port in self.ports]
-        self.cli("--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes")
-        self.wait_well()
-
-    def cli(self, *words):
-        done = subprocess.run([self.find("redis-cli"), *words], capture_output=True, timeout=120)
-        if done.returncode != 0:
-            raise BenchError(f"redis-cli {words[1]}: {done.stdout[-500:].decode()}")
-
-    def wait_well(self):
-        wait("the cluster is well", lambda: all(
-            "cluster_state:ok" in ask(port, "CLUSTER", "INFO") for port in self.ports))
-        wait("three replicas are in step", lambda: sum(
-            "connected" in ask(port, "ROLE") for port in self.ports) == 3)
-
-    def command(self, name, port):
-        nodes = ", ".join(f'"127.0.0.1:{node}"' for node in self.ports)
-        config = self.folder / "penstock.conf"
-        config.write_text(PENSTOCK.format(port=port, upstream=self.upstream.port, nodes=nodes,
-                                          cluster="yes" if self.cluster else "no"))
-        return [self.penstock, "serve", "--config", config]
-
-    def signal(self, port, number):
-        """To the node itself; taskset has become it."""
-        self.running[f"node-{port}"].process.send_signal(number)
-
-    def kill(self, port):
-        program = self.running.pop(f"node-{port}")
-        program.process.kill()
-        program.process.wait()
-
-    def questions(self, count):
-        """A file of questions that were never asked."""
-        numbers = array.array("I", range(self.number, self.number + count))
-        self.number += count
-        numbers.byteswap()
-        path = self.folder / "questions"
-        path.write_bytes(numbers.tobytes())
-        return path
-
-    def masters(self):
-        return [port for port in self.ports if "master" in ask(port, "ROLE")]
-
-    def flush(self):
-        for port in self.masters() if self.cluster else self.ports:
-            ask(port, "FLUSHALL")
-
-    def stop(self, name):
-        program = self.running.get(name)
-        if program is not None and name.startswith("node-"):
-            program.process.send_signal(signal.SIGCONT)
-        super().stop(name)
 
 
 # ---------------------------------------------------------------- faults: begin(lab) -> end()
@@ -308,7 +192,7 @@ class Plan:
 
 
 def measure(args, folder, plan, cluster):
-    lab = ChaosLab(folder, pathlib.Path(args.penstock).resolve(), cluster)
+    lab = RedisLab(folder, pathlib.Path(args.penstock).resolve(), 6 if cluster else 3, cluster=cluster)
     faults = CLUSTER_FAULTS if cluster else NODE_FAULTS
     seconds = 8 if cluster else 3
     try:

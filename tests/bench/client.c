@@ -70,7 +70,7 @@ static struct {
     char *request;
     size_t request_len;
     char *digits; /* in it, of the question's number */
-    size_t asked; /* questions of the trace */
+    size_t asked; /* requests so far */
     char *scratch;
     struct conn *conns;
     /* connections that wait for a request: a ring, so that all of them take part */
@@ -181,8 +181,9 @@ static void conn_request(struct conn *conn, int64_t due)
     conn->counted = run.measuring;
     conn->out_at = 0;
     if (opt.trace != NULL) {
-        conn->question = opt.questions[run.asked++ % opt.question_count];
+        conn->question = opt.questions[run.asked % opt.question_count];
     }
+    run.asked++;
     conn->body_len = 0;
     conn->body_sum = BENCH_FNV_START;
     conn->events = 0;
@@ -193,10 +194,15 @@ static void conn_request(struct conn *conn, int64_t due)
     conn_write(conn);
 }
 
+static bool is_enough(void)
+{
+    return opt.requests > 0 && run.asked >= opt.requests;
+}
+
 static void conn_ready(struct conn *conn)
 {
     conn->phase = IDLE;
-    if (run.over) {
+    if (run.over || is_enough()) {
         return;
     }
     if (opt.rate <= 0) {
@@ -614,7 +620,7 @@ static int64_t turn(int64_t now, int64_t *next_open)
     if (!run.measuring && !run.over && now >= run.begin) {
         begin_measuring(now);
     }
-    if (run.measuring && now >= run.end) {
+    if (run.measuring && (now >= run.end || is_enough())) {
         end_measuring(now);
     }
     if (run.over) {

@@ -118,6 +118,7 @@ static const struct option long_options[] = {
     {"watch", required_argument, NULL, 'W'},
     {"stream", no_argument, NULL, 's'},
     {"trace", required_argument, NULL, 'T'},
+    {"requests", required_argument, NULL, 'n'},
     {NULL, 0, NULL, 0},
 };
 
@@ -175,6 +176,9 @@ static bool read_option(struct bench_load *load, int name)
     case 's':
         load->stream = true;
         return true;
+    case 'n':
+        load->requests = (size_t)atol(optarg);
+        return true;
     case 'T':
         load->trace = optarg;
         return true;
@@ -216,7 +220,7 @@ bool bench_load_read(struct bench_load *load, int argc, char **argv)
         fprintf(stderr, "usage: client --port PORT [--path P] [--method M] [--header 'N: V'] "
                         "[--body BYTES] [--stream]\n  [--conns N] [--rate R] [--seconds S] "
                         "[--warmup S] [--ramp S] [--drain S] [--reuse N] [--watch PID,PID] "
-                        "[--trace FILE]\n");
+                        "[--trace FILE] [--requests N]\n");
         return false;
     }
     return true;

@@ -24,6 +24,7 @@ struct bench_load {
     double ramp;    /* seconds over which the connections open */
     double drain;   /* seconds to wait for what is under way at the end */
     double rate;    /* requests a second; 0 is a closed loop */
+    size_t requests; /* end after so many, if that is earlier; 0 = don't */
     size_t body_size;
     bool stream;
     const char *trace;    /* big-endian 32-bit numbers; request n asks question trace[n], or NULL */

@@ -38,6 +38,27 @@ cache over the same requests; the optimum (Belady's, which knows the future) is 
 run. An infinite cache would hit 73 % of the requests of web07 and 35 to 37 % of those of the
 Mooncake traces: no policy can be better than that.
 """,
+    "cache": """`make bench NAME=cache`: answers from memory beside nginx `proxy_cache` and Varnish. All three get the
+same POST again and again and have its answer; the key is the path and the body. nginx keeps its files in shared
+memory and their descriptors open, Varnish has them in memory.
+""",
+    "flight": """`make bench NAME=flight`: a thousand clients ask the same within half a second, others join later,
+ten a second; clients, upstream and both workers share two cores. A figure is the median of its
+rounds. Nothing else passes one answer of an inference server to many while it is being made, so
+there is no peer.
+""",
+    "chaos": """`make bench NAME=chaos`: what a fault of Redis costs those who ask, in the default configuration. The same
+load runs without the fault and with it, in turns; the fault begins half a second into the measured
+time. Added is the difference of the two 99th percentiles in one round, and the figure is the median of the rounds.
+""",
+    "ring": """`make bench NAME=ring`: how keys are divided over the nodes of the shared cache, beside classic
+ketama; what that makes of recorded keys behind the memory of one gateway, with six real nodes; and how long
+hits of both tiers take.
+""",
+    "predict": """`make bench NAME=predict`: is trouble with memory foreseen ([docs/foresight.md](foresight.md))?
+The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
+recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.
+""",
     "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
 measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for
 everything each second, as a plain exporter does.

@@ -5,7 +5,9 @@
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
-    run.py ring [--quick] [--rounds N]
+    run.py flight [--quick] [--rounds N]
+    run.py predict [--quick] [--only shapes|level|series]
+    run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py telemetry [--quick] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -31,6 +33,8 @@ import tempfile
 import cache
 import chaos
 import eviction
+import flight
+import predict
 import proxy
 import ring
 import telemetry
@@ -96,8 +100,8 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "proxy": proxy, "ring": ring,
-           "telemetry": telemetry}
+BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "predict": predict,
+           "proxy": proxy, "ring": ring, "telemetry": telemetry}
 
 
 def main():

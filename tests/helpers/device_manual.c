@@ -10,7 +10,8 @@ int main(void)
 {
     puts("| reading | unit | what it is |\n|---|---|---|");
     for (size_t i = 0; i < PS_DEVICE_FIELDS; i++) {
-        printf("| `%s` | %s | %s |\n", ps_device_rows[i].name, ps_device_rows[i].unit, ps_device_rows[i].text);
+        printf("| `%s` | %s | %s |\n", ps_device_rows[i].name, ps_device_rows[i].unit,
+               ps_device_rows[i].text);
     }
     return 0;
 }

@@ -11,6 +11,7 @@ import test from 'node:test';
 
 import { call, open } from './lib/client.mjs';
 import { startPenstock } from './lib/penstock.mjs';
+import { needsRedis, startRedis } from './lib/redis.mjs';
 import { startUpstream } from './lib/upstream.mjs';
 import { sleep, until } from './lib/wait.mjs';
 
@@ -124,6 +125,18 @@ test('a stale answer that has changed is replaced', async (t) => {
   assert.equal(up.requests.length, 2);
 });
 
+test('what is never fresh is confirmed again and again', async (t) => {
+  const { up, get } = await start(t, (request, answer, text) => (request.headers['if-none-match'] === '"v1"'
+    ? answer.send(304, { ETag: '"v1"', 'Cache-Control': 'no-cache', 'X-Times': up.requests.length, 'Content-Length': 0 })
+    : answer.text(200, text, { 'Cache-Control': 'no-cache', ETag: '"v1"' })));
+  for (let i = 1; i <= 40; i++) {
+    const answer = await get();
+    assert.equal(answer.text, 'answer 1');
+    assert.equal(answer.headers['x-times'], i === 1 ? undefined : String(i));
+  }
+  assert.equal(up.requests.length, 40);
+});
+
 test('clients with conditions get a 304 from memory', async (t) => {
   const { up, get } = await start(t, (request, answer, text) => answer.text(200, text, { 'Cache-Control': 'max-age=6000',
     ETag: 'W/"v1"', 'Last-Modified': 'Mon, 01 Jan 2024 00:00:00 GMT', 'Content-Language': 'en' }));
@@ -186,12 +199,18 @@ test('a crowd asks once, and nobody gets what is for another', async (t) => {
   const own = await crowd('/own');
   assert.equal(new Set(own.map(({ text }) => text)).size, 24);
   assert.ok(own.every((answer) => !/collapsed/.test(status(answer))));
+  heads['/own'] = { 'Cache-Control': 'max-age=6000' }; // from now on they may share it
+  await get('/own');
+  await get('/own');
+  const asked = up.to('/own').length;
+  await crowd('/own');
+  assert.equal(up.to('/own').length, asked);
   const flavours = await crowd('/flavours', 3);
   flavours.forEach((answer, i) => assert.equal(answer.text.split(' ').at(-1), `f${i % 3}`));
   await crowd('/flavours', 3);
-  const asked = up.to('/flavours').length;
+  const before = up.to('/flavours').length;
   await crowd('/flavours', 3);
-  assert.equal(up.to('/flavours').length, asked);
+  assert.equal(up.to('/flavours').length, before);
 });
 
 test('HEAD and parts come out of the answer to a GET', async (t) => {
@@ -352,4 +371,46 @@ tenants:
   assert.equal((await as('two')).text, 'answer 2');
   assert.notEqual((await as('one')).text, 'answer 1');
   assert.equal(up.requests.length, asked + 1);
+});
+
+test('gateways share variants, validators and invalidations through Redis', { skip: needsRedis }, async (t) => {
+  const node = await startRedis(t);
+  const script = (request, answer, text) => {
+    if (request.headers['if-none-match'] !== undefined) {
+      return answer.send(304, { ETag: '"v1"', 'Cache-Control': 'max-age=6000', 'Content-Length': 0 });
+    }
+    const old = request.target.startsWith('/old') ? OLD : { 'Cache-Control': 'max-age=6000' };
+    return answer.text(200, `${text} ${request.headers.flavour}`, { ...old, ETag: '"v1"', Vary: 'Flavour' });
+  };
+  const redis = `cache: {redis: {nodes: ["${node.name}"], timeout: 1s, breaker: {stall: 3s}}}\n`;
+  const { up, get: one } = await start(t, script, redis);
+  const other = await startPenstock(t, {
+    config: `upstreams:
+  - {name: web, engine: openai, endpoints: ["${up.url}"], health: {interval: 0s, unhealthy_after: 1000}, retry: {attempts: 1}}
+routes:
+  - {name: all, path: /*, kind: plain}
+${redis}`,
+  });
+  const headers = { Host: 'localhost', Flavour: 'sweet' };
+  const two = (path, more = {}, method = 'GET') => call(other.port, { path, method, headers: { ...headers, ...more } });
+  /// Asks one gateway, then the other, at a new path each time, until Redis was quick enough.
+  const share = async (prefix, wanted) => {
+    for (let n = 0; n < 100; n++) {
+      const first = await one(`${prefix}${n}`, headers);
+      await sleep(30);
+      const second = await two(`${prefix}${n}`);
+      if (wanted.test(status(second))) {
+        return { first, second, path: `${prefix}${n}` };
+      }
+    }
+    assert.fail(`never ${wanted}`);
+  };
+  const { first, second, path } = await share('/a', /^Penstock; hit; ttl=\d+; detail=L2$/);
+  assert.equal(second.text, first.text);
+  assert.match((await two(path, { Flavour: 'sour' })).text, /sour$/);
+  const { first: stale, second: confirmed } = await share('/old', /^Penstock; fwd=stale; fwd-status=304; stored; ttl=\d+$/);
+  assert.equal(confirmed.text, stale.text);
+  const gone = await one('/b', headers);
+  await one('/b', headers, 'PUT');
+  assert.notEqual((await two('/b')).text, gone.text);
 });

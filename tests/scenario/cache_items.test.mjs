@@ -11,7 +11,7 @@ import test from 'node:test';
 
 import OpenAI from 'openai';
 
-import { call, many, metric, open } from './lib/client.mjs';
+import { call, many, metric } from './lib/client.mjs';
 import { startPenstock } from './lib/penstock.mjs';
 import { needsRedis, startRedis } from './lib/redis.mjs';
 import { startSim } from './lib/sim.mjs';
@@ -175,7 +175,7 @@ test('vectors of another model are not mixed with those that are remembered', as
 
 test('identical arrays at the same time make one call', async (t) => {
   const { up, gate } = await stage(t, async (request, answer) => {
-    await sleep(300);
+    await sleep(1000 * slowness);
     return embeds()(request, answer);
   });
   await gate.embed(['a', 'b']);
@@ -190,29 +190,29 @@ test('who leaves midway takes nothing from the others, and the last one ends the
     const text = answerTo(inputsOf(request));
     await answer.begin(200, { 'Content-Type': 'application/json' });
     await answer.chunk(text.slice(0, 40));
-    await sleep(400 * slowness);
+    await sleep(1000 * slowness);
     await answer.chunk(text.slice(40));
     return answer.end();
   });
   await gate.embed('a');
-  const ask = () => open(gate.port, {
-    method: 'POST', path: '/v1/embeddings', body: { model: 'm', input: ['a', 'b', 'c'] },
-  });
-  const leaver = ask().catch(() => undefined);
+  const ask = (input) => {
+    const controller = new AbortController();
+    const gone = fetch(`${gate.url}/v1/embeddings`, {
+      method: 'POST', headers: { 'content-type': 'application/json' }, signal: controller.signal,
+      body: JSON.stringify({ model: 'm', input }),
+    }).catch(() => undefined);
+    return () => { controller.abort(); return gone; };
+  };
+  const leave = ask(['a', 'b', 'c']);
   await until('the call is under way', () => up.requests.length === 2);
   const stayer = gate.embed(['a', 'b', 'c']);
-  await sleep(50);
-  void leaver;
+  await sleep(100 * slowness);
+  await leave();
   assertAnswers(await stayer, ['a', 'b', 'c']);
   assert.equal(up.requests.length, 2);
-  const controller = new AbortController();
-  const gone = fetch(`${gate.url}/v1/embeddings`, {
-    method: 'POST', headers: { 'content-type': 'application/json' }, signal: controller.signal,
-    body: JSON.stringify({ model: 'm', input: ['a', 'd', 'e'] }),
-  }).catch(() => undefined);
+  const leaveAlone = ask(['a', 'd', 'e']);
   await until('the next call is under way', () => up.requests.length === 3);
-  controller.abort();
-  await gone;
+  await leaveAlone();
   await until('the call was ended', () => up.requests[2].connection.closedAt !== undefined);
   await until('nothing is in flight', async () => (await metric(gate.port, 'penstock_admit_in_flight')) === 0);
   assertAnswers(await gate.embed(['d', 'a']), ['d', 'a']);
@@ -231,10 +231,11 @@ test('an upstream that breaks off costs the request, and what is stale helps out
     await answer.rawHead(200, { 'Content-Type': 'application/json', 'Content-Length': 1000 });
     await answer.raw('{"object":"list","data":[');
     return answer.dieAfter();
-  }, { route: ', cache_ttl: 1s, cache_stale_on_error: 1h' });
-  await gate.embed(['a', 'b']);
+  }, { route: ', cache_stale_on_error: 1h' });
+  await gate.embed('known');
+  await gate.embed(['a', 'b'], { headers: { 'x-penstock-cache-ttl': '1' } });
   mood = 'breaking';
-  const broken = await gate.embed(['a', 'c', 'd']);
+  const broken = await gate.embed(['known', 'c', 'd']);
   assert.equal(broken.status, 502, broken.text);
   mood = 'failing';
   const stale = await until('what is remembered is stale', async () => {

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import YAML from 'yaml';
 
 import { after } from './lib/after.mjs';
-import { tempDir } from './lib/penstock.mjs';
+import { runPenstock, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -54,6 +54,16 @@ test('its six nodes have addresses of their own, and the cluster is made of them
   assert.match(script, /--cluster-replicas 1 --cluster-yes$/);
   assert.deepEqual(Object.keys(tie.depends_on), nodes.map(([name]) => name));
   assert.equal(spawnSync('sh', ['-n', '-c', script]).status, 0, 'a shell can read it');
+});
+
+test('what it says of the configuration is valid, and names three of its nodes', async (t) => {
+  const comment = /^# {3}(cache:\n(?:# {3}.*\n)+)/m.exec(fs.readFileSync(file, 'utf8'))[1].replace(/^# {3}/gm, '');
+  const config = path.join(tempDir(t), 'penstock.yaml');
+  fs.writeFileSync(config, `upstreams:\n  - {name: gpu, endpoints: ["http://127.0.0.1:8000"]}\n${comment}`);
+  const { code, stdout } = await runPenstock(t, ['config', '--check', config]);
+  assert.equal(code, 0, stdout);
+  const named = YAML.parse(comment).cache.redis.nodes;
+  assert.deepEqual(named, nodes.slice(0, 3).map(([, service]) => `${service.networks.cache.ipv4_address}:6379`));
 });
 
 test('a node starts with its own command', async (t) => {

@@ -49,7 +49,7 @@ function furnish(t, text) {
   const dir = tempDir(t);
   const { cert, key } = makeAuthority(t).issue();
   let count = 0;
-  const moved = text.replace(/\b(certificate|ca_file|[a-z]*_?file):\s*"?([^\s,"}]+)"?/g, (whole, field, file) => {
+  const moved = text.replace(/\b(certificate|ca_file|[a-z_]*file):\s*"?([^\s,"}]+)"?/g, (whole, field, file) => {
     if (field === 'certificate' || field === 'ca_file') {
       return `${field}: ${cert}`;
     }

@@ -1,343 +1,174 @@
-// timeout: 300
 // tags: threads
+// timeout: 180
 //
-// gpu - the GPU room: what servers and exporters say in one profile, and cleanups that believe only what
-// was measured, also of servers that lie.
+// gpu - `penstock gpu` on machines with and without GPUs; the driver is the made-up one of tests/fake.
+//
+// SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
-import http from 'node:http';
+import { execFile, execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
 import test from 'node:test';
+import { fileURLToPath } from 'node:url';
 
 import { after } from './lib/after.mjs';
-import { startPenstock } from './lib/penstock.mjs';
-import { startSim, startSimWith } from './lib/sim.mjs';
-import { sleep, until } from './lib/wait.mjs';
+import { Penstock, program, runPenstock, tempDir } from './lib/penstock.mjs';
+import { sanitizer, until } from './lib/wait.mjs';
 
-const MIB = 2 ** 20;
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+const build = path.dirname(program);
+const fake = path.join(build, 'tests', 'fake');
+const check = path.join(build, 'tests', 'helpers', 'gpu_check');
 
-/// A gate in front of simulated servers; `gpu` is the text of the section.
-async function startRoom(t, sims, gpu = [], env = {}) {
-  const config = ['gpu:', '  drivers: no', '  interval: 100ms', ...gpu.map((line) => `  ${line}`)];
-  if (sims.length > 0) {
-    config.push('upstreams:');
-    sims.forEach((sim, i) => config.push(`  - name: u${i}`, `    endpoints: [{url: "${sim.url}"}]`,
-      '    health: {interval: 200ms}'));
-  }
-  const gate = await startPenstock(t, { config: config.join('\n'), env });
-  gate.api = async (path) => (await fetch(`${gate.url}${path}`)).json();
-  gate.ask = async (body) => {
-    const answer = await fetch(`${gate.url}/api/gpu/cleanup`, {
-      method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body),
-    });
-    return { status: answer.status, json: await answer.json() };
-  };
-  gate.server = async (i) => ((await gate.api('/api/gpu/profile')).engines ?? []).find((one) => one.upstream === `u${i}`);
-  /// Begins a cleanup and waits for its end.
-  gate.clean = async (body) => {
-    const { status, json } = await gate.ask(body);
-    assert.ok(status === 200 || status === 202, JSON.stringify(json));
-    return until('the cleanup ends', async () => {
-      const run = (await gate.api('/api/gpu/report')).cleanups.find(({ id }) => id === json.cleanup.id);
-      return run.outcome !== 'running' && run;
-    }, 30_000, 50);
-  };
-  for (let i = 0; i < sims.length; i++) {
-    await until(`server ${i} is known`, async () => (await gate.server(i))?.state === 'fresh', 15_000, 50);
-  }
-  return gate;
+/// The environment of a machine that has such a driver.
+function machine(knobs, more = {}) {
+  return { LD_LIBRARY_PATH: fake, FAKE_NVML: knobs, ...more };
 }
 
-/// A server that answers what a table says and remembers what it was asked.
-async function startTable(t, table) {
-  const asked = [];
-  const server = http.createServer((request, response) => {
-    let body = '';
-    request.on('data', (piece) => { body += piece; });
-    request.on('end', () => {
-      asked.push({ method: request.method, path: request.url, body, headers: request.headers });
-      const value = table[`${request.method} ${request.url}`];
-      response.statusCode = value === undefined ? 404 : 200;
-      response.end(value === undefined ? '' : typeof value === 'function' ? value() : value);
-    });
-  });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  after(t, () => { server.closeAllConnections(); server.close(); });
-  return { url: `http://127.0.0.1:${server.address().port}`, asked };
+/// The same without a driver, whatever is installed: what the loader finds first is no library.
+function bareMachine(t) {
+  const dir = tempDir(t);
+  for (const name of ['libnvidia-ml.so.1', 'libnvidia-ml.so']) {
+    fs.writeFileSync(path.join(dir, name), 'not a library');
+  }
+  return { LD_LIBRARY_PATH: dir };
 }
 
-// --- the profile --------------------------------------------------------------------------------------
-
-test('ten engines come to one schema, and what they do not say is absent', async (t) => {
-  const sims = [];
-  for (const [engine, ...args] of [['vllm'], ['sglang', '--enable-metrics'], ['trtllm'], ['triton', '--model', 'resnet'],
-    ['ollama', '--model', 'm'], ['llamacpp', '--enable-metrics'], ['comfyui'], ['a1111'], ['tgi'], ['tei']]) {
-    sims.push(await startSim(t, engine, ...args));
-  }
-  await sims[4].json(sims[4].post('/api/generate', { model: 'm' }));
-  const gate = await startRoom(t, sims);
-  await until('Ollama says what it has loaded', async () => (await gate.server(4)).models.length === 1);
-  const { profile, engines, devices } = await gate.api('/api/gpu/profile');
-  const byName = Object.fromEntries(engines.map((one) => [one.engine, one]));
-  assert.deepEqual(Object.keys(byName).sort(),
-    ['a1111', 'comfyui', 'llamacpp', 'ollama', 'sglang', 'tei', 'tgi', 'triton', 'trtllm', 'vllm']);
-  assert.ok(engines.every(({ simulated }) => simulated));
-  assert.equal(byName.vllm.basis, 'kv_cache');
-  assert.equal(byName.vllm.effective_percent, 0); // it took the whole device, and is in no trouble
-  assert.ok(byName.vllm.device_used_mb > 20_000);
-  assert.equal(byName.ollama.basis, 'device');
-  assert.equal(byName.ollama.running, undefined);
-  assert.equal(byName.ollama.models[0].name, 'm:latest');
-  assert.equal(byName.triton.models[0].memory_mb > 0, true);
-  assert.equal(byName.tei.running, undefined);
-  assert.equal(byName.tei.waiting, 0);
-  assert.equal(byName.comfyui.kv_use, undefined);
-  assert.equal(devices.length, 10);
-  assert.ok(profile.effective_percent > 0 && profile.basis === 'device' && profile.simulated);
-  for (const [i, sim] of sims.entries()) {
-    const used = (await sim.used()) / MIB;
-    assert.ok(Math.abs((await gate.server(i)).device_used_mb - used) < 1, `${i}`);
-  }
-  const page = await until('the figures are published', async () => {
-    const text = await (await fetch(`${gate.url}/metrics`)).text();
-    return /penstock_gpu_server_fresh\{[^}]*engine="tei"\} 1/.test(text) && text;
-  }, 10_000, 100);
-  assert.match(page, /penstock_gpu_memory_used_bytes\{[^}]*source="http[^}]*\} \d/);
-  assert.match(page, /penstock_gpu_server_kv_ratio\{[^}]*engine="vllm"\} 0/);
-  assert.doesNotMatch(page, /penstock_gpu_server_kv_ratio\{[^}]*engine="ollama"\}/);
+test('without a driver it says what would give one', async (t) => {
+  const { code, stdout, stderr } = await runPenstock(t, ['gpu', '--json'], { env: bareMachine(t) });
+  assert.equal(code, 1);
+  assert.equal(stdout, '');
+  assert.match(stderr, /^penstock gpu: no source knows a GPU/);
+  assert.match(stderr, /nvml .*libnvidia-ml/);
+  assert.match(stderr, /amdgpu .*sys\/class\/drm/);
 });
 
-test('exporters and other Penstocks tell of devices elsewhere; one that is away is said to be', async (t) => {
-  const dcgm = await startTable(t, { 'GET /metrics':
-    'DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-a",modelName="H100"} 60000\n'
-    + 'DCGM_FI_DEV_FB_FREE{gpu="0",UUID="GPU-a"} 20000\nDCGM_FI_DEV_MEMORY_TEMP{gpu="0",UUID="GPU-a"} 9223372036854775794\n' });
-  const far = await startSim(t, 'vllm');
-  const other = await startPenstock(t, { config:
-    `gpu: {drivers: no, interval: 100ms}\nadmin: {tokens: [{name: r, token: let-me-look}]}\nupstreams: [{name: far, endpoints: [{url: "${far.url}"}]}]` });
-  const broken = await startTable(t, { 'GET /metrics': 'DCGM_FI_DEV_FB_USED{gpu="0" 1\n' });
-  const gate = await startRoom(t, [], ['sources:',
-    `  - {name: rack, kind: dcgm, url: "${dcgm.url}"}`,
-    `  - {name: other, kind: remote, url: "${other.url}", token: let-me-look}`,
-    `  - {name: broken, kind: dcgm, url: "${broken.url}"}`,
-    '  - {name: gone, kind: dcgm, url: "http://127.0.0.1:1"}']);
-  const seen = await until('both are known', async () => {
-    const all = await gate.api('/api/gpu/profile');
-    const failed = (all.engines ?? []).filter(({ state }) => state === 'failed');
-    return all.devices?.length === 2 && failed.length === 2 && all;
-  }, 15_000, 50);
-  const rack = seen.devices.find(({ source }) => source === 'dcgm');
-  assert.equal(rack.uuid, 'GPU-a');
-  assert.equal(rack.used_mb, 60000);
-  assert.equal(rack.total_mb, 80000);
-  assert.equal(rack.memory_temperature_celsius, undefined);
-  const remote = seen.devices.find(({ source }) => source === 'remote');
-  assert.equal(remote.simulated, true);
-  assert.ok(Math.abs(remote.used_mb - (await far.used()) / MIB) < 1);
-  const failed = Object.fromEntries(seen.engines.map(({ name, state, why }) => [name, [state, why]]));
-  assert.deepEqual(failed.broken, ['failed', "/metrics: dcgm-exporter's metrics: line 1: not a sample"]);
-  assert.equal(failed.gone[0], 'failed');
-  assert.doesNotMatch(gate.stderr + JSON.stringify(seen), /let-me-look/);
+test('a driver that is not loaded is named as such', async (t) => {
+  const { code, stderr } = await runPenstock(t, ['gpu'], { env: machine('init_code=9') });
+  assert.equal(code, 1);
+  assert.match(stderr, /nvml .*the NVIDIA driver is not loaded/);
 });
 
-test('without any source the answer names the settings that would give one', async (t) => {
-  const gate = await startRoom(t, []);
-  for (const path of ['/api/gpu/profile', '/api/gpu/report']) {
-    const answer = await fetch(`${gate.url}${path}`);
-    assert.equal(answer.status, 503);
-    assert.equal(answer.headers.get('content-type'), 'application/problem+json');
-    const { code, detail } = await answer.json();
-    assert.equal(code, 'no_gpu_source');
-    assert.match(detail, /gpu\.sources/);
-  }
+test('the table shows cards, processes and the rest, and that all of it is simulated', async (t) => {
+  const { code, stdout, stderr } = await runPenstock(t, ['gpu', '--calls'], { env: machine('gpus=2') });
+  assert.deepEqual([code, stderr], [0, '']);
+  assert.match(stdout, /^1 +Simulated GPU +8192\/24576 MiB +33 % +40 % +216\/400 W +62 C/m);
+  assert.match(stdout, /^1 +- +3072 MiB +pid 1101$/m);
+  assert.match(stdout, /^1 +driver, or not to be seen +2048 MiB/m);
+  assert.match(stdout, /^source nvml, driver 580\.65\.06, simulated: nothing here was measured$/m);
+  assert.match(stdout, /^nvmlDeviceGetMemoryInfo_v2 +2 /m);
 });
 
-// --- cleanups -----------------------------------------------------------------------------------------
-
-test('auto unloads an idle model by itself, measures it and stops at the target', async (t) => {
-  const sim = await startSim(t, 'ollama', '--model', 'a', '--model', 'b', '--unload-delay', '4s');
-  await sim.json(sim.post('/api/generate', { model: 'a' }));
-  const before = await sim.used();
-  const gate = await startRoom(t, [sim], ['mode: auto', 'target_percent: 10', 'rungs: [unload]', 'trust_unverified: yes',
-    'hold: 300ms', 'cool_down: 1s']);
-  const run = await until('a cleanup has ended', async () => (await gate.api('/api/gpu/report')).cleanups
-    .find(({ outcome }) => outcome !== 'running'), 20_000, 50);
-  assert.equal(run.outcome, 'target_met');
-  assert.equal(run.asked, false);
-  assert.equal(run.steps.length, 1);
-  const [step] = run.steps;
-  assert.equal(step.verdict, 'freed');
-  assert.equal(step.model, 'a:latest');
-  assert.ok(Math.abs(step.freed_mb - (before - (await sim.used())) / MIB) < 16);
-  assert.ok(Math.abs(step.freed_mb - step.expected_mb) < 16);
-  assert.equal(step.shown_by_server, true);
-  assert.equal(step.verified_against, 'mock only');
-});
-
-test('a server that says 200 and keeps the memory is found out within two seconds, and the ladder climbs on', async (t) => {
-  const liar = await startSim(t, 'ollama', '--model', 'm', '--lie', 'keep');
-  const half = await startSim(t, 'comfyui', '--model', 'sdxl', '--lie', 'half');
-  const honest = await startSim(t, 'vllm', '--enable-sleep-mode');
-  await liar.json(liar.post('/api/generate', { model: 'm' }));
-  await half.json(half.post('/prompt', { prompt: {
-    1: { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'sdxl' } },
-    2: { class_type: 'EmptyLatentImage', inputs: { width: 64, height: 64, batch_size: 1 } },
-    3: { class_type: 'KSampler', inputs: { model: ['1', 0], latent_image: ['2', 0], seed: 1, steps: 2 } },
-    4: { class_type: 'VAEDecode', inputs: { samples: ['3', 0], vae: ['1', 2] } },
-    5: { class_type: 'SaveImage', inputs: { images: ['4', 0], filename_prefix: 'x' } } } }));
-  const gate = await startRoom(t, [liar, half, honest], ['trust_unverified: yes']);
-  await until('the picture is done', async () => {
-    const comfy = await gate.server(1);
-    return comfy.busy === false && comfy.allocator_reserved_bytes > 0;
-  }, 15_000, 50);
-  const run = await gate.clean({ level: 'sleep', target_percent: 5 });
-  const verdicts = Object.fromEntries(run.steps.map(({ server, rung, verdict }) => [`${server.split(' ')[0]} ${rung}`, verdict]));
-  assert.deepEqual(verdicts, { 'u2 prefix_cache': 'done', 'u0 unload': 'not_freed', 'u1 unload': 'not_freed', 'u2 sleep': 'freed' });
-  assert.equal(run.outcome, 'exhausted');
-  for (const step of run.steps.filter(({ verdict }) => verdict === 'not_freed')) {
-    assert.ok(step.verdict_after_seconds < 2.5, `${step.verdict_after_seconds} s`);
-    assert.match(step.reason, /answered with success, and .* MiB are free; its own state says it is/);
-    assert.ok(step.freed_mb < step.expected_mb * 0.6);
-  }
-  const cache = run.steps.find(({ rung }) => rung === 'prefix_cache');
-  assert.equal(cache.frees, 'kv_blocks');
-  assert.equal(cache.expected_mb, undefined); // blocks are promised, never bytes
-  const { recommendations } = await gate.api('/api/gpu/report');
-  assert.equal(recommendations.filter(({ id }) => id === 'does_not_free').length, 2);
-  assert.match(gate.stderr, /gpu cleanup.*u0.*verdict=not_freed/);
-  const page = await (await fetch(`${gate.url}/metrics`)).text();
-  assert.match(page, /penstock_gpu_cleanup_steps_total\{verdict="not_freed"\} 2/);
-});
-
-test('memory that comes back late is a finding first, and noted when it came', async (t) => {
-  const sim = await startSim(t, 'ollama', '--model', 'm', '--lie', 'late', '--lie-delay', '4s');
-  await sim.json(sim.post('/api/generate', { model: 'm' }));
-  const gate = await startRoom(t, [sim], ['trust_unverified: yes']);
-  const run = await gate.clean({ level: 'unload', target_percent: 5 });
-  assert.equal(run.steps[0].verdict, 'not_freed');
-  const step = await until('the late bytes are noted', async () => {
-    const [first] = (await gate.api('/api/gpu/report')).cleanups.at(-1).steps;
-    return first.freed_late_mb !== undefined && first;
-  }, 15_000, 100);
-  assert.ok(Math.abs(step.freed_late_mb - step.expected_mb) < 16);
-  assert.ok(step.late_seconds > 2);
-});
-
-test('busy servers are left alone, and a refusal is told as one', async (t) => {
-  const busy = await startSim(t, 'vllm', '--enable-sleep-mode', '--speed', '1');
-  const refusing = await startSim(t, 'a1111', '--lie', 'busy');
-  const gate = await startRoom(t, [busy, refusing], ['trust_unverified: yes']);
-  const leave = new AbortController();
-  const request = busy.call('POST', '/v1/completions', { model: 'sim', prompt: 'a', max_tokens: 5000 });
-  request.catch(() => {});
-  after(t, () => leave.abort());
-  await until('it is busy', async () => (await gate.server(0)).busy, 10_000, 50);
-  const run = await gate.clean({ level: 'deep_sleep', target_percent: 5 });
-  assert.deepEqual(run.steps.map(({ server, verdict }) => [server.split(' ')[0], verdict]), [['u1', 'busy']]);
-  assert.equal((await busy.json(busy.get('/is_sleeping'))).is_sleeping, false);
-});
-
-test('TensorRT-LLM is asked with a signature, sleeps and wakes', async (t) => {
-  const sim = await startSimWith(t, 'trtllm', { TRTLLM_RUNTIME_CONTROL_API_KEY: 'a-secret' }, '--enable-sleep-mode');
-  const gate = await startRoom(t, [sim], ['trust_unverified: yes', 'runtime_key: ${KEY}'], { KEY: 'a-secret' });
-  await until('its state is known', async () => (await gate.server(0)).server_state === 'awake', 10_000, 50);
-  const run = await gate.clean({ level: 'deep_sleep', target_percent: 20 });
-  assert.equal(run.outcome, 'target_met', JSON.stringify(run));
-  assert.equal(run.steps.at(-1).server_state, 'asleep');
-  assert.ok(run.steps.at(-1).freed_mb > 1000);
-  const wake = await gate.clean({ level: 'wake' });
-  assert.equal(wake.steps[0].verdict, 'done', JSON.stringify(wake));
-  assert.equal(wake.steps[0].server_state, 'awake');
-  assert.doesNotMatch(gate.stderr, /a-secret/);
-});
-
-test('calls that were only tried on mocks stay dry, and rungs that are not named are not used', async (t) => {
-  const sim = await startSim(t, 'ollama', '--model', 'm');
-  await sim.json(sim.post('/api/generate', { model: 'm' }));
-  const gate = await startRoom(t, [sim], ['mode: auto', 'target_percent: 10', 'hold: 200ms', 'cool_down: 1s']);
-  const [run] = await until('it has given up', async () => {
-    const { cleanups } = await gate.api('/api/gpu/report');
-    return cleanups.some(({ outcome }) => outcome === 'no_rung') && cleanups.slice(-1);
-  }, 15_000, 50);
-  assert.match(run.reason, /has the rung unload, which is not allowed/);
-  const dry = await gate.clean({ level: 'unload' });
-  assert.equal(dry.outcome, 'no_rung');
-  assert.equal(dry.steps[0].verdict, 'dry_run');
-  assert.match(dry.reason, /gpu\.trust_unverified/);
-  assert.equal((await sim.json(sim.get('/api/ps'))).models.length, 1);
-});
-
-test('servers that are no upstreams can be asked too', async (t) => {
-  const loaded = new Set(['a', 'b']);
-  const studio = await startTable(t, {
-    'GET /api/v1/models': () => JSON.stringify({ models: [...loaded].map((id) => ({ key: id, loaded_instances: [{ id }] })) }),
-    'POST /api/v1/models/unload': () => { loaded.delete('a'); return '{}'; },
+test('the JSON has the names of the profile, and no level that nobody computed', async (t) => {
+  const { code, stdout } = await runPenstock(t, ['gpu', '--json'], { env: machine('gpus=2 mig=1') });
+  assert.equal(code, 0);
+  const { profile, devices, processes, sources } = JSON.parse(stdout);
+  assert.deepEqual(profile, {
+    total_mb: 24576, used_mb: 8192, free_mb: 15872, reserved_mb: 512, utilization_percent: profile.utilization_percent,
+    source: 'nvml', simulated: true, index: 0, uuid: 'GPU-00000000-0000-0000-0000-000000000000',
   });
-  const swapped = new Set(['x/y']);
-  const swap = await startTable(t, {
-    'GET /running': () => JSON.stringify({ running: [...swapped].map((model) => ({ model, state: 'ready' })) }),
-    'POST /api/models/unload/x%2Fy': () => { swapped.clear(); return 'OK'; },
+  assert.ok(Math.abs(profile.utilization_percent - 100 / 3) < 1e-6);
+  assert.equal(devices.length, 3);
+  assert.equal(devices[2].parent_uuid, profile.uuid);
+  assert.equal(devices[2].total_mb, 3072);
+  assert.ok(!('busy_percent' in devices[2])); // unknown is absent
+  assert.equal(devices[1].busy_percent, 40);
+  assert.equal(processes.length, 4);
+  assert.deepEqual(sources.map(({ name, state, driver }) => [name, state, driver]), [['nvml', 'fresh', '580.65.06']]);
+});
+
+test('a driver that hangs is waited for no longer than it takes to say so', async (t) => {
+  const { code, stderr } = await runPenstock(t, ['gpu'], { env: machine('hang_memory=1') });
+  assert.equal(code, 1);
+  assert.match(stderr, /nvml +it does not come back from nvmlDeviceGetMemoryInfo_v2/);
+});
+
+/// The last line that was printed, as an object.
+function lastOf(watch) {
+  const lines = watch.stdout.split('\n');
+  return lines.length < 2 ? null : JSON.parse(lines[lines.length - 2]);
+}
+
+test('while it watches a card is lost, another reading hangs, and all comes back', async (t) => {
+  const file = path.join(tempDir(t), 'knobs');
+  fs.writeFileSync(file, 'gpus=2\n');
+  const watch = new Penstock(['gpu', '--watch', '--json', '--every', '0.1s'], { env: machine('', { FAKE_NVML_FILE: file }) });
+  after(t, () => watch.kill());
+  await until('both cards', () => lastOf(watch)?.devices.length === 2, 10000);
+  fs.writeFileSync(file, 'lost=1 used_mib=12288\n');
+  const lost = await until('the loss', () => {
+    const last = lastOf(watch);
+    return last.devices[1].lost && last.devices[0].used_mb === 12288 ? last : null;
+  }, 10000);
+  assert.ok(!('used_mb' in lost.devices[1]));
+  fs.writeFileSync(file, 'hang_memory=1\n');
+  const hung = await until('the hang', () => {
+    const last = lastOf(watch);
+    return last.sources[0].state === 'hung' ? last : null;
+  }, 10000);
+  assert.equal(hung.sources[0].call, 'nvmlDeviceGetMemoryInfo_v2');
+  assert.equal(hung.devices[0].used_mb, 12288); // the last that was known, and its age beside it
+  assert.ok(hung.sources[0].age_seconds > 0.9);
+  fs.writeFileSync(file, 'hang_memory=0\n');
+  await until('the end of it', () => lastOf(watch).sources[0].state === 'fresh', 10000);
+  watch.signal('SIGINT');
+  const { code } = await watch.ended;
+  assert.deepEqual([code, watch.stderr], [0, '']);
+});
+
+test('docs/gpu.md lists the readings that the program has', () => {
+  const page = fs.readFileSync(path.join(root, 'docs', 'gpu.md'), 'utf8');
+  const table = execFileSync(path.join(build, 'tests', 'helpers', 'device_manual'), { encoding: 'utf8' });
+  assert.ok(page.includes(table));
+});
+
+/// gpu-check beside a made-up driver, driver API and nvidia-smi.
+function runCheck(t, { knobs = '', used = 8192, env = {} } = {}) {
+  const bin = tempDir(t);
+  fs.writeFileSync(path.join(bin, 'nvidia-smi'), `#!/bin/sh
+case "$*" in
+*compute-apps*) echo "GPU-00000000-0000-0000-0000-000000000000, 1000, 3072" ;;
+*) echo "GPU-00000000-0000-0000-0000-000000000000, 24576, ${used}, 15872, 512, 400.00, 41, 214.10, 62, 1410" ;;
+esac
+`, { mode: 0o755 });
+  return new Promise((resolve) => {
+    execFile(check, { env: { ...process.env, ...machine(knobs), PATH: `${bin}:${process.env.PATH}`, ...env } },
+      (error, stdout, stderr) => resolve({ code: error === null ? 0 : error.code, stdout, stderr }));
   });
-  const cache = await startTable(t, { 'POST /clear': '{"event_id":"1","num_tokens":7}' });
-  const gate = await startRoom(t, [], ['trust_unverified: yes', 'sources:',
-    `  - {name: studio, kind: lmstudio, url: "${studio.url}"}`,
-    `  - {name: swap, kind: llama-swap, url: "${swap.url}"}`,
-    `  - {name: copies, kind: lmcache, url: "${cache.url}", instance: i7}`]);
-  await until('all are known', async () => (await gate.api('/api/gpu/profile')).engines?.filter(({ state }) => state === 'fresh').length === 3);
-  const run = await gate.clean({ level: 'unload' });
-  const by = Object.fromEntries(run.steps.map((step) => [`${step.server.split(' ')[0]} ${step.model}`, step.verdict]));
-  assert.deepEqual(by, { 'copies i7': 'done', 'studio a': 'unproven', 'studio b': 'not_freed', 'swap x/y': 'unproven' });
-  assert.deepEqual(JSON.parse(cache.asked.at(-1).body), { instance_id: 'i7', location: 'LocalCPUBackend' });
-  assert.deepEqual(studio.asked.filter(({ method }) => method === 'POST').map(({ body }) => JSON.parse(body).instance_id), ['a', 'b']);
+}
+
+test('gpu-check agrees with an nvidia-smi that reads the same', async (t) => {
+  const { code, stdout, stderr } = await runCheck(t);
+  assert.deepEqual([code, stderr], [0, ''], stdout);
+  assert.match(stdout, /^driver 580\.65\.06 \(SIMULATED/m);
+  assert.match(stdout, /^ok   device 0 memory\.used: nvidia-smi 8192, ours 8192/m);
+  assert.match(stdout, /^ok   process 1000: nvidia-smi 3072 MiB, ours 3072/m);
+  assert.match(stdout, /^ok   .*trimmed, and 0\.0 MiB/m);
+  assert.match(stdout, /^nvmlDeviceGetFieldValues +\d+ /m);
+  assert.match(stdout, /^9 agree, 0 do not, 0 skipped$/m);
 });
 
-// --- who may, and what is refused ---------------------------------------------------------------------
-
-test('a plan changes nothing, off stops everything, and nonsense is refused', async (t) => {
-  const sim = await startSim(t, 'ollama', '--model', 'm', '--lie', 'keep');
-  await sim.json(sim.post('/api/generate', { model: 'm' }));
-  const gate = await startRoom(t, [sim], ['trust_unverified: yes']);
-  const plan = await gate.ask({ level: 'unload', dry_run: true, target_percent: 5 });
-  assert.equal(plan.status, 200);
-  assert.equal(plan.json.cleanup.outcome, 'planned');
-  assert.ok(plan.json.cleanup.steps[0].expected_mb > 1000);
-  assert.equal((await sim.state()).models[0].says.weights, true);
-  for (const body of [{ level: 'everything' }, { level: 7 }, { target_percent: 0 }, { dry_run: 'yes' }, { what: 1 },
-    { mode: 'fast' }, { mode: 'off', level: 'sleep' }, []]) {
-    assert.equal((await gate.ask(body)).status, 400, JSON.stringify(body));
-  }
-  assert.equal((await gate.ask({ level: 'unload', target_percent: 5 })).status, 202);
-  assert.equal((await gate.ask({ level: 'unload' })).json.code, 'cleanup_running');
-  assert.deepEqual(await gate.ask({ mode: 'off' }), { status: 200, json: { mode: 'off' } });
-  const [run] = (await gate.api('/api/gpu/report')).cleanups;
-  assert.equal(run.outcome, 'ended');
-  assert.equal(run.steps.at(-1).verdict, 'stopped');
-  const refused = await gate.ask({ level: 'unload' });
-  assert.deepEqual([refused.status, refused.json.code], [409, 'optimizer_off']);
-  assert.equal((await gate.api('/api/gpu/report')).mode, 'off');
-  await gate.ask({ mode: 'advise' });
-  const advice = await gate.ask({ level: 'unload', dry_run: true });
-  assert.equal(advice.status, 200);
+test('gpu-check fails where memory differs by more than 1 %', async (t) => {
+  const { code, stdout } = await runCheck(t, { used: 8192 + 300 });
+  assert.equal(code, 1);
+  assert.match(stdout, /^FAIL device 0 memory\.used: nvidia-smi 8492, ours 8192/m);
 });
 
-test('a cleanup needs the role admin', async (t) => {
-  const gate = await startPenstock(t, { config:
-    'gpu: {drivers: no}\nadmin: {tokens: [{name: r, token: reader}, {name: a, token: boss, role: admin}]}' });
-  const ask = async (token) => (await fetch(`${gate.url}/api/gpu/cleanup`, {
-    method: 'POST', body: '{"mode":"off"}', headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-  })).status;
-  assert.equal(await ask('nobody'), 401);
-  assert.equal(await ask('reader'), 403);
-  assert.equal(await ask('boss'), 200);
+test('gpu-check fails where trimmed memory does not come back', async (t) => {
+  const { code, stdout } = await runCheck(t, { env: { FAKE_CUDA_KEEPS: '1' } });
+  assert.equal(code, 1);
+  assert.match(stdout, /^FAIL .*trimmed, and 1024\.0 MiB more/m);
 });
 
-test('a server that hangs holds up neither the others nor the profile', async (t) => {
-  const sim = await startSim(t, 'vllm');
-  const silent = http.createServer(() => {});
-  await new Promise((resolve) => { silent.listen(0, '127.0.0.1', resolve); });
-  after(t, () => { silent.closeAllConnections(); silent.close(); });
-  const gate = await startRoom(t, [sim], ['timeout: 300ms', 'sources:',
-    `  - {name: silent, kind: dcgm, url: "http://127.0.0.1:${silent.address().port}"}`]);
-  const failed = await until('the silent one has failed', async () => (await gate.api('/api/gpu/profile')).engines
-    .find(({ name, state }) => name === 'silent' && state === 'failed'), 10_000, 50);
-  assert.equal(failed.why, '/metrics: the deadline passed');
-  await sleep(300);
-  assert.equal((await gate.server(0)).state, 'fresh');
+test('gpu-check says where there is nothing to check', async (t) => {
+  const { code, stdout } = await runCheck(t, { env: bareMachine(t) });
+  assert.equal(code, 77);
+  assert.match(stdout, /^gpu-check: skipped, there is nothing to check on this machine: /);
+});
+
+test('make gpu-check builds with a compiler and libc alone', { skip: sanitizer !== '' && 'once is enough' }, (t) => {
+  const out = tempDir(t);
+  const said = execFileSync('make', ['--no-print-directory', 'gpu-check', `BUILD=${out}`],
+    { cwd: root, encoding: 'utf8', env: { ...process.env, LD_LIBRARY_PATH: fake } });
+  assert.match(said, /^driver 580\.65\.06 \(SIMULATED/m);
 });

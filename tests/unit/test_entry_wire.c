@@ -209,19 +209,19 @@ static void what_no_entry_could_hold_is_refused(void **state)
 {
     (void)state;
     struct ps_buf bytes = write_spec(&full);
-    put_and_refuse(&bytes, 3, "\x02", 1);              /* another version */
-    put_and_refuse(&bytes, 4, "\x63\0", 2);            /* status 99 */
-    put_and_refuse(&bytes, 4, "\xe8\x03", 2);          /* 1000 */
-    put_and_refuse(&bytes, 6, "\x03", 1);              /* kind */
-    put_and_refuse(&bytes, 7, "\x11", 1);              /* 17 tags */
-    put_and_refuse(&bytes, 15, "\x80", 1);             /* before 1970 */
-    put_and_refuse(&bytes, 31, "\xff", 1);             /* a negative span */
-    put_and_refuse(&bytes, 48, "\0\0\x80\x7f", 4);     /* infinity */
-    put_and_refuse(&bytes, 48, "\0\0\xc0\x7f", 4);     /* no number */
-    put_and_refuse(&bytes, 48, "\0\0\0\x80", 4);       /* -0 */
-    put_and_refuse(&bytes, 60, "\xff\xff\xff\xff", 4); /* a head that is not there */
-    put_and_refuse(&bytes, 64, "\x01\x01", 2);         /* a route of 257 */
-    put_and_refuse(&bytes, 70, "\x01", 1);             /* what means nothing yet */
+    put_and_refuse(&bytes, 3, "\x02", 1);                          /* another version */
+    put_and_refuse(&bytes, 4, "\x63\0", 2);                        /* status 99 */
+    put_and_refuse(&bytes, 4, "\xe8\x03", 2);                      /* 1000 */
+    put_and_refuse(&bytes, 6, (char[]){PS_ENTRY_KIND_MAX + 1}, 1); /* kind */
+    put_and_refuse(&bytes, 7, "\x11", 1);                          /* 17 tags */
+    put_and_refuse(&bytes, 15, "\x80", 1);                         /* before 1970 */
+    put_and_refuse(&bytes, 31, "\xff", 1);                         /* a negative span */
+    put_and_refuse(&bytes, 48, "\0\0\x80\x7f", 4);                 /* infinity */
+    put_and_refuse(&bytes, 48, "\0\0\xc0\x7f", 4);                 /* no number */
+    put_and_refuse(&bytes, 48, "\0\0\0\x80", 4);                   /* -0 */
+    put_and_refuse(&bytes, 60, "\xff\xff\xff\xff", 4);             /* a head that is not there */
+    put_and_refuse(&bytes, 64, "\x01\x01", 2);                     /* a route of 257 */
+    put_and_refuse(&bytes, 70, "\x01", 1);                         /* what means nothing yet */
     ps_buf_fini(&bytes);
 }
 
