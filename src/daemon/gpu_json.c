@@ -141,8 +141,13 @@ static void add_vitals(json_t *one, const struct ps_scrape_result *result)
     add_seconds(one, "took_seconds", result->took);
 }
 
-static void add_target(json_t *one, const struct ps_optimizer_target *target)
+static void add_target(json_t *one, const struct ps_gpu *gpu,
+                       const struct ps_optimizer_target *target)
 {
+    struct ps_gpu_view view;
+    if (target->fresh && ps_gpu_outlook_read(gpu->outlook, target->id, &view)) {
+        json_object_set_new(one, "pressure_level", json_string(ps_pressure_levels[view.level]));
+    }
     add_real(one, "effective_percent", target->effective, 1);
     if (ps_gpu_basis(target) != NULL) {
         json_object_set_new(one, "basis", json_string(ps_gpu_basis(target)));
@@ -151,7 +156,7 @@ static void add_target(json_t *one, const struct ps_optimizer_target *target)
     json_object_set_new(one, "busy", json_boolean(target->busy));
 }
 
-static json_t *engine_json(const struct ps_scrape_view *view,
+static json_t *engine_json(const struct ps_gpu *gpu, const struct ps_scrape_view *view,
                            const struct ps_optimizer_target *targets, size_t count)
 {
     json_t *one =
@@ -169,7 +174,7 @@ static json_t *engine_json(const struct ps_scrape_view *view,
     add_vitals(one, view->result);
     for (size_t i = 0; i < count; i++) {
         if (targets[i].id == view->id) {
-            add_target(one, &targets[i]);
+            add_target(one, gpu, &targets[i]);
         }
     }
     return one;
@@ -182,7 +187,7 @@ static json_t *engines_json(struct ps_gpu *gpu, ps_time now,
     for (size_t i = 0; i < ps_scrape_count(gpu->scrape); i++) {
         struct ps_scrape_view view;
         ps_scrape_read(gpu->scrape, i, now, &view);
-        json_array_append_new(list, engine_json(&view, targets, count));
+        json_array_append_new(list, engine_json(gpu, &view, targets, count));
     }
     return list;
 }
@@ -260,8 +265,32 @@ static void add_plain(json_t *profile)
     }
 }
 
+/* The level of the server that is shown, and what is foreseen for it. */
+static void add_outlook(json_t *root, json_t *profile, const struct ps_gpu *gpu,
+                        const struct ps_optimizer_target *target)
+{
+    struct ps_gpu_view view;
+    if (!ps_gpu_outlook_read(gpu->outlook, target->id, &view)) {
+        return;
+    }
+    const struct ps_cleanup_answer *answer = &view.answer;
+    json_object_set_new(profile, "pressure_level", json_string(ps_pressure_levels[view.level]));
+    json_t *one = json_pack("{sb ss}", "cleanup_needed", (int)answer->needed, "basis",
+                            answer->basis == PS_CLEANUP_BY_LEVEL ? "level" : "forecast");
+    if (isfinite(answer->probability)) {
+        json_object_set_new(one, "probability", json_real(answer->probability));
+        json_object_set_new(one, "confidence_interval",
+                            json_pack("[ff]", answer->low, answer->high));
+    }
+    if (isfinite(answer->until)) {
+        json_object_set_new(one, "seconds_to_critical", json_real(answer->until));
+    }
+    json_object_set_new(root, "prediction", one);
+}
+
 /* The fullest server decides which device is shown. */
-static void add_effective(json_t *root, const struct ps_optimizer_target *targets, size_t count)
+static void add_effective(json_t *root, const struct ps_gpu *gpu,
+                          const struct ps_optimizer_target *targets, size_t count)
 {
     const struct ps_optimizer_target *most = fullest(targets, count);
     if (most == NULL) {
@@ -282,6 +311,7 @@ static void add_effective(json_t *root, const struct ps_optimizer_target *target
     add_real(profile, "effective_percent", most->effective, 1);
     json_object_set_new(profile, "basis", json_string(ps_gpu_basis(most)));
     json_object_set_new(profile, "server", json_string(most->name));
+    add_outlook(root, profile, gpu, most);
 }
 
 /* NULL: out of memory. *known: is there anything in it? */
@@ -295,7 +325,7 @@ static json_t *profile_json(struct ps_gpu *gpu, bool *known)
     size_t count = ps_gpu_measure(gpu, now, targets, PS_OPTIMIZER_TARGETS);
     json_t *root = devices_json(gpu, now);
     if (root != NULL) {
-        add_effective(root, targets, count);
+        add_effective(root, gpu, targets, count);
         json_object_set_new(root, "engines", engines_json(gpu, now, targets, count));
     }
     *known = count > 0 || json_object_get(root, "profile") != NULL;
@@ -472,6 +502,7 @@ int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out)
     json_t *profile = profile_json(gpu, &known);
     json_t *root = json_object();
     json_object_set(root, "profile", json_object_get(profile, "profile"));
+    json_object_set(root, "prediction", json_object_get(profile, "prediction"));
     json_object_set_new(root, "mode",
                         json_string(ps_optimizer_mode_names[ps_optimizer_mode(gpu->optimizer)]));
     json_object_set_new(root, "cleanups", runs_json(gpu));

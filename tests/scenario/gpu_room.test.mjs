@@ -83,6 +83,15 @@ test('ten engines come to one schema, and what they do not say is absent', async
   assert.equal(byName.vllm.basis, 'kv_cache');
   assert.equal(byName.vllm.effective_percent, 0); // it took the whole device, and is in no trouble
   assert.ok(byName.vllm.device_used_mb > 20_000);
+  const low = await until('levels are known', async () => {
+    const vllm = await gate.server(0);
+    return vllm.pressure_level !== undefined && vllm;
+  }, 10_000, 100);
+  assert.equal(low.pressure_level, 'low');
+  const { prediction } = await gate.api('/api/gpu/profile');
+  assert.equal(prediction.cleanup_needed, false);
+  assert.match(prediction.basis, /^(forecast|level)$/);
+  assert.equal(prediction.probability, undefined); // nothing has happened yet that it could be judged by
   assert.equal(byName.ollama.basis, 'device');
   assert.equal(byName.ollama.running, undefined);
   assert.equal(byName.ollama.models[0].name, 'm:latest');
