@@ -172,8 +172,9 @@ static void on_second(struct ps_gpu *gpu, ps_time now)
     static struct ps_optimizer_target targets[PS_OPTIMIZER_TARGETS];
     if (now >= gpu->gauges_at) {
         gpu->gauges_at = now + PS_SECOND;
-        ps_gpu_gauges_update(gpu->gauges, targets,
-                             ps_gpu_measure(gpu, now, targets, PS_OPTIMIZER_TARGETS));
+        size_t count = ps_gpu_measure(gpu, now, targets, PS_OPTIMIZER_TARGETS);
+        ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, targets, count);
+        ps_gpu_gauges_update(gpu->gauges, targets, count);
     }
 }
 
@@ -199,7 +200,8 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     gpu->mode = opts->mode;
     gpu->since = ps_clock_wall(ps_loop_clock(loop));
     gpu->timer.on_time = on_time;
-    int err = ps_optimizer_new(&gpu->optimizer, &ops);
+    gpu->outlook = ps_gpu_outlook_new();
+    int err = gpu->outlook == NULL ? PS_ENOMEM : ps_optimizer_new(&gpu->optimizer, &ops);
     err = err != PS_OK ? err : ps_scrape_new(&gpu->scrape, loop, on_round, gpu);
     err = err != PS_OK ? err : ps_gpu_gauges_new(&gpu->gauges, gpu);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->timer, ps_loop_now(loop) + PS_SECOND);
@@ -224,6 +226,7 @@ void ps_gpu_free(struct ps_gpu *gpu)
     ps_inquiry_cancel(gpu->call);
     ps_gpu_forget(gpu);
     ps_gpu_gauges_free(gpu->gauges);
+    ps_gpu_outlook_free(gpu->outlook);
     for (size_t i = 0; i < gpu->driver_count; i++) {
         ps_sampler_stop(gpu->drivers[i], PATIENCE);
     }
@@ -240,6 +243,7 @@ void ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_ga
     ps_gpu_optimizer_opts(opts, &optimizer);
     ps_gpu_scrape_opts(opts, &scrape);
     ps_optimizer_set(gpu->optimizer, &optimizer);
+    gpu->target_percent = opts->target_percent;
     if (gpu->mode != opts->mode) {
         gpu->mode = opts->mode;
         ps_optimizer_set_mode(gpu->optimizer, (enum ps_optimizer_mode)opts->mode,

@@ -1,7 +1,7 @@
 /* gpu_json - /api/gpu/profile, /api/gpu/report and /api/gpu/cleanup as JSON.
  *
- * The devices are written by gpu/profile, as `penstock gpu --json` does; what the daemon knows beyond
- * that is added. What is not known is absent.
+ * The devices are written by gpu/profile, as `penstock gpu --json` does; what the daemon knows
+ * beyond that is added. What is not known is absent.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -19,7 +19,8 @@
 #define MIB        1048576.0
 #define TEXT_LIMIT ((size_t)8 * 1024 * 1024)
 
-static void add_real(json_t *object, const char *name, struct ps_device_reading reading, double unit)
+static void add_real(json_t *object, const char *name, struct ps_device_reading reading,
+                     double unit)
 {
     if (reading.known) {
         json_object_set_new(object, name, json_real(reading.value / unit));
@@ -40,7 +41,7 @@ static void add_seconds(json_t *object, const char *name, ps_span span)
 
 static int dump(json_t *json, struct ps_buf *out)
 {
-    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(14));
     int err = text == NULL ? PS_ENOMEM : ps_buf_append_str(out, ps_str_from(text));
     err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\n"));
     free(text);
@@ -64,7 +65,7 @@ static size_t list_sources(struct ps_gpu *gpu, ps_time now, struct ps_profile_so
         ps_scrape_read(gpu->scrape, i, now, &view);
         if (view.result != NULL && view.result->devices != NULL) {
             struct ps_profile_source *source = &sources[count++];
-            *source = (struct ps_profile_source){.name = view.result->devices->source};
+            *source = (struct ps_profile_source){.name = view.name};
             source->view.state =
                 view.state == PS_SCRAPE_FRESH ? PS_SAMPLER_FRESH : PS_SAMPLER_STALE;
             source->view.snapshot = view.result->devices;
@@ -73,6 +74,26 @@ static size_t list_sources(struct ps_gpu *gpu, ps_time now, struct ps_profile_so
         }
     }
     return count;
+}
+
+/* Devices that a server or exporter told of carry its address. */
+static void add_endpoints(json_t *root, struct ps_gpu *gpu, ps_time now)
+{
+    json_t *list = json_object_get(root, "devices");
+    size_t at = 0;
+    for (size_t i = 0; i < gpu->driver_count; i++) {
+        at += gpu->views[i].snapshot == NULL ? 0 : gpu->views[i].snapshot->device_count;
+    }
+    for (size_t i = 0; i < ps_scrape_count(gpu->scrape); i++) {
+        struct ps_scrape_view view;
+        ps_scrape_read(gpu->scrape, i, now, &view);
+        size_t count = view.result == NULL || view.result->devices == NULL
+                           ? 0
+                           : view.result->devices->device_count;
+        for (; count > 0; count--) {
+            json_object_set_new(json_array_get(list, at++), "endpoint", json_string(view.endpoint));
+        }
+    }
 }
 
 static json_t *devices_json(struct ps_gpu *gpu, ps_time now)
@@ -84,6 +105,7 @@ static json_t *devices_json(struct ps_gpu *gpu, ps_time now)
         size_t count = list_sources(gpu, now, sources, PS_OPTIMIZER_TARGETS);
         if (ps_profile_write(sources, count, &text) == PS_OK) {
             json = json_loadb(text.data, text.len, 0, NULL);
+            add_endpoints(json, gpu, now);
         }
     }
     free(sources);
@@ -119,8 +141,13 @@ static void add_vitals(json_t *one, const struct ps_scrape_result *result)
     add_seconds(one, "took_seconds", result->took);
 }
 
-static void add_target(json_t *one, const struct ps_optimizer_target *target)
+static void add_target(json_t *one, const struct ps_gpu *gpu,
+                       const struct ps_optimizer_target *target)
 {
+    struct ps_gpu_view view;
+    if (target->fresh && ps_gpu_outlook_read(gpu->outlook, target->id, &view)) {
+        json_object_set_new(one, "pressure_level", json_string(ps_pressure_levels[view.level]));
+    }
     add_real(one, "effective_percent", target->effective, 1);
     if (ps_gpu_basis(target) != NULL) {
         json_object_set_new(one, "basis", json_string(ps_gpu_basis(target)));
@@ -129,13 +156,13 @@ static void add_target(json_t *one, const struct ps_optimizer_target *target)
     json_object_set_new(one, "busy", json_boolean(target->busy));
 }
 
-static json_t *engine_json(const struct ps_scrape_view *view, const struct ps_optimizer_target *targets,
-                           size_t count)
+static json_t *engine_json(const struct ps_gpu *gpu, const struct ps_scrape_view *view,
+                           const struct ps_optimizer_target *targets, size_t count)
 {
-    json_t *one = json_pack("{ss ss ss ss sb}", view->is_upstream ? "upstream" : "name", view->name,
-                            "endpoint", view->endpoint, "engine", ps_adapters[view->adapter].name,
-                            "state", ps_scrape_state_names[view->state], "simulated",
-                            (int)view->simulated);
+    json_t *one =
+        json_pack("{ss ss ss ss sb}", view->is_upstream ? "upstream" : "name", view->name,
+                  "endpoint", view->endpoint, "engine", ps_adapters[view->adapter].name, "state",
+                  ps_scrape_state_names[view->state], "simulated", (int)view->simulated);
     add_text(one, "why", view->why);
     if (view->is_upstream) {
         json_object_set_new(one, "in_flight", json_integer((json_int_t)view->in_flight));
@@ -147,20 +174,20 @@ static json_t *engine_json(const struct ps_scrape_view *view, const struct ps_op
     add_vitals(one, view->result);
     for (size_t i = 0; i < count; i++) {
         if (targets[i].id == view->id) {
-            add_target(one, &targets[i]);
+            add_target(one, gpu, &targets[i]);
         }
     }
     return one;
 }
 
-static json_t *engines_json(struct ps_gpu *gpu, ps_time now, const struct ps_optimizer_target *targets,
-                            size_t count)
+static json_t *engines_json(struct ps_gpu *gpu, ps_time now,
+                            const struct ps_optimizer_target *targets, size_t count)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < ps_scrape_count(gpu->scrape); i++) {
         struct ps_scrape_view view;
         ps_scrape_read(gpu->scrape, i, now, &view);
-        json_array_append_new(list, engine_json(&view, targets, count));
+        json_array_append_new(list, engine_json(gpu, &view, targets, count));
     }
     return list;
 }
@@ -180,30 +207,111 @@ static const struct ps_optimizer_target *fullest(const struct ps_optimizer_targe
     return most;
 }
 
-/* The fullest server decides; a device that no server is known on counts by itself. */
-static void add_effective(json_t *root, const struct ps_optimizer_target *targets, size_t count)
+static double share_of(const json_t *device)
+{
+    const json_t *share = json_object_get(device, "utilization_percent");
+    return share == NULL ? -1 : json_number_value(share);
+}
+
+/* The fullest device that this server told of, or NULL: it told of none. */
+static const json_t *device_of(const json_t *root, const char *endpoint)
+{
+    const json_t *most = NULL;
+    json_t *list = json_object_get(root, "devices");
+    json_t *device;
+    size_t i;
+    json_array_foreach(list, i, device)
+    {
+        const char *owner = json_string_value(json_object_get(device, "endpoint"));
+        if (owner != NULL && strcmp(owner, endpoint) == 0 &&
+            (most == NULL || share_of(device) > share_of(most))) {
+            most = device;
+        }
+    }
+    return most;
+}
+
+/* The fields of `profile`, from one of `devices`. */
+static json_t *pick_device(const json_t *device)
+{
+    static const char *const names[] = {"total_mb",
+                                        "used_mb",
+                                        "free_mb",
+                                        "reserved_mb",
+                                        "utilization_percent",
+                                        "fragmentation_percent",
+                                        "source",
+                                        "simulated",
+                                        "index",
+                                        "uuid",
+                                        "endpoint"};
+    json_t *one = json_object();
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
+        json_t *value = json_object_get(device, names[i]);
+        if (value != NULL) {
+            json_object_set(one, names[i], value);
+        }
+    }
+    return one;
+}
+
+/* A device that no server is known on counts by itself. */
+static void add_plain(json_t *profile)
+{
+    json_t *percent = json_object_get(profile, "utilization_percent");
+    if (percent != NULL) {
+        json_object_set(profile, "effective_percent", percent);
+        json_object_set_new(profile, "basis", json_string("device"));
+    }
+}
+
+/* The level of the server that is shown, and what is foreseen for it. */
+static void add_outlook(json_t *root, json_t *profile, const struct ps_gpu *gpu,
+                        const struct ps_optimizer_target *target)
+{
+    struct ps_gpu_view view;
+    if (!ps_gpu_outlook_read(gpu->outlook, target->id, &view)) {
+        return;
+    }
+    const struct ps_cleanup_answer *answer = &view.answer;
+    json_object_set_new(profile, "pressure_level", json_string(ps_pressure_levels[view.level]));
+    json_t *one = json_pack("{sb ss}", "cleanup_needed", (int)answer->needed, "basis",
+                            answer->basis == PS_CLEANUP_BY_LEVEL ? "level" : "forecast");
+    if (isfinite(answer->probability)) {
+        json_object_set_new(one, "probability", json_real(answer->probability));
+        json_object_set_new(one, "confidence_interval",
+                            json_pack("[ff]", answer->low, answer->high));
+    }
+    if (isfinite(answer->until)) {
+        json_object_set_new(one, "seconds_to_critical", json_real(answer->until));
+    }
+    json_object_set_new(root, "prediction", one);
+}
+
+/* The fullest server decides which device is shown. */
+static void add_effective(json_t *root, const struct ps_gpu *gpu,
+                          const struct ps_optimizer_target *targets, size_t count)
 {
     const struct ps_optimizer_target *most = fullest(targets, count);
-    json_t *profile = json_object_get(root, "profile");
-    if (most == NULL && profile != NULL) {
-        json_t *percent = json_object_get(profile, "utilization_percent");
-        if (percent != NULL) {
-            json_object_set(profile, "effective_percent", percent);
-            json_object_set_new(profile, "basis", json_string("device"));
-        }
-        return;
-    }
     if (most == NULL) {
+        add_plain(json_object_get(root, "profile"));
         return;
     }
-    if (profile == NULL) {
-        profile = json_pack("{ss sb}", "source", "engine", "simulated",
-                            (int)most->vitals->simulated);
+    const char *endpoint = strrchr(most->name, ' ') + 1;
+    const json_t *device = device_of(root, endpoint);
+    json_t *profile = json_object_get(root, "profile");
+    if (device != NULL) {
+        profile = pick_device(device);
+        json_object_set_new(root, "profile", profile);
+    } else if (profile == NULL) {
+        profile =
+            json_pack("{ss sb}", "source", "engine", "simulated", (int)most->vitals->simulated);
         json_object_set_new(root, "profile", profile);
     }
     add_real(profile, "effective_percent", most->effective, 1);
     json_object_set_new(profile, "basis", json_string(ps_gpu_basis(most)));
     json_object_set_new(profile, "server", json_string(most->name));
+    add_outlook(root, profile, gpu, most);
 }
 
 /* NULL: out of memory. *known: is there anything in it? */
@@ -217,7 +325,7 @@ static json_t *profile_json(struct ps_gpu *gpu, bool *known)
     size_t count = ps_gpu_measure(gpu, now, targets, PS_OPTIMIZER_TARGETS);
     json_t *root = devices_json(gpu, now);
     if (root != NULL) {
-        add_effective(root, targets, count);
+        add_effective(root, gpu, targets, count);
         json_object_set_new(root, "engines", engines_json(gpu, now, targets, count));
     }
     *known = count > 0 || json_object_get(root, "profile") != NULL;
@@ -239,7 +347,8 @@ static void add_measured(json_t *one, const struct ps_optimizer_step *step)
     add_real(one, "used_before_mb", step->before, MIB);
     add_real(one, "used_after_mb", step->after, MIB);
     if (step->before.known && step->after.known) {
-        json_object_set_new(one, "freed_mb", json_real((step->before.value - step->after.value) / MIB));
+        json_object_set_new(one, "freed_mb",
+                            json_real((step->before.value - step->after.value) / MIB));
     }
     add_real(one, "kv_use_before", step->kv_before, 1);
     add_real(one, "kv_use_after", step->kv_after, 1);
@@ -256,10 +365,10 @@ static void add_measured(json_t *one, const struct ps_optimizer_step *step)
 static json_t *step_json(const struct ps_optimizer_step *step)
 {
     const struct ps_hook *hook = step->hook;
-    json_t *one = json_pack("{ss ss ss ss ss ss}", "server", step->target, "rung",
-                            ps_rung_names[hook->rung], "call", hook->path, "frees",
-                            ps_hook_frees_names[hook->frees], "verdict",
-                            ps_optimizer_verdict_names[step->verdict], "cost", hook->cost);
+    json_t *one =
+        json_pack("{ss ss ss ss ss ss}", "server", step->target, "rung", ps_rung_names[hook->rung],
+                  "call", hook->path, "frees", ps_hook_frees_names[hook->frees], "verdict",
+                  ps_optimizer_verdict_names[step->verdict], "cost", hook->cost);
     json_object_set_new(one, "verified_against",
                         json_string(hook->verified == NULL ? "mock only" : hook->verified));
     add_text(one, "model", step->model);
@@ -281,10 +390,10 @@ static json_t *run_json(const struct ps_gpu *gpu, const struct ps_optimizer_run 
     for (size_t i = 0; i < run->step_count; i++) {
         json_array_append_new(steps, step_json(&run->steps[i]));
     }
-    json_t *one = json_pack("{sI sb sb sf ss so}", "id", (json_int_t)run->number, "asked",
-                            (int)run->manual, "dry_run", (int)run->dry_run, "target_percent",
-                            run->target_percent, "outcome",
-                            ps_optimizer_outcome_names[run->outcome], "steps", steps);
+    json_t *one =
+        json_pack("{sI sb sb sf ss so}", "id", (json_int_t)run->number, "asked", (int)run->manual,
+                  "dry_run", (int)run->dry_run, "target_percent", run->target_percent, "outcome",
+                  ps_optimizer_outcome_names[run->outcome], "steps", steps);
     add_text(one, "reason", run->why);
     add_time(one, "began", gpu, run->began);
     if (run->outcome != PS_OPTIMIZER_RUNNING) {
@@ -393,6 +502,7 @@ int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out)
     json_t *profile = profile_json(gpu, &known);
     json_t *root = json_object();
     json_object_set(root, "profile", json_object_get(profile, "profile"));
+    json_object_set(root, "prediction", json_object_get(profile, "prediction"));
     json_object_set_new(root, "mode",
                         json_string(ps_optimizer_mode_names[ps_optimizer_mode(gpu->optimizer)]));
     json_object_set_new(root, "cleanups", runs_json(gpu));
@@ -411,10 +521,11 @@ static int refuse(char *reason, size_t size, const char *text)
 }
 
 /* A level stands for its rung and all cheaper ones; `wake` for itself. */
-static int read_level(const json_t *value, struct ps_optimizer_order *order, char *reason, size_t size)
+static int read_level(const json_t *value, struct ps_optimizer_order *order, char *reason,
+                      size_t size)
 {
-    enum ps_rung rung = json_is_string(value) ? ps_gpu_rung(ps_str_from(json_string_value(value)))
-                                              : PS_RUNG_COUNT;
+    enum ps_rung rung =
+        json_is_string(value) ? ps_gpu_rung(ps_str_from(json_string_value(value))) : PS_RUNG_COUNT;
     if (rung == PS_RUNG_COUNT) {
         return refuse(reason, size,
                       "\\\"level\\\" is one of prefix_cache, host_cache, unload, sleep, deep_sleep "
@@ -429,7 +540,8 @@ static int read_order(json_t *root, struct ps_optimizer_order *order, char *reas
     const char *name;
     json_t *value;
     int err = PS_OK;
-    json_object_foreach(root, name, value) {
+    json_object_foreach(root, name, value)
+    {
         if (strcmp(name, "level") == 0) {
             err = read_level(value, order, reason, size);
         } else if (strcmp(name, "dry_run") == 0 && json_is_boolean(value)) {

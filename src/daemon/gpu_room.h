@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "daemon/gpu_outlook.h"
 #include "gpu/profile.h"
 #include "gpu/sampler.h"
 #include "io/loop.h"
@@ -31,14 +32,16 @@ struct ps_gpu {
     struct ps_timer timer; /* of the optimizer */
     struct ps_inquiry *call;
     const struct ps_hook *hook; /* of the call */
-    int mode;              /* as configured */
-    ps_time since;         /* wall clock, when it began */
-    size_t told;           /* steps of the latest run that the log has */
+    int mode;                   /* as configured */
+    ps_time since;              /* wall clock, when it began */
+    size_t told;                /* steps of the latest run that the log has */
     uint64_t told_run;
-    bool stepping; /* inside ps_optimizer_step() */
+    bool stepping;                                /* inside ps_optimizer_step() */
     struct ps_sampler_view views[PS_GPU_DRIVERS]; /* as measured last; with references */
     struct ps_scrape_result **held;               /* likewise */
     size_t held_count;
+    double target_percent;
+    struct ps_gpu_outlook *outlook;
     struct ps_gpu_gauges *gauges;
     ps_time gauges_at; /* the next time that figures are published */
 };
@@ -56,6 +59,5 @@ PS_MUST_CHECK int ps_gpu_gauges_new(struct ps_gpu_gauges **out, struct ps_gpu *g
 void ps_gpu_gauges_free(struct ps_gpu_gauges *gauges);
 void ps_gpu_gauges_update(struct ps_gpu_gauges *gauges, const struct ps_optimizer_target *targets,
                           size_t count);
-
 
 #endif

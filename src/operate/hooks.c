@@ -19,17 +19,13 @@ const struct ps_str ps_hook_signature_header = PS_STR_INIT("x-trtllm-runtime-con
 #define EXPECTS(what) .expects = PS_HOOK_EXPECTS_##what
 #define SHOWS(what) .shows = PS_HOOK_SHOWS_##what
 
-/* A server that preallocates gives nearly everything back when it sleeps: "90 % and more" is what its
- * documentation promises, so that is what is expected of it and what it is measured by. */
-#define MOST 0.9
-
 const struct ps_hook ps_hooks[] = {
     {HOOK(VLLM, PREFIX_CACHE, KV_BLOCKS), .method = "POST", .path = "/reset_prefix_cache", SHOWS(ANSWER),
      .needs = "VLLM_SERVER_DEV_MODE=1", .cost = "prompts that begin alike are computed again"},
-    {HOOK(VLLM, SLEEP, DEVICE_BYTES), .method = "POST", .path = "/sleep?level=1", EXPECTS(DEVICE), .share = MOST,
+    {HOOK(VLLM, SLEEP, DEVICE_BYTES), .method = "POST", .path = "/sleep?level=1", EXPECTS(DEVICE), .share = 1,
      SHOWS(STATE), .state = PS_VITALS_ASLEEP, .needs = "VLLM_SERVER_DEV_MODE=1 and --enable-sleep-mode",
      .cost = "requests fail until it is woken, which takes 0.1 s to some seconds; weights go to host memory"},
-    {HOOK(VLLM, DEEP_SLEEP, DEVICE_BYTES), .method = "POST", .path = "/sleep?level=2", EXPECTS(DEVICE), .share = MOST,
+    {HOOK(VLLM, DEEP_SLEEP, DEVICE_BYTES), .method = "POST", .path = "/sleep?level=2", EXPECTS(DEVICE), .share = 1,
      SHOWS(STATE), .state = PS_VITALS_ASLEEP, .needs = "VLLM_SERVER_DEV_MODE=1 and --enable-sleep-mode",
      .cost = "requests fail until it is woken and its weights are loaded again"},
     {HOOK(VLLM, WAKE, NOTHING), .method = "POST", .path = "/wake_up", SHOWS(STATE), .state = PS_VITALS_AWAKE,
@@ -40,8 +36,8 @@ const struct ps_hook ps_hooks[] = {
     {HOOK(SGLANG, SLEEP, DEVICE_BYTES), .method = "POST", .path = "/release_memory_occupation",
      .body = "{\"tags\":[\"kv_cache\"]}", .busy = 400, EXPECTS(UNKNOWN), .needs = "--enable-memory-saver",
      .cost = "requests fail until it is woken"},
-    {HOOK(SGLANG, DEEP_SLEEP, DEVICE_BYTES), .method = "POST", .path = "/release_memory_occupation",
-     .body = "{\"tags\":[\"kv_cache\",\"weights\"]}", .busy = 400, EXPECTS(DEVICE), .share = MOST,
+    {HOOK(SGLANG, DEEP_SLEEP, DEVICE_BYTES), .deepens = true, .method = "POST", .path = "/release_memory_occupation",
+     .body = "{\"tags\":[\"kv_cache\",\"weights\"]}", .busy = 400, EXPECTS(DEVICE), .share = 1,
      .needs = "--enable-memory-saver", .cost = "requests fail until it is woken; weights go to host memory"},
     {HOOK(SGLANG, WAKE, NOTHING), .method = "POST", .path = "/resume_memory_occupation", .body = "{}",
      .needs = "--enable-memory-saver", .cost = "memory is taken again"},
@@ -50,8 +46,8 @@ const struct ps_hook ps_hooks[] = {
      .body = "{\"tags\":[\"kv_cache\"]}", .is_signed = true, .busy = 409, EXPECTS(UNKNOWN), SHOWS(STATE),
      .state = PS_VITALS_ASLEEP, .needs = "--enable_sleep_mode and TRTLLM_RUNTIME_CONTROL_API_KEY",
      .cost = "requests fail until it is woken"},
-    {HOOK(TRTLLM, DEEP_SLEEP, DEVICE_BYTES), .method = "POST", .path = "/release_memory", .is_signed = true,
-     .busy = 409, EXPECTS(HELD), .share = MOST, SHOWS(STATE), .state = PS_VITALS_ASLEEP,
+    {HOOK(TRTLLM, DEEP_SLEEP, DEVICE_BYTES), .deepens = true, .method = "POST", .path = "/release_memory", .is_signed = true,
+     .busy = 409, EXPECTS(HELD), .share = 1, SHOWS(STATE), .state = PS_VITALS_ASLEEP,
      .needs = "--enable_sleep_mode and TRTLLM_RUNTIME_CONTROL_API_KEY",
      .cost = "requests fail until it is woken; it drains itself first"},
     {HOOK(TRTLLM, WAKE, NOTHING), .method = "POST", .path = "/resume_memory", .is_signed = true, .busy = 409,
@@ -70,10 +66,10 @@ const struct ps_hook ps_hooks[] = {
      .body = "{\"model\":\"{model}\"}", .per_model = true, EXPECTS(UNKNOWN), SHOWS(MODEL),
      .needs = "router mode", .cost = "the next request for the model loads it"},
     {HOOK(COMFYUI, UNLOAD, DEVICE_BYTES), .method = "POST", .path = "/free",
-     .body = "{\"unload_models\":true,\"free_memory\":true}", EXPECTS(ALLOCATOR), .share = MOST,
+     .body = "{\"unload_models\":true,\"free_memory\":true}", EXPECTS(ALLOCATOR), .share = 1,
      SHOWS(ALLOCATOR), .cost = "the next workflow loads its models; read between two workflows only"},
     {HOOK(A1111, UNLOAD, DEVICE_BYTES), .method = "POST", .path = "/sdapi/v1/unload-checkpoint", .busy = 400,
-     EXPECTS(ALLOCATOR), .share = MOST, SHOWS(ALLOCATOR), .needs = "--api",
+     EXPECTS(ALLOCATOR), .share = 1, SHOWS(ALLOCATOR), .needs = "--api",
      .cost = "the next picture loads the checkpoint"},
     {HOOK(LMSTUDIO, UNLOAD, DEVICE_BYTES), .method = "POST", .path = "/api/v1/models/unload",
      .body = "{\"instance_id\":\"{model}\"}", .per_model = true, EXPECTS(UNKNOWN), SHOWS(MODEL),

@@ -82,7 +82,8 @@ struct ps_hook {
     bool per_model;
     bool running; /* may be called while requests run: they keep what they use */
     bool is_signed;
-    int busy; /* status that means "not now"; 0 = none */
+    bool deepens; /* frees more of a server that is asleep already */
+    int busy;     /* status that means "not now"; 0 = none */
     enum ps_hook_expects expects;
     double share; /* of what is expected */
     enum ps_hook_shows shows;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 
 #define LEAST_FREED (64.0 * 1048576.0) /* less is noise where nobody said how much it would be */
+#define SLACK       (16.0 * 1048576.0) /* to this precision memory is measured */
 #define LATE_UNTIL  (30 * PS_SECOND)
 #define QUIET_MOST  4 /* doublings of the cool-down while nothing can be done */
 
@@ -263,7 +264,7 @@ static bool is_pointless(const struct ps_optimizer_target *target, const struct 
         return target->vitals->state == PS_VITALS_AWAKE;
     }
     bool sleeps = hook->rung == PS_RUNG_SLEEP || hook->rung == PS_RUNG_DEEP_SLEEP;
-    return (sleeps && asleep) || (expected.known && expected.value <= 0);
+    return (sleeps && asleep && !hook->deepens) || (expected.known && expected.value <= 0);
 }
 
 static void note_busy(struct blocked *blocked, const struct ps_optimizer_target *target)
@@ -535,9 +536,12 @@ static struct ps_device_reading freed_by(const struct ps_optimizer_step *step,
     return (struct ps_device_reading){known ? step->before.value - now.value : 0, known};
 }
 
+/* Half is not enough; figures may be off by a little. */
 static bool is_short(const struct ps_optimizer_step *step, double freed)
 {
-    return step->expected.known ? freed < step->expected.value / 2 : freed < LEAST_FREED;
+    double expected = step->expected.value;
+    double slack = fmin(SLACK, expected / 16);
+    return step->expected.known ? freed < expected / 2 + slack : freed < LEAST_FREED;
 }
 
 static void say_short(struct ps_optimizer_step *step, struct ps_device_reading freed)
