@@ -1,7 +1,8 @@
 /* gpu - the GPU room of the daemon: asks, watches, cleans up, and tells /api/gpu.
  *
  *      drivers (threads of their own) --.
- *      operate/scrape ------------------+--> measure --> operate/optimizer --> calls of operate/hooks
+ *      operate/scrape ------------------+--> measure --> operate/optimizer --> calls of
+ * operate/hooks
  *                                       '--> /api/gpu/profile, /api/gpu/report, penstock_gpu_*
  *
  * Thread: control's.
@@ -38,14 +39,14 @@ void ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_ga
 /* The engine at an endpoint was found out. */
 void ps_gpu_look(struct ps_gpu *gpu);
 
-/* Append the JSON of GET /api/gpu/profile and /api/gpu/report. PS_OK; PS_ENOTFOUND: nothing is known
- * of any GPU; PS_ELIMIT or PS_ENOMEM. */
+/* Append the JSON of GET /api/gpu/profile and /api/gpu/report. PS_OK; PS_ENOTFOUND: nothing is
+ * known of any GPU; PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_write_profile(struct ps_gpu *gpu, struct ps_buf *out);
 PS_MUST_CHECK int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out);
 
-/* Does what the JSON of POST /api/gpu/cleanup says and appends the answer. PS_OK: *done tells whether
- * it is over already. PS_EINVAL, PS_EBUSY (one runs), PS_ECANCELED (it is off): with a sentence in
- * reason; PS_ENOMEM. */
+/* Does what the JSON of POST /api/gpu/cleanup says and appends the answer. PS_OK: *done tells
+ * whether it is over already. PS_EINVAL, PS_EBUSY (one runs), PS_ECANCELED (it is off): with a
+ * sentence in reason; PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, struct ps_buf *out,
                                  bool *done, char *reason, size_t size);
 

@@ -68,9 +68,12 @@ static const struct {
     enum ps_device_field field;
     double scale;
 } device_rows[] = {
-    {DEVICE_TOTAL, PS_DEVICE_MEMORY_TOTAL, 1},   {DEVICE_USED, PS_DEVICE_MEMORY_USED, 1},
-    {DEVICE_FREE, PS_DEVICE_MEMORY_FREE, 1},     {DEVICE_BUSY, PS_DEVICE_BUSY, 0.01},
-    {DEVICE_POWER, PS_DEVICE_POWER, 1},          {DEVICE_TEMPERATURE, PS_DEVICE_TEMPERATURE, 1},
+    {DEVICE_TOTAL, PS_DEVICE_MEMORY_TOTAL, 1},
+    {DEVICE_USED, PS_DEVICE_MEMORY_USED, 1},
+    {DEVICE_FREE, PS_DEVICE_MEMORY_FREE, 1},
+    {DEVICE_BUSY, PS_DEVICE_BUSY, 0.01},
+    {DEVICE_POWER, PS_DEVICE_POWER, 1},
+    {DEVICE_TEMPERATURE, PS_DEVICE_TEMPERATURE, 1},
     {DEVICE_FRAGMENTATION, PS_DEVICE_FRAGMENTATION, 0.01},
 };
 
@@ -185,7 +188,8 @@ void ps_gpu_gauges_free(struct ps_gpu_gauges *gauges)
     free(gauges);
 }
 
-/* --- devices and servers ----------------------------------------------------------------------- */
+/* --- devices and servers -----------------------------------------------------------------------
+ */
 
 /* The slot of a key, with a series for each of the families; NULL when there is no room. */
 static struct slot *slot_of(struct ps_gpu_gauges *gauges, const char *key,
@@ -233,9 +237,8 @@ static void show_device(struct ps_gpu_gauges *gauges, const char *source,
     snprintf(index, sizeof index, "%u", device->index);
     snprintf(key, sizeof key, "device\n%.150s\n%s\n%s", source, device->uuid, index);
     struct slot *slot = slot_of(
-        gauges, key,
-        PS_LABELS(ps_str_from(source), ps_str_from(device->uuid), ps_str_from(index)), families,
-        PS_ARRAY_LEN(families));
+        gauges, key, PS_LABELS(ps_str_from(source), ps_str_from(device->uuid), ps_str_from(index)),
+        families, PS_ARRAY_LEN(families));
     for (size_t i = 0; slot != NULL && i < PS_ARRAY_LEN(device_rows); i++) {
         set(slot, i, device->readings[device_rows[i].field], device_rows[i].scale);
     }

@@ -129,7 +129,7 @@ static void set_fullness(struct ps_optimizer_target *target, const struct group 
         target->alone = group->users_known && group->users <= 1;
     }
     bool by_cache = ps_adapters[target->adapter].preallocates;
-    target->effective = !by_cache    ? target->utilization
+    target->effective = !by_cache     ? target->utilization
                         : cache.known ? ps_device_known(100 * cache.value)
                                       : (struct ps_device_reading){0};
 }
