@@ -21,182 +21,6 @@ ps_time ps_cached_now(const struct ps_transfer *transfer)
     return ps_clock_wall(ps_loop_clock(transfer->lane->loop));
 }
 
-/* --- may it be asked? ------------------------------------------------------------------------- */
-
-static void read_directive(struct ps_cached_wish *wish, struct ps_str item)
-{
-    wish->no_store = wish->no_store || ps_str_ieq(item, PS_STR("no-store"));
-    wish->refresh = wish->refresh || ps_str_ieq(item, PS_STR("no-cache"));
-    wish->only_cached = wish->only_cached || ps_str_ieq(item, PS_STR("only-if-cached"));
-}
-
-static void read_own(struct ps_cached_wish *wish, struct ps_str name, struct ps_str value)
-{
-    uint64_t seconds;
-    if (ps_str_ieq(name, PS_STR("x-penstock-cache"))) {
-        wish->no_store = wish->no_store || ps_str_ieq(value, PS_STR("bypass"));
-        wish->refresh = wish->refresh || ps_str_ieq(value, PS_STR("refresh"));
-    } else if (ps_str_ieq(name, PS_STR("x-penstock-cache-ttl")) &&
-               ps_str_to_u64(value, &seconds) == PS_OK && seconds > 0) {
-        wish->ttl = seconds < 1000000000 ? (ps_span)seconds * PS_SECOND : 0;
-    }
-}
-
-/* Cache-Control (RFC 9111, 5.2.1) and our own headers. */
-static struct ps_cached_wish read_wish(const struct ps_h1_head *head)
-{
-    struct ps_cached_wish wish = {0};
-    for (size_t i = 0; i < head->header_count; i++) {
-        const struct ps_h1_header *header = &head->headers[i];
-        if (!ps_str_ieq(header->name, PS_STR("cache-control"))) {
-            read_own(&wish, header->name, header->value);
-            continue;
-        }
-        struct ps_str list = header->value;
-        struct ps_str item;
-        while (ps_str_split(&list, ',', &item)) {
-            read_directive(&wish, ps_str_trim(item));
-        }
-    }
-    return wish;
-}
-
-/* Is the answer to this question the same each time? */
-static bool is_certain(const struct ps_request *request, bool sampled)
-{
-    switch (request->kind) {
-    case PS_REQUEST_EMBEDDINGS:
-    case PS_REQUEST_RANK:
-        return true;
-    case PS_REQUEST_CHAT:
-    case PS_REQUEST_COMPLETIONS:
-        return sampled || request->has_seed ||
-               (request->has_temperature && request->temperature == 0);
-    case PS_REQUEST_IMAGES:
-        return sampled || request->has_seed;
-    case PS_REQUEST_INFER:
-        return sampled;
-    case PS_REQUEST_OTHER:
-    case PS_REQUEST_RESPONSES:
-    case PS_REQUEST_JOB:
-    case PS_REQUEST_META:
-        return false;
-    }
-    return false;
-}
-
-static bool is_cacheable(const struct ps_transfer *transfer)
-{
-    const struct ps_request *request = transfer->request;
-    return transfer->parsed && request != NULL && !request->store && !request->duplicate_members &&
-           !transfer->upgrade && transfer->job == NULL &&
-           is_certain(request, transfer->route->cache.sampled);
-}
-
-/* Can its answers be turned from a stream into a whole and back? */
-static bool is_renderable(const struct ps_transfer *transfer)
-{
-    return transfer->operation->dialect == PS_DIALECT_OPENAI &&
-           (transfer->request->kind == PS_REQUEST_CHAT ||
-            transfer->request->kind == PS_REQUEST_COMPLETIONS);
-}
-
-/* --- the key ---------------------------------------------------------------------------------- */
-
-/* What else decides about an answer: whatever the name of the model stands for, and the form, where
- * one can't be made of the other. */
-static int write_revision(const struct ps_transfer *transfer, struct ps_buf *out)
-{
-    static const struct ps_str fields[] = {PS_STR_INIT("anthropic-version"),
-                                           PS_STR_INIT("anthropic-beta")};
-    const struct ps_request_edits *edits = transfer->edits;
-    const char *revision = transfer->backend->revision;
-    int err = ps_buf_append_str(out, revision == NULL ? PS_STR("") : ps_str_from(revision));
-    for (size_t i = 0; err == PS_OK && edits != NULL && i < edits->count; i++) {
-        bool model = edits->items[i].offset == transfer->request->model_span.start;
-        err = model ? ps_buf_append_str(out, edits->items[i].insert) : PS_OK;
-    }
-    if (err == PS_OK && !is_renderable(transfer)) {
-        err = ps_buf_append_str(out, transfer->request->stream ? PS_STR("\nstream") : PS_STR("\nwhole"));
-    }
-    for (size_t i = 0; err == PS_OK && transfer->operation->dialect == PS_DIALECT_ANTHROPIC && i < 2; i++) {
-        const struct ps_h1_header *header = ps_h1_head_find_name(transfer->head, fields[i]);
-        err = ps_buf_printf(out, "\n%.*s", header == NULL ? 0 : (int)header->value.len,
-                            header == NULL ? "" : header->value.ptr);
-    }
-    return err;
-}
-
-static int feed_body(struct ps_transfer *transfer, struct ps_key_job *job)
-{
-    struct ps_str views[8];
-    size_t offset = 0;
-    int err = PS_OK;
-    while (err == PS_OK && offset < transfer->body.len) {
-        size_t count = ps_chunks_peek(&transfer->body, offset, views, PS_ARRAY_LEN(views));
-        for (size_t i = 0; err == PS_OK && i < count; i++) {
-            err = ps_key_job_feed(job, views[i]);
-            offset += views[i].len;
-        }
-    }
-    return err;
-}
-
-/* Items have keys of their own, where a call may ask for several. */
-static enum ps_key_body kind_of_body(const struct ps_transfer *transfer)
-{
-    switch (ps_items_form_of(transfer->operation)) {
-    case PS_ITEMS_OPENAI:
-        return PS_KEY_EMBEDDINGS;
-    case PS_ITEMS_TEI:
-        return PS_KEY_EMBED;
-    case PS_ITEMS_NONE:
-        break;
-    }
-    return PS_KEY_JSON;
-}
-
-/* On success the job stays, for the keys of the items. */
-static int make_key_as(struct ps_transfer *transfer, enum ps_key_body body, struct ps_key_job **job,
-                       struct ps_key *out)
-{
-    struct ps_buf revision = ps_buf_make(4096);
-    struct ps_str type = ps_transfer_header(transfer, PS_H1_CONTENT_TYPE);
-    struct ps_str path = ps_exchange_path(transfer->exchange);
-    int err = write_revision(transfer, &revision);
-    struct ps_key_scope scope = {
-        .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
-        .any_tenant = transfer->route->cache.shared,
-        .route = ps_str_from(transfer->route->name),
-        .upstream = ps_str_from(transfer->backend->name),
-        .revision = ps_buf_str(&revision),
-        .method = transfer->head->method,
-        .path = path,
-        .query = ps_exchange_query(transfer->exchange),
-        .content_type = type.len == 0 ? PS_STR("application/json") : type,
-    };
-    if (err == PS_OK) {
-        err = ps_key_job_new(job, transfer->lane->keyer, &scope, body, transfer->body.budget);
-    }
-    err = err != PS_OK ? err : feed_body(transfer, *job);
-    err = err != PS_OK ? err : ps_key_job_end(*job, out);
-    if (err != PS_OK) {
-        ps_key_job_free(*job);
-        *job = NULL;
-    }
-    ps_buf_fini(&revision);
-    return err;
-}
-
-/* What has no items where items are expected (messages instead of input, say) is one question. */
-static int make_key(struct ps_transfer *transfer, struct ps_key_job **job, struct ps_key *out)
-{
-    enum ps_key_body body = kind_of_body(transfer);
-    int err = make_key_as(transfer, body, job, out);
-    return err == PS_EPARSE && body != PS_KEY_JSON ? make_key_as(transfer, PS_KEY_JSON, job, out)
-                                                   : err;
-}
-
 /* --- the head of an answer -------------------------------------------------------------------- */
 
 /* Lines that are not for this client: the browser's, when we answer those ourselves, and the type,
@@ -300,7 +124,7 @@ static int render(struct ps_transfer *transfer)
     int err = PS_OK;
     cached->body = ps_entry_body(entry);
     cached->other_form = false;
-    if (entry->status != 200 || entry->kind == PS_ENTRY_BYTES || !is_renderable(transfer)) {
+    if (entry->status != 200 || entry->kind == PS_ENTRY_BYTES || !ps_cached_is_renderable(transfer)) {
         return PS_OK;
     }
     cached->other_form = events != request->stream;
@@ -521,7 +345,7 @@ static void serve_landed(struct ps_transfer *transfer)
 /* Is the stream asked for as a whole, or the other way round? */
 static bool is_other_form(const struct ps_transfer *transfer, const struct ps_flight_head *head)
 {
-    return head->status == 200 && head->kind != PS_ENTRY_BYTES && is_renderable(transfer) &&
+    return head->status == 200 && head->kind != PS_ENTRY_BYTES && ps_cached_is_renderable(transfer) &&
            (head->kind == PS_ENTRY_EVENTS) != transfer->request->stream;
 }
 
@@ -665,9 +489,9 @@ bool ps_transfer_ask_cache(struct ps_transfer *transfer)
     if (transfer->route->cache.use != PS_YES) {
         return false;
     }
-    struct ps_cached_wish wish = read_wish(transfer->head);
+    struct ps_cached_wish wish = ps_cached_read_wish(transfer->head);
     transfer->cache = PS_CACHE_BYPASS;
-    if (wish.no_store || !is_cacheable(transfer) || make_key(transfer, &job, &key) != PS_OK) {
+    if (wish.no_store || !ps_cached_is_cacheable(transfer) || ps_cached_make_key(transfer, &job, &key) != PS_OK) {
         return false;
     }
     struct ps_cached *cached = calloc(1, sizeof *cached);

@@ -45,6 +45,24 @@ struct ps_cached {
 
 ps_time ps_cached_now(const struct ps_transfer *transfer);
 
+/* --- transfer_key.c */
+
+/* Cache-Control (RFC 9111, 5.2.1) and our own headers. */
+struct ps_cached_wish ps_cached_read_wish(const struct ps_h1_head *head);
+
+/* May the answer to this POST be remembered? */
+bool ps_cached_is_cacheable(const struct ps_transfer *transfer);
+
+/* Can its answers be turned from a stream into a whole and back? */
+bool ps_cached_is_renderable(const struct ps_transfer *transfer);
+
+/* The key of the whole question; the job stays, for the keys of its items. PS_OK, or as
+ * ps_key_job_end(): it has none. */
+PS_MUST_CHECK int ps_cached_make_key(struct ps_transfer *transfer, struct ps_key_job **job,
+                                     struct ps_key *out);
+
+/* --- transfer_cache.c */
+
 /* Appends header lines without those that are not for this client. */
 PS_MUST_CHECK int ps_cached_write_lines(const struct ps_transfer *transfer, struct ps_str lines,
                                         bool other_form, struct ps_buf *out);
