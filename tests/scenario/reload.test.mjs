@@ -9,7 +9,7 @@ import http from 'node:http';
 import path from 'node:path';
 import test from 'node:test';
 
-import { allEvents, call, chat, chatBody, chatStream, events, many, tally } from './lib/client.mjs';
+import { allEvents, call, chat, chatBody, chatStream, events, many, metric, tally } from './lib/client.mjs';
 import { Penstock, get, runPenstock, startPenstock, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
 import { connect } from './lib/raw.mjs';
@@ -291,10 +291,10 @@ test('at the deadline of the drain what still runs is cut', async (t) => {
     await allEvents(incoming);
     return 'ended';
   }).then(() => 'ended', (error) => error.code);
+  await up.seen(3); /* all that may be in: who comes now stays in the queue */
   const socket = await connect(t, gate.port);
   socket.send('GET /stays HTTP/1.1\r\nHost: localhost\r\n\r\n');
-  await up.seen(3);
-  await sleep(50);
+  await until('the others wait', async () => (await metric(gate.port, 'penstock_admit_queued')) === 4);
   const start = now();
   gate.signal('SIGTERM');
   assert.match(await cut, /ECONNRESET|ERR_STREAM_PREMATURE_CLOSE/);
