@@ -5,6 +5,7 @@ nginx keeps its files in shared memory (/dev/shm) and their descriptors open, Va
 
 SPDX-License-Identifier: Apache-2.0
 """
+import os
 import pathlib
 import shutil
 import tempfile
@@ -212,7 +213,7 @@ def run(args, folder, save):
             if args.only is None or name in args.only:
                 report["results"] += row(lab, plan)
                 report["environment"].update({
-                    "rounds": plan.rounds, "quick": plan.quick, "rows": plan.told,
+                    "load_average_after": os.getloadavg()[0], "rounds": plan.rounds, "quick": plan.quick, "rows": plan.told,
                     "minutes": round((time.monotonic() - started) / 60, 1)})
                 save(report)
     finally:

@@ -102,8 +102,9 @@ def rounds(env, results):
     """How the rounds of a measurement in time went."""
     told = {key: sum(row[key] for row in env["rows"].values())
             for key in ("repeated", "noisy", "disturbed")}
-    return [f"Load average before {env['load_average_before']:.2f}, after "
-            f"{env['load_average_after']:.2f}.",
+    load = [f"{when} {env[key]:.2f}" for when, key in (("before", "load_average_before"),
+                                                       ("after", "load_average_after")) if key in env]
+    return [f"Load average {', '.join(load)}.",
             f"Rounds of each row: {round_count(results)}. Rounds done again because the machine was not "
             f"quiet: {told['repeated']}; kept though it was not quiet: {told['noisy']}. "
             f"Measurements during which other programs took over 6 % of a core: "
