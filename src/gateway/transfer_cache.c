@@ -387,7 +387,8 @@ static void on_news(struct ps_flight_seat *seat)
 
 /* --- asking ----------------------------------------------------------------------------------- */
 
-bool ps_cached_is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
+/* For struct ps_flight_spec, with the transfer as ctx. */
+static bool is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key)
 {
     const struct ps_transfer *transfer = ctx;
     (void)key; /* the flight's, which is not always the answer's */
@@ -395,36 +396,44 @@ bool ps_cached_is_purged(void *ctx, struct ps_entry *probe, const struct ps_key 
 }
 
 /* Takes a seat, or for somebody who is not here any more none. False: it has to go alone. */
-bool ps_cached_take_off(struct ps_transfer *transfer, const struct ps_cached_wish *wish, struct ps_flight_seat *seat)
+enum ps_flight_role ps_cached_join(struct ps_transfer *transfer, bool refresh,
+                                   struct ps_flight_seat *seat, struct ps_flight **out)
 {
-    struct ps_cached *cached = transfer->cached;
-    struct ps_key key = cached->key;
-    struct ps_flight *flight = NULL;
-    struct ps_entry *entry = NULL;
+    const struct ps_request *request = transfer->request;
+    struct ps_key key = transfer->cached->key;
     struct ps_str tags[PS_ENTRY_TAGS_MAX];
     /* Who wants it anew must not get what is only being fetched from Redis. */
-    key.bytes[PS_KEY_BYTES - 1] ^= wish->refresh ? 1 : 0;
+    key.bytes[PS_KEY_BYTES - 1] ^= refresh ? 1 : 0;
     struct ps_flight_spec spec = {
         .key = &key,
         .route = ps_str_from(transfer->route->name),
-        .model = {transfer->request->model, transfer->request->model_len},
         .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
         .tags = tags,
         .tags_count = ps_pilot_read_tags(transfer, tags),
         .born = ps_cached_now(transfer),
         .budget = transfer->gateway->budget,
-        .is_purged = ps_cached_is_purged,
+        .is_purged = is_purged,
         .ctx = transfer,
     };
-    enum ps_flight_role role =
-        ps_flights_join(transfer->gateway->flights, &spec, &transfer->lane->desk, seat, &flight);
+    if (request != NULL) {
+        spec.model = (struct ps_str){request->model, request->model_len};
+    }
+    return ps_flights_join(transfer->gateway->flights, &spec, &transfer->lane->desk, seat, out);
+}
+
+bool ps_cached_take_off(struct ps_transfer *transfer, const struct ps_cached_wish *wish, struct ps_flight_seat *seat)
+{
+    struct ps_cached *cached = transfer->cached;
+    struct ps_flight *flight = NULL;
+    struct ps_entry *entry = NULL;
+    enum ps_flight_role role = ps_cached_join(transfer, wish->refresh, seat, &flight);
     if (role != PS_FLIGHT_LEADS) {
         return role == PS_FLIGHT_JOINED;
     }
     cached->leads = seat != NULL;
     /* Another flight may have landed between the look into memory and this one's start. */
     if (!wish->refresh && seat != NULL &&
-        ps_tiers_peek(transfer->gateway->tiers, &cached->key, spec.born, &entry) == PS_L1_HIT) {
+        ps_tiers_peek(transfer->gateway->tiers, &cached->key, ps_cached_now(transfer), &entry) == PS_L1_HIT) {
         struct ps_flight_facts facts = {.endpoint = -1, .waited = -1};
         ps_flight_land(flight, entry, true, &facts);
         return true;

@@ -76,6 +76,11 @@ PS_MUST_CHECK int ps_cached_start(struct ps_transfer *transfer,
 void ps_cached_finish(struct ps_transfer *transfer);
 void ps_cached_cut(struct ps_transfer *transfer, const char *why);
 
+/* Asks for a seat in the flight of cached->key (of its own kind, when it wants the answer anew); as
+ * ps_flights_join(). */
+enum ps_flight_role ps_cached_join(struct ps_transfer *transfer, bool refresh,
+                                   struct ps_flight_seat *seat, struct ps_flight **out);
+
 /* Takes a seat in the flight of cached->key, or flies it; with a NULL seat nobody waits for it.
  * False: the request has to go alone. */
 bool ps_cached_take_off(struct ps_transfer *transfer, const struct ps_cached_wish *wish,
@@ -98,8 +103,5 @@ void ps_cached_go_alone(struct ps_transfer *transfer);
 
 void ps_cached_fail_memory(struct ps_transfer *transfer);
 void ps_cached_fail_uncached(struct ps_transfer *transfer);
-
-/* For struct ps_flight_spec, with the transfer as ctx. */
-bool ps_cached_is_purged(void *ctx, struct ps_entry *probe, const struct ps_key *key);
 
 #endif

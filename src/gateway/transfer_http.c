@@ -446,24 +446,8 @@ static bool has_landed(struct ps_transfer *transfer, struct ps_flight *flight)
 static bool take_off(struct ps_transfer *transfer, struct ps_flight_seat *seat)
 {
     struct ps_cached *cached = transfer->cached;
-    struct ps_key key = cached->key;
     struct ps_flight *flight = NULL;
-    struct ps_str tags[PS_ENTRY_TAGS_MAX];
-    /* Who wants it anew must not get what is only being fetched from Redis. */
-    key.bytes[PS_KEY_BYTES - 1] ^= cached->http->refresh ? 1 : 0;
-    struct ps_flight_spec spec = {
-        .key = &key,
-        .route = ps_str_from(transfer->route->name),
-        .tenant = ps_str_from(transfer->tenant == NULL ? "" : transfer->tenant->name),
-        .tags = tags,
-        .tags_count = ps_pilot_read_tags(transfer, tags),
-        .born = ps_cached_now(transfer),
-        .budget = transfer->gateway->budget,
-        .is_purged = ps_cached_is_purged,
-        .ctx = transfer,
-    };
-    enum ps_flight_role role =
-        ps_flights_join(transfer->gateway->flights, &spec, &transfer->lane->desk, seat, &flight);
+    enum ps_flight_role role = ps_cached_join(transfer, cached->http->refresh, seat, &flight);
     if (role != PS_FLIGHT_LEADS) {
         return role == PS_FLIGHT_JOINED;
     }

@@ -1,15 +1,9 @@
 /* What a request asks of the cache, and the name of its answer; see transfer_cached.h. */
+#include "gateway/cache_control.h"
 #include "gateway/items.h"
 #include "gateway/transfer_cached.h"
 
 /* --- may it be asked? ------------------------------------------------------------------------- */
-
-static void read_directive(struct ps_cached_wish *wish, struct ps_str item)
-{
-    wish->no_store = wish->no_store || ps_str_ieq(item, PS_STR("no-store"));
-    wish->refresh = wish->refresh || ps_str_ieq(item, PS_STR("no-cache"));
-    wish->only_cached = wish->only_cached || ps_str_ieq(item, PS_STR("only-if-cached"));
-}
 
 static void read_own(struct ps_cached_wish *wish, struct ps_str name, struct ps_str value)
 {
@@ -25,18 +19,15 @@ static void read_own(struct ps_cached_wish *wish, struct ps_str name, struct ps_
 
 struct ps_cached_wish ps_cached_read_wish(const struct ps_h1_head *head)
 {
-    struct ps_cached_wish wish = {0};
+    struct ps_cache_control cc;
+    ps_cache_control_read(&cc, head);
+    struct ps_cached_wish wish = {
+        .no_store = ps_cc_has(&cc, PS_CC_NO_STORE),
+        .refresh = ps_cc_has(&cc, PS_CC_NO_CACHE),
+        .only_cached = ps_cc_has(&cc, PS_CC_ONLY_IF_CACHED),
+    };
     for (size_t i = 0; i < head->header_count; i++) {
-        const struct ps_h1_header *header = &head->headers[i];
-        if (!ps_str_ieq(header->name, PS_STR("cache-control"))) {
-            read_own(&wish, header->name, header->value);
-            continue;
-        }
-        struct ps_str list = header->value;
-        struct ps_str item;
-        while (ps_str_split(&list, ',', &item)) {
-            read_directive(&wish, ps_str_trim(item));
-        }
+        read_own(&wish, head->headers[i].name, head->headers[i].value);
     }
     return wish;
 }

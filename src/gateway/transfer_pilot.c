@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "gateway/json_view.h"
+#include "gateway/cache_control.h"
 #include "gateway/render.h"
 #include "gateway/tier.h"
 #include "gateway/transfer.h"
@@ -153,23 +154,13 @@ void ps_transfer_fly(struct ps_transfer *asker, const struct ps_flying *flying)
 
 /* --- the answer ------------------------------------------------------------------------------- */
 
-/* Does a list such as Cache-Control name one of these? */
+/* Is the answer for the one who asked, or for nobody's memory? */
 static bool forbids(const struct ps_h1_head *head)
 {
-    bool forbidden = false;
-    for (size_t i = 0; i < head->header_count; i++) {
-        struct ps_str name = head->headers[i].name;
-        struct ps_str list = head->headers[i].value;
-        struct ps_str item;
-        bool is_list = ps_str_ieq(name, PS_STR("cache-control"));
-        while (is_list && ps_str_split(&list, ',', &item)) {
-            item = ps_str_trim(item);
-            forbidden = forbidden || ps_str_ieq(item, PS_STR("no-store")) ||
-                        ps_str_istarts_with(item, PS_STR("private"));
-        }
-        forbidden = forbidden || ps_str_ieq(name, PS_STR("set-cookie"));
-    }
-    return forbidden;
+    struct ps_cache_control cc;
+    ps_cache_control_read(&cc, head);
+    return ps_cc_has(&cc, PS_CC_NO_STORE) || ps_cc_has(&cc, PS_CC_PRIVATE) || cc.fields ||
+           ps_h1_head_find_name(head, PS_STR("set-cookie")) != NULL;
 }
 
 void ps_pilot_judge(struct ps_transfer *transfer, const struct ps_h1_head *head)
