@@ -6,7 +6,7 @@
 
 #include "daemon/ask.h"
 #include "daemon/caches.h"
-#include "daemon/gpu.h"
+#include "operate/gpu.h"
 #include "daemon/site.h"
 #include "export/prometheus.h"
 #include "gateway/forward.h"

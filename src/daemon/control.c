@@ -16,7 +16,7 @@
 #include "daemon/caches.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
-#include "daemon/gpu.h"
+#include "operate/gpu.h"
 #include "daemon/health.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"

@@ -7,7 +7,7 @@
 #include "daemon/access_log.h"
 #include "daemon/caches.h"
 #include "daemon/engines.h"
-#include "daemon/gpu.h"
+#include "operate/gpu.h"
 #include "daemon/process.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "daemon/gpu_room.h"
+#include "operate/gpu_room.h"
 #include "gateway/gateway.h"
 
 /* The memory of a group of devices. */

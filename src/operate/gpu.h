@@ -1,16 +1,15 @@
-/* gpu - the GPU room of the daemon: asks, watches, cleans up, and tells /api/gpu.
+/* gpu - the GPU room: asks, watches, cleans up, and tells what /api/gpu shows.
  *
  *      drivers (threads of their own) --.
- *      operate/scrape ------------------+--> measure --> operate/optimizer --> calls of
- * operate/hooks
+ *      operate/scrape ------------------+--> measure --> operate/optimizer --> operate/hooks
  *                                       '--> /api/gpu/profile, /api/gpu/report, penstock_gpu_*
  *
- * Thread: control's.
+ * Thread: the loop's owner; in the daemon that is control.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PS_DAEMON_GPU_H
-#define PS_DAEMON_GPU_H
+#ifndef PS_OPERATE_GPU_H
+#define PS_OPERATE_GPU_H
 
 #include <stdbool.h>
 #include <stddef.h>

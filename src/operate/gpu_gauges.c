@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "daemon/gpu.h"
-#include "daemon/gpu_room.h"
+#include "operate/gpu.h"
+#include "operate/gpu_room.h"
 
 enum { SLOTS = 128, GAUGES = 8, KEY = 320 };
 

@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "daemon/gpu.h"
-#include "daemon/gpu_room.h"
+#include "operate/gpu.h"
+#include "operate/gpu_room.h"
 #include "operate/gpu_opts.h"
 
 #define MIB        1048576.0

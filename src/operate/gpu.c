@@ -1,4 +1,4 @@
-#include "daemon/gpu.h"
+#include "operate/gpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "daemon/gpu_room.h"
+#include "operate/gpu_room.h"
 #include "gpu/amdgpu.h"
 #include "gpu/nvml.h"
 #include "operate/gpu_opts.h"

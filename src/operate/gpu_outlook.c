@@ -1,4 +1,4 @@
-#include "daemon/gpu_outlook.h"
+#include "operate/gpu_outlook.h"
 
 #include <math.h>
 #include <stdlib.h>

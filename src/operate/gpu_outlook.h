@@ -8,8 +8,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PS_DAEMON_GPU_OUTLOOK_H
-#define PS_DAEMON_GPU_OUTLOOK_H
+#ifndef PS_OPERATE_GPU_OUTLOOK_H
+#define PS_OPERATE_GPU_OUTLOOK_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,16 +1,16 @@
-/* gpu_room - what the parts of daemon/gpu share.
+/* gpu_room - what the parts of operate/gpu share.
  *
  * Thread: control's.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PS_DAEMON_GPU_ROOM_H
-#define PS_DAEMON_GPU_ROOM_H
+#ifndef PS_OPERATE_GPU_ROOM_H
+#define PS_OPERATE_GPU_ROOM_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "daemon/gpu_outlook.h"
+#include "operate/gpu_outlook.h"
 #include "gpu/profile.h"
 #include "gpu/sampler.h"
 #include "io/loop.h"
