@@ -350,7 +350,7 @@ static void raise_descriptors(void)
 
 static int setup_metrics(struct ps_control *control, unsigned workers)
 {
-    struct ps_metrics_opts opts = {.shards = workers + 2};
+    struct ps_metrics_opts opts = {.shards = workers + 2, .clock = &ps_clock_real};
     const char *bad = NULL;
     int err = ps_metrics_new(&control->metrics, &opts);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
