@@ -8,6 +8,7 @@
 #include "daemon/caches.h"
 #include "operate/gpu.h"
 #include "daemon/site.h"
+#include "export/listing.h"
 #include "export/prometheus.h"
 #include "gateway/forward.h"
 #include "http/h1_field.h"
@@ -239,6 +240,14 @@ static void answer_metrics(struct ps_api *api, struct ps_ask *ask)
     }
 }
 
+static void answer_listing(struct ps_api *api, struct ps_ask *ask)
+{
+    text(ask, 200, "application/json");
+    if (ps_listing_write(api->metrics, &ask->reply) != PS_OK) {
+        problem(ask, 503, "too_large", "the listing does not fit");
+    }
+}
+
 static void answer_cache_stats(struct ps_api *api, struct ps_ask *ask)
 {
     text(ask, 200, "application/json");
@@ -395,6 +404,8 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask) ? answer_readyz(api, ask, now) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/metrics"))) {
         is_read(ask) ? answer_metrics(api, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/metrics"))) {
+        is_read(ask) ? answer_listing(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/stats"))) {
         is_read(ask) ? answer_cache_stats(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/invalidate"))) {

@@ -347,7 +347,7 @@ static int on_sample(void *context, const struct ps_metric_sample *sample)
 int ps_prometheus_write_protobuf(struct ps_metrics *metrics, struct ps_buf *out)
 {
     struct page page = {.out = out, .family = ps_buf_make(FAMILY_MAX)};
-    struct ps_metric_visitor visitor = {on_family, on_sample, &page};
+    struct ps_metric_visitor visitor = {on_family, on_sample, &page, false};
     int err = ps_metrics_collect(metrics, &visitor);
     if (err == PS_OK) {
         err = end_family(&page);

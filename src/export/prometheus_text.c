@@ -370,7 +370,7 @@ int ps_prometheus_write_text(struct ps_metrics *metrics, bool open, struct ps_bu
         .state = ps_buf_make(LABELS_MAX),
         .open = open,
     };
-    struct ps_metric_visitor visitor = {on_family, on_sample, &page};
+    struct ps_metric_visitor visitor = {on_family, on_sample, &page, false};
     int err = ps_metrics_collect(metrics, &visitor);
     if (err == PS_OK && page.open) {
         err = ps_buf_append_str(out, PS_STR("# EOF\n"));

@@ -83,7 +83,7 @@ extern const double ps_metric_seconds[];
 
 #define PS_EXPONENTIAL_SCALE 8           /* the finest, at which every series begins */
 #define PS_EXPONENTIAL_ABOVE 160         /* buckets for values above zero... */
-#define PS_EXPONENTIAL_BELOW 64          /* ... and below */
+#define PS_EXPONENTIAL_BELOW 80          /* ... and below */
 #define PS_EXPONENTIAL_ZERO  0x1p-128    /* what is not larger, on either side, counts as zero */
 #define PS_METRIC_STATES_MAX 62          /* states of one stateset */
 #define PS_EXEMPLAR_REST     (PS_SECOND) /* an exemplar stays at least so long */
@@ -374,10 +374,11 @@ struct ps_metric_visitor {
     int (*on_family)(void *context, const struct ps_metric_family *family); /* before its samples */
     int (*on_sample)(void *context, const struct ps_metric_sample *sample);
     void *context;
+    bool all; /* families without series too */
 };
 
 /* Walks families in order of declaration and series in order of creation; families without series
- * are left out. Writers never wait, look-ups only for a few dozen series at a time. Visitors run
+ * are left out unless the visitor wants all. Writers never wait, look-ups only for a few dozen series at a time. Visitors run
  * unlocked and may use the registry. */
 PS_MUST_CHECK int ps_metrics_collect(struct ps_metrics *metrics,
                                      const struct ps_metric_visitor *visitor);

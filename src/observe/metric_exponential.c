@@ -1,5 +1,6 @@
 #include "observe/metric_exponential.h"
 
+#include <assert.h>
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -11,6 +12,10 @@ enum { STEPS = 1 << PS_EXPONENTIAL_SCALE, SLOTS = 2 * STEPS, PATIENCE = 64 };
 
 static const uint32_t sizes[2] = {PS_EXPONENTIAL_ABOVE, PS_EXPONENTIAL_BELOW};
 static const size_t starts[2] = {PS_EXPONENTIAL_HEAD, PS_EXPONENTIAL_HEAD + PS_EXPONENTIAL_ABOVE};
+
+/* From 2^-128 to 2^1024 it must go at scale -4, the coarsest that Prometheus reads. */
+static_assert(PS_EXPONENTIAL_BELOW > (1024 + 128) / 16, "every value fits at scale -4");
+static_assert(PS_EXPONENTIAL_ABOVE >= PS_EXPONENTIAL_BELOW, "one copy holds either side");
 
 /* ---- bounds */
 

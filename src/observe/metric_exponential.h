@@ -7,9 +7,9 @@
  *
  * One shard's part of a series, all zero when fresh:
  *
- *      sum | zeros | turn | loss | range+ | range- | 160 buckets above zero | 64 below
+ *      sum | zeros | turn | loss | range+ | range- | 160 buckets above zero | 80 below
  *
- * Bucket i stands at i mod 160 (64), so that a range may grow at both ends without moving anything.
+ * Bucket i stands at i mod 160 (80), so that a range may grow at both ends without moving anything.
  * Only a merge moves counts; `turn` is odd meanwhile, and whoever reads tries again.
  *
  * Thread: a shard's part has one writer; reading never holds it up.

@@ -212,6 +212,9 @@ static int walk_set(struct walk *walk, const struct ps_metric_visitor *visitor)
     pthread_mutex_lock(&walk->metrics->lock);
     release(walk);
     pthread_mutex_unlock(&walk->metrics->lock);
+    if (err == PS_OK && visitor->all && !walk->opened) {
+        err = visitor->on_family(visitor->context, walk->set->family);
+    }
     return err;
 }
 
