@@ -22,6 +22,7 @@
 #include "daemon/process.h"
 #include "daemon/site.h"
 #include "daemon/worker.h"
+#include "observe/custom.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
 #include "io/mailbox.h"
@@ -38,6 +39,7 @@ struct ps_control {
     struct ps_loop *loop;
     struct ps_mailbox *mailbox;
     struct ps_metrics *metrics;
+    struct ps_custom *custom;
     struct ps_process *process;
     struct ps_budget budget;
     struct ps_access_log *access_log;
@@ -581,7 +583,8 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_signals(control);
     err = err != PS_OK ? err : setup_access_log(control, config);
     err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
-    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics);
+    err = err != PS_OK ? err : ps_custom_new(&control->custom, control->metrics, config->metrics.max_custom);
+    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics, control->custom);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
@@ -622,6 +625,7 @@ static void teardown(struct ps_control *control)
     ignore_signals();
     ps_process_free(control->process);
     ps_metrics_free(control->metrics);
+    ps_custom_free(control->custom);
     ps_config_free(control->opts.config);
 }
 

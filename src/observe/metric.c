@@ -314,10 +314,21 @@ static int new_set(struct ps_metrics *metrics, const struct ps_metric_family *ro
     return PS_OK;
 }
 
-static bool name_is_taken(const struct ps_metrics *metrics, const char *name)
+/* How OpenMetrics calls a family: without the ends that stand at its samples only. */
+static struct ps_str stem_of(const struct ps_metric_family *row)
 {
+    struct ps_str name = ps_str_from(row->name);
+    size_t end = row->type == PS_METRIC_COUNTER ? PS_STR("_total").len
+                 : row->type == PS_METRIC_INFO  ? PS_STR("_info").len
+                                                : 0;
+    return ps_str_first(name, name.len - end);
+}
+
+static bool name_is_taken(const struct ps_metrics *metrics, const struct ps_metric_family *row)
+{
+    struct ps_str stem = stem_of(row);
     for (size_t i = 0; i < metrics->sets_count; i++) {
-        if (strcmp(metrics->sets[i]->family->name, name) == 0) {
+        if (ps_str_eq(stem_of(metrics->sets[i]->family), stem)) {
             return true;
         }
     }
@@ -329,7 +340,7 @@ static int declare_row(struct ps_metrics *metrics, const struct ps_metric_family
     if (ps_metric_set_of(metrics, row) != NULL) {
         return PS_OK;
     }
-    if (!ps_metric_family_is_sane(row) || name_is_taken(metrics, row->name)) {
+    if (!ps_metric_family_is_sane(row) || name_is_taken(metrics, row)) {
         return PS_EINVAL;
     }
     struct ps_metric_set *set;
