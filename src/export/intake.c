@@ -21,8 +21,8 @@ struct intake {
     ps_time wall;
     struct move *moves;
     size_t count;
-    bool list;  /* an array of values: places have an index */
-    size_t at;  /* the present one */
+    bool list; /* an array of values: places have an index */
+    size_t at; /* the present one */
     char *reason;
     size_t size;
 };
@@ -51,8 +51,8 @@ static const struct {
     const char *name;
     enum ps_metric_type type;
 } types[] = {
-    {"counter", PS_METRIC_COUNTER},         {"gauge", PS_METRIC_GAUGE},
-    {"histogram", PS_METRIC_HISTOGRAM},     {"exponential", PS_METRIC_EXPONENTIAL},
+    {"counter", PS_METRIC_COUNTER},     {"gauge", PS_METRIC_GAUGE},
+    {"histogram", PS_METRIC_HISTOGRAM}, {"exponential", PS_METRIC_EXPONENTIAL},
     {"info", PS_METRIC_INFO},
 };
 
@@ -69,8 +69,9 @@ static int check_members(struct intake *intake, json_t *one)
             found = found || strcmp(key, known[i]) == 0;
         }
         if (!found) {
-            return complain(intake, PS_EINVAL, "",
-                            "only name, type, help, unit, labels, value, buckets and exemplar are known");
+            return complain(
+                intake, PS_EINVAL, "",
+                "only name, type, help, unit, labels, value, buckets and exemplar are known");
         }
     }
     return PS_OK;
@@ -210,8 +211,9 @@ static int read_exemplar(struct intake *intake, json_t *one, struct move *move)
     if (!read_hex(trace, sizeof move->exemplar.trace_id, move->exemplar.trace_id) ||
         (span != NULL && !read_hex(span, sizeof move->exemplar.span_id, move->exemplar.span_id)) ||
         json_object_size(exemplar) != known) {
-        return complain(intake, PS_EINVAL, "exemplar",
-                        "has a trace_id of 32 hex digits and may have a span_id of 16, in lower case");
+        return complain(
+            intake, PS_EINVAL, "exemplar",
+            "has a trace_id of 32 hex digits and may have a span_id of 16, in lower case");
     }
     move->exemplar.value = move->value;
     move->exemplar.wall = intake->wall;

@@ -247,8 +247,8 @@ static void set_buckets(struct parts *parts, const struct ps_metric_sample *samp
         bucket->cumulative_count = below;
         bucket->has_upper_bound = true;
         bucket->upper_bound = i < count ? bounds[i] : INFINITY;
-        bucket->exemplar = exemplar_of(&parts->marks[i],
-                                       sample->exemplars == NULL ? NULL : &sample->exemplars[i]);
+        bucket->exemplar =
+            exemplar_of(&parts->marks[i], sample->exemplars == NULL ? NULL : &sample->exemplars[i]);
         parts->bucket_list[i] = bucket;
     }
     parts->histogram.n_bucket = count + 1;

@@ -1,8 +1,9 @@
-/* prometheus_protobuf - the format of protobuf: a MetricFamily after the other, each behind its length.
+/* prometheus_protobuf - the format of protobuf: a MetricFamily after the other, each behind its
+ * length.
  *
- * An exponential histogram shows twice in one message: as a native histogram (schema, spans, deltas)
- * and by fixed bounds, for readers that don't know those; there stand its exemplars too, where
- * Prometheus looks for them. See prometheus.proto for the messages.
+ * An exponential histogram shows twice in one message: as a native histogram (schema, spans,
+ * deltas) and by fixed bounds, for readers that don't know those; there stand its exemplars too,
+ * where Prometheus looks for them. See prometheus.proto for the messages.
  *
  * Thread: any.
  *

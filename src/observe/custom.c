@@ -11,7 +11,7 @@
 
 /* A row with everything that it points at, in one piece of memory. */
 struct entry {
-    struct entry *next; /* in its bucket */
+    struct entry *next;              /* in its bucket */
     struct ps_metric_family rows[2]; /* the second ends the table */
     double bounds[PS_METRIC_BOUNDS_MAX];
     char text[];
@@ -84,7 +84,8 @@ static const char *objection_to_sizes(const struct ps_custom_definition *definit
     if (definition->help.len > PS_CUSTOM_HELP_MAX || !is_text(definition->help)) {
         return "the help has to be text of at most 1024 bytes";
     }
-    if (definition->unit.len > PS_CUSTOM_NAME_MAX || definition->label_count > PS_METRIC_LABELS_MAX) {
+    if (definition->unit.len > PS_CUSTOM_NAME_MAX ||
+        definition->label_count > PS_METRIC_LABELS_MAX) {
         return "at most 8 labels, and a unit of at most 200 bytes";
     }
     if (definition->bounds != NULL &&
@@ -118,25 +119,33 @@ static const char *objection_to_row(const struct ps_metric_family *row)
     if (row->type == PS_METRIC_INFO && !ps_str_ends_with(name, PS_STR("_info"))) {
         return "the name of an info ends with _info";
     }
-    struct ps_metric_family bare = {
-        .name = row->name, .type = row->type, .help = "x", .bounds = row->bounds, .bounds_count = row->bounds_count};
+    struct ps_metric_family bare = {.name = row->name,
+                                    .type = row->type,
+                                    .help = "x",
+                                    .bounds = row->bounds,
+                                    .bounds_count = row->bounds_count};
     if (!ps_metric_family_is_sane(&bare)) {
         return row->type == PS_METRIC_HISTOGRAM
-                   ? "a name has letters, digits, _ and : only, no digit first, and none of the ends that "
-                     "formats add (_total, _count, _sum, _bucket, _created, _info); bounds are finite and rise"
-                   : "a name has letters, digits, _ and : only, no digit first, and none of the ends that "
+                   ? "a name has letters, digits, _ and : only, no digit first, and none of the "
+                     "ends that "
+                     "formats add (_total, _count, _sum, _bucket, _created, _info); bounds are "
+                     "finite and rise"
+                   : "a name has letters, digits, _ and : only, no digit first, and none of the "
+                     "ends that "
                      "formats add (_total, _count, _sum, _bucket, _created, _info)";
     }
     bare.unit = row->unit;
     if (!ps_metric_family_is_sane(&bare)) {
         return "the name has to end with the unit";
     }
-    return "label names have letters, digits and _ only, no digit first, not __ first, are not le, and differ";
+    return "label names have letters, digits and _ only, no digit first, not __ first, are not le, "
+           "and differ";
 }
 
 /* ---- making rows */
 
-static void sort_labels(const struct ps_custom_definition *definition, size_t order[PS_METRIC_LABELS_MAX])
+static void sort_labels(const struct ps_custom_definition *definition,
+                        size_t order[PS_METRIC_LABELS_MAX])
 {
     for (size_t i = 0; i < definition->label_count; i++) {
         size_t at = i;
@@ -168,7 +177,8 @@ static void fill_bounds(struct entry *entry, const struct ps_custom_definition *
 {
     bool own = definition->bounds != NULL;
     size_t count = own ? definition->bounds_count : PS_METRIC_SECONDS_COUNT;
-    memcpy(entry->bounds, own ? definition->bounds : ps_metric_seconds, count * sizeof entry->bounds[0]);
+    memcpy(entry->bounds, own ? definition->bounds : ps_metric_seconds,
+           count * sizeof entry->bounds[0]);
     entry->rows[0].bounds = entry->bounds;
     entry->rows[0].bounds_count = count;
 }
@@ -193,7 +203,8 @@ static struct entry *make_entry(const struct ps_custom_definition *definition, c
     for (size_t i = 0; i < definition->label_count; i++) {
         row->labels[i] = keep(&at, definition->labels[order[i]]);
     }
-    bool histogram = definition->type == PS_METRIC_HISTOGRAM || definition->type == PS_METRIC_EXPONENTIAL;
+    bool histogram =
+        definition->type == PS_METRIC_HISTOGRAM || definition->type == PS_METRIC_EXPONENTIAL;
     row->max_series = histogram ? PS_CUSTOM_HISTOGRAM_SERIES : 0;
     row->fractional = counter;
     row->exemplars = counter || histogram;
@@ -219,8 +230,8 @@ static struct entry *find(struct ps_custom *custom, struct ps_str name)
     return entry;
 }
 
-static bool same_labels(const struct ps_metric_family *row, const struct ps_custom_definition *definition,
-                        const size_t *order)
+static bool same_labels(const struct ps_metric_family *row,
+                        const struct ps_custom_definition *definition, const size_t *order)
 {
     size_t count = ps_metric_label_count(row);
     if (count != definition->label_count) {
@@ -234,24 +245,27 @@ static bool same_labels(const struct ps_metric_family *row, const struct ps_cust
     return true;
 }
 
-static bool same_bounds(const struct ps_metric_family *row, const struct ps_custom_definition *definition)
+static bool same_bounds(const struct ps_metric_family *row,
+                        const struct ps_custom_definition *definition)
 {
-    return definition->bounds == NULL ||
-           (row->bounds_count == definition->bounds_count &&
-            memcmp(row->bounds, definition->bounds, row->bounds_count * sizeof row->bounds[0]) == 0);
+    return definition->bounds == NULL || (row->bounds_count == definition->bounds_count &&
+                                          memcmp(row->bounds, definition->bounds,
+                                                 row->bounds_count * sizeof row->bounds[0]) == 0);
 }
 
 static int agree(const struct ps_metric_family *row, const struct ps_custom_definition *definition,
                  const size_t *order, char *reason, size_t size)
 {
     if (row->type != definition->type) {
-        snprintf(reason, size, "%s is a metric of type %s already", row->name, ps_metric_type_name(row->type));
+        snprintf(reason, size, "%s is a metric of type %s already", row->name,
+                 ps_metric_type_name(row->type));
         return PS_EBUSY;
     }
     if (!same_labels(row, definition, order)) {
         size_t at = (size_t)snprintf(reason, size, "%s has other labels already:", row->name);
         for (size_t i = 0; row->labels[i] != NULL && i < PS_METRIC_LABELS_MAX && at < size; i++) {
-            at += (size_t)snprintf(reason + at, size - at, "%s %s", i == 0 ? "" : ",", row->labels[i]);
+            at += (size_t)snprintf(reason + at, size - at, "%s %s", i == 0 ? "" : ",",
+                                   row->labels[i]);
         }
         if (row->labels[0] == NULL && at < size) {
             snprintf(reason + at, size - at, " none");
@@ -269,11 +283,12 @@ static int agree(const struct ps_metric_family *row, const struct ps_custom_defi
     return PS_OK;
 }
 
-static int add(struct ps_custom *custom, const struct ps_custom_definition *definition, const size_t *order,
-               struct entry **out, char *reason, size_t size)
+static int add(struct ps_custom *custom, const struct ps_custom_definition *definition,
+               const size_t *order, struct entry **out, char *reason, size_t size)
 {
     if (custom->count >= custom->limit) {
-        return refuse(PS_ELIMIT, reason, size, "as many custom metrics as metrics.max_custom allows are there");
+        return refuse(PS_ELIMIT, reason, size,
+                      "as many custom metrics as metrics.max_custom allows are there");
     }
     struct entry *entry = make_entry(definition, order);
     if (entry == NULL) {
@@ -283,9 +298,10 @@ static int add(struct ps_custom *custom, const struct ps_custom_definition *defi
     int err = why == NULL ? ps_metrics_declare(custom->metrics, entry->rows, NULL) : PS_EINVAL;
     if (err != PS_OK) {
         free(entry);
-        return why != NULL         ? refuse(PS_EINVAL, reason, size, why)
-               : err == PS_EINVAL ? refuse(PS_EBUSY, reason, size, "another metric has this name already")
-                                  : refuse(err, reason, size, "out of memory");
+        return why != NULL ? refuse(PS_EINVAL, reason, size, why)
+               : err == PS_EINVAL
+                   ? refuse(PS_EBUSY, reason, size, "another metric has this name already")
+                   : refuse(err, reason, size, "out of memory");
     }
     struct entry **bucket = bucket_of(custom, definition->name);
     entry->next = *bucket;
@@ -296,8 +312,8 @@ static int add(struct ps_custom *custom, const struct ps_custom_definition *defi
 }
 
 int ps_custom_define(struct ps_custom *custom, const struct ps_custom_definition *definition,
-                     const struct ps_metric_family **out, size_t order[PS_METRIC_LABELS_MAX], char *reason,
-                     size_t size)
+                     const struct ps_metric_family **out, size_t order[PS_METRIC_LABELS_MAX],
+                     char *reason, size_t size)
 {
     size_t own[PS_METRIC_LABELS_MAX] = {0};
     const char *why = objection_to_sizes(definition);
@@ -327,7 +343,8 @@ const char *ps_custom_objection(enum ps_metric_type type, double value)
         return "NaN is not a value";
     }
     if (type == PS_METRIC_COUNTER) {
-        return !isfinite(value) || value < 0 ? "a counter moves by what is finite and not negative" : NULL;
+        return !isfinite(value) || value < 0 ? "a counter moves by what is finite and not negative"
+                                             : NULL;
     }
     bool histogram = type == PS_METRIC_HISTOGRAM || type == PS_METRIC_EXPONENTIAL;
     return histogram && !isfinite(value) ? "a histogram takes what is finite" : NULL;

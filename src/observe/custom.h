@@ -18,9 +18,9 @@
 #include "base/str.h"
 #include "observe/metric.h"
 
-#define PS_CUSTOM_NAME_MAX 200 /* bytes of a metric's or a label's name */
-#define PS_CUSTOM_HELP_MAX 1024
-#define PS_CUSTOM_METRICS  200 /* the bound when none is given */
+#define PS_CUSTOM_NAME_MAX         200 /* bytes of a metric's or a label's name */
+#define PS_CUSTOM_HELP_MAX         1024
+#define PS_CUSTOM_METRICS          200 /* the bound when none is given */
 #define PS_CUSTOM_HISTOGRAM_SERIES 500 /* series of one histogram: each takes a few KiB */
 
 struct ps_custom;
@@ -44,10 +44,10 @@ struct ps_custom_definition {
 };
 
 /* The metric of this definition, made when there is none of the name; a counter is fractional, and
- * counters and histograms have exemplars. `order`, when not NULL, gets for each label of the row its
- * place among the definition's labels.
- * PS_OK, PS_ENOMEM, PS_ELIMIT (as many metrics as may be), PS_EBUSY (another kind of metric has the
- * name) or PS_EINVAL; on all but PS_OK `reason` says why, in printable ASCII without quotes. */
+ * counters and histograms have exemplars. `order`, when not NULL, gets for each label of the row
+ * its place among the definition's labels. PS_OK, PS_ENOMEM, PS_ELIMIT (as many metrics as may be),
+ * PS_EBUSY (another kind of metric has the name) or PS_EINVAL; on all but PS_OK `reason` says why,
+ * in printable ASCII without quotes. */
 PS_MUST_CHECK int ps_custom_define(struct ps_custom *custom,
                                    const struct ps_custom_definition *definition,
                                    const struct ps_metric_family **out,
@@ -57,8 +57,9 @@ PS_MUST_CHECK int ps_custom_define(struct ps_custom *custom,
  * histogram by what is finite, a gauge by any number. NULL, or why not. */
 const char *ps_custom_objection(enum ps_metric_type type, double value);
 
-/* Moves a series, found by ps_metric_any() or a memo: adds to a counter, sets a gauge, observes in a
- * histogram, and leaves out what there is an objection to. `shard` is the calling thread's, 0 = none. */
+/* Moves a series, found by ps_metric_any() or a memo: adds to a counter, sets a gauge, observes in
+ * a histogram, and leaves out what there is an objection to. `shard` is the calling thread's, 0 =
+ * none. */
 void ps_custom_move(struct ps_metric_handle *handle, unsigned shard, double value);
 
 #endif

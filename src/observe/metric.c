@@ -33,8 +33,9 @@ const struct ps_metric_family ps_metric_metrics[] = {
                     .max_series = SIZE_MAX},
     [ROW_DISTINCT] = {.name = "penstock_metric_folded_series",
                       .type = PS_METRIC_GAUGE,
-                      .help = "Different label sets that a full metric's overflow series stands for, "
-                              "estimated to about 3 %",
+                      .help =
+                          "Different label sets that a full metric's overflow series stands for, "
+                          "estimated to about 3 %",
                       .labels = {"metric"},
                       .max_series = SIZE_MAX},
     {0},
@@ -43,7 +44,8 @@ const struct ps_metric_family ps_metric_metrics[] = {
 /* ---- series */
 
 static_assert(PS_EXPONENTIAL_CELLS <= PS_METRIC_CELLS_MAX, "the pool gives what a series needs");
-static_assert(PS_METRIC_BOUNDS_MAX + 2 <= PS_METRIC_CELLS_MAX, "the pool gives what a series needs");
+static_assert(PS_METRIC_BOUNDS_MAX + 2 <= PS_METRIC_CELLS_MAX,
+              "the pool gives what a series needs");
 
 static size_t cells_of(const struct ps_metric_family *family)
 {
@@ -55,9 +57,10 @@ static size_t cells_of(const struct ps_metric_family *family)
 const double *ps_metric_bounds(const struct ps_metric_family *family, size_t *count)
 {
     static const double fourfold[PS_EXPONENTIAL_BOUNDS] = {
-        0x1p-20, 0x1p-18, 0x1p-16, 0x1p-14, 0x1p-12, 0x1p-10, 0x1p-8, 0x1p-6, 0x1p-4, 0x1p-2, 1,
-        0x1p2,   0x1p4,   0x1p6,   0x1p8,   0x1p10,  0x1p12,  0x1p14, 0x1p16, 0x1p18, 0x1p20, 0x1p22,
-        0x1p24,  0x1p26,  0x1p28,  0x1p30,  0x1p32,  0x1p34,  0x1p36, 0x1p38, 0x1p40,
+        0x1p-20, 0x1p-18, 0x1p-16, 0x1p-14, 0x1p-12, 0x1p-10, 0x1p-8, 0x1p-6,
+        0x1p-4,  0x1p-2,  1,       0x1p2,   0x1p4,   0x1p6,   0x1p8,  0x1p10,
+        0x1p12,  0x1p14,  0x1p16,  0x1p18,  0x1p20,  0x1p22,  0x1p24, 0x1p26,
+        0x1p28,  0x1p30,  0x1p32,  0x1p34,  0x1p36,  0x1p38,  0x1p40,
     };
     bool exponential = family->type == PS_METRIC_EXPONENTIAL;
     *count = exponential ? PS_EXPONENTIAL_BOUNDS : family->bounds_count;
@@ -405,7 +408,8 @@ static int add_about(struct ps_metrics *metrics, const struct ps_metric_family *
     return err;
 }
 
-/* What a set needs from its first fold on. May be half done after a failure; the next try goes on. */
+/* What a set needs from its first fold on. May be half done after a failure; the next try goes on.
+ */
 static int prepare_fold(struct ps_metrics *metrics, struct ps_metric_set *set)
 {
     struct ps_metric_handle *handle;
@@ -526,8 +530,8 @@ int ps_metric_histogram(struct ps_metrics *metrics, const struct ps_metric_famil
                         const struct ps_metric_labels *labels, struct ps_histogram **out)
 {
     struct ps_metric_handle *handle;
-    enum ps_metric_type type = family->type == PS_METRIC_EXPONENTIAL ? PS_METRIC_EXPONENTIAL
-                                                                     : PS_METRIC_HISTOGRAM;
+    enum ps_metric_type type =
+        family->type == PS_METRIC_EXPONENTIAL ? PS_METRIC_EXPONENTIAL : PS_METRIC_HISTOGRAM;
     int err = bind_as(metrics, family, type, labels, &handle);
     if (err == PS_OK) {
         *out = PS_CONTAINER_OF(handle, struct ps_histogram, handle);

@@ -51,8 +51,8 @@ enum ps_metric_type {
     PS_METRIC_UPDOWN,    /* ps_updown_add         int64, sum of moves   gauge (things in flight)  */
     PS_METRIC_HISTOGRAM, /* ps_histogram_observe  counts and a sum      histogram                 */
     PS_METRIC_EXPONENTIAL, /* the same            metric_exponential.h  native histogram          */
-    PS_METRIC_INFO,      /* its labels            1                     info, name ends _info     */
-    PS_METRIC_STATESET,  /* ps_stateset_set       a bit for each state  stateset                  */
+    PS_METRIC_INFO,     /* its labels            1                     info, name ends _info     */
+    PS_METRIC_STATESET, /* ps_stateset_set       a bit for each state  stateset                  */
 };
 
 /* One row of a module's table. Static: the registry keeps pointers to it. A table ends with {0}.
@@ -63,13 +63,13 @@ struct ps_metric_family {
     const char *help; /* one sentence, no full stop needed */
     const char *unit; /* "seconds", "bytes", "ratio"..., part of the name; NULL = none */
     const char *labels[PS_METRIC_LABELS_MAX + 1]; /* names, NULL-terminated */
-    double per_unit;      /* counter, updown: steps in one unit (1e9 for ns); 0 = 1 */
-    bool fractional;      /* counter: moved by ps_counter_add_double() alone; no per_unit */
-    bool exemplars;       /* counter, histograms: may remember traces (48 bytes for each bucket) */
+    double per_unit; /* counter, updown: steps in one unit (1e9 for ns); 0 = 1 */
+    bool fractional; /* counter: moved by ps_counter_add_double() alone; no per_unit */
+    bool exemplars;  /* counter, histograms: may remember traces (48 bytes for each bucket) */
     const char *const *states; /* stateset: names, NULL-terminated, 1..PS_METRIC_STATES_MAX */
-    const double *bounds; /* histogram: upper bounds, ascending, finite, in the unit */
-    size_t bounds_count;  /* histogram: 1..PS_METRIC_BOUNDS_MAX */
-    size_t max_series;    /* 0 = the registry's default */
+    const double *bounds;      /* histogram: upper bounds, ascending, finite, in the unit */
+    size_t bounds_count;       /* histogram: 1..PS_METRIC_BOUNDS_MAX */
+    size_t max_series;         /* 0 = the registry's default */
 };
 
 /* Bounds in seconds for anything that a person waits for: 0.2 ms to 10 min, three per decade. */
@@ -289,8 +289,7 @@ static inline void ps_gauge_set(struct ps_gauge *gauge, double value)
 /* Any thread: bit n says whether state n of the family is on. Unknown, and not shown, until set. */
 static inline void ps_stateset_set(struct ps_stateset *stateset, uint64_t states)
 {
-    atomic_store_explicit(stateset->handle.cells, states | UINT64_C(1) << 63,
-                          memory_order_relaxed);
+    atomic_store_explicit(stateset->handle.cells, states | UINT64_C(1) << 63, memory_order_relaxed);
 }
 
 /* Index of the first bound that is >= value; count when none is. Without unforeseeable branches. */
@@ -361,12 +360,13 @@ struct ps_metric_sample {
     double value;                /* counter, gauge, updown: in the unit; info: 1 */
     uint64_t states;             /* stateset: a bit for each state that is on */
     ps_time created;             /* nanoseconds since 1970; 0 = unknown */
-    const uint64_t *buckets;     /* histograms: one count more than ps_metric_bounds() has; or NULL */
-    const struct ps_exponential *exponential; /* exponential histogram: as it was counted; or NULL */
+    const uint64_t *buckets; /* histograms: one count more than ps_metric_bounds() has; or NULL */
+    const struct ps_exponential
+        *exponential;                    /* exponential histogram: as it was counted; or NULL */
     const struct ps_exemplar *exemplars; /* as many as buckets, for a counter 1; trace_id zero = */
                                          /* none; NULL where the family has none */
-    uint64_t count;              /* histogram: sum of the buckets */
-    double sum;                  /* histogram: sum of the values */
+    uint64_t count;                      /* histogram: sum of the buckets */
+    double sum;                          /* histogram: sum of the values */
 };
 
 /* Anything but PS_OK from a callback ends the walk and is what ps_metrics_collect() returns. */
@@ -378,8 +378,8 @@ struct ps_metric_visitor {
 };
 
 /* Walks families in order of declaration and series in order of creation; families without series
- * are left out unless the visitor wants all. Writers never wait, look-ups only for a few dozen series at a time. Visitors run
- * unlocked and may use the registry. */
+ * are left out unless the visitor wants all. Writers never wait, look-ups only for a few dozen
+ * series at a time. Visitors run unlocked and may use the registry. */
 PS_MUST_CHECK int ps_metrics_collect(struct ps_metrics *metrics,
                                      const struct ps_metric_visitor *visitor);
 

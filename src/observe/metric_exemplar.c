@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <string.h>
 
-
 enum { TRIES = 4, WORDS = 5, WALL = 4 };
 
 static_assert(sizeof(struct ps_exemplar) == WORDS * sizeof(uint64_t), "copied word by word");
@@ -15,8 +14,8 @@ void ps_exemplar_put(struct ps_exemplar_slot *slot, const struct ps_exemplar *ex
     uint64_t turn = atomic_load_explicit(&slot->turn, memory_order_relaxed);
     ps_time last = (ps_time)atomic_load_explicit(&slot->words[WALL], memory_order_relaxed);
     if (turn % 2 == 1 || (turn > 0 && exemplar->wall - last < PS_EXEMPLAR_REST) ||
-        !atomic_compare_exchange_strong_explicit(&slot->turn, &turn, turn + 1,
-                                                 memory_order_acq_rel, memory_order_relaxed)) {
+        !atomic_compare_exchange_strong_explicit(&slot->turn, &turn, turn + 1, memory_order_acq_rel,
+                                                 memory_order_relaxed)) {
         return;
     }
     uint64_t words[WORDS];

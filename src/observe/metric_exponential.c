@@ -19,8 +19,8 @@ static_assert(PS_EXPONENTIAL_ABOVE >= PS_EXPONENTIAL_BELOW, "one copy holds eith
 
 /* ---- bounds */
 
-static double edges[STEPS + 1];  /* 2^(k/256) */
-static uint16_t first[SLOTS];    /* edges below the start of the slot, which is 1/512 wide */
+static double edges[STEPS + 1]; /* 2^(k/256) */
+static uint16_t first[SLOTS];   /* edges below the start of the slot, which is 1/512 wide */
 static pthread_once_t filled = PTHREAD_ONCE_INIT;
 
 static void fill(void)

@@ -26,8 +26,7 @@
 #include "observe/metric.h"
 
 enum { PS_EXPONENTIAL_HEAD = 6 }; /* cells before the buckets */
-#define PS_EXPONENTIAL_CELLS                                                                       \
-    (PS_EXPONENTIAL_HEAD + PS_EXPONENTIAL_ABOVE + PS_EXPONENTIAL_BELOW)
+#define PS_EXPONENTIAL_CELLS (PS_EXPONENTIAL_HEAD + PS_EXPONENTIAL_ABOVE + PS_EXPONENTIAL_BELOW)
 
 /* Makes the table of bucket bounds; once is enough, again does no harm. Any thread. */
 void ps_exponential_init(void);

@@ -133,8 +133,7 @@ static bool is_hit(const struct entry *entry, uint64_t hash, const struct ps_met
 }
 
 /* The series counts how often it had to stand for another, whoever asked for it. */
-static struct ps_counter *folded_of(struct ps_metrics *metrics,
-                                    struct ps_metric_handle *handle)
+static struct ps_counter *folded_of(struct ps_metrics *metrics, struct ps_metric_handle *handle)
 {
     struct ps_metric_series *series = PS_CONTAINER_OF(handle, struct ps_metric_series, handle);
     if (!series->overflow) {

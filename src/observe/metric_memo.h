@@ -37,9 +37,8 @@ static inline int ps_metric_memo_counter(struct ps_metric_memo *memo,
                                          struct ps_counter **out)
 {
     struct ps_metric_handle *handle;
-    int err = family->type == PS_METRIC_COUNTER
-                  ? ps_metric_memo_find(memo, family, labels, &handle)
-                  : PS_EINVAL;
+    int err = family->type == PS_METRIC_COUNTER ? ps_metric_memo_find(memo, family, labels, &handle)
+                                                : PS_EINVAL;
     if (err == PS_OK) {
         *out = (struct ps_counter *)handle;
     }

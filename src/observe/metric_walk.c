@@ -180,9 +180,8 @@ static void take(struct walk *walk, struct ps_metric_series *series)
 {
     series->refs++;
     walk->batch[walk->count] = series;
-    walk->values[walk->count] = has_value(series->handle.family->type)
-                                    ? read_value(walk->metrics, series)
-                                    : 0;
+    walk->values[walk->count] =
+        has_value(series->handle.family->type) ? read_value(walk->metrics, series) : 0;
     walk->count++;
 }
 

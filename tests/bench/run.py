@@ -6,8 +6,10 @@
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py flight [--quick] [--rounds N]
+    run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
+    run.py scrape [--quick] [--rounds N]
     run.py telemetry [--quick] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -34,9 +36,11 @@ import cache
 import chaos
 import eviction
 import flight
+import metrics
 import predict
 import proxy
 import ring
+import scrape
 import telemetry
 from rows import say
 from targets import BUILD, BenchError
@@ -100,8 +104,8 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "predict": predict,
-           "proxy": proxy, "ring": ring, "telemetry": telemetry}
+BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "metrics": metrics,
+           "predict": predict, "proxy": proxy, "ring": ring, "scrape": scrape, "telemetry": telemetry}
 
 
 def main():

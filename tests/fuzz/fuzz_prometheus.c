@@ -85,8 +85,9 @@ static void check_messages(struct ps_str page, struct ps_str value)
         if (strcmp(family->name, rows[0].name) == 0) {
             const Ps__Prometheus__Metric *metric = family->metric[0];
             PS_CHECK(metric->n_label == (mended.len > 0 ? 1 : 0) && metric->counter->value == 7);
-            PS_CHECK(mended.len == 0 || (metric->label[0]->value.len == mended.len &&
-                                         memcmp(metric->label[0]->value.data, clean, mended.len) == 0));
+            PS_CHECK(mended.len == 0 ||
+                     (metric->label[0]->value.len == mended.len &&
+                      memcmp(metric->label[0]->value.data, clean, mended.len) == 0));
             found = true;
         }
         ps__prometheus__metric_family__free_unpacked(family, NULL);

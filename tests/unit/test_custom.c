@@ -116,10 +116,12 @@ static void names_that_formats_would_confuse_are_refused(void **state)
         const char *name;
         enum ps_metric_type type;
     } bad[] = {
-        {"", PS_METRIC_GAUGE},           {"a b", PS_METRIC_GAUGE},     {"1a", PS_METRIC_GAUGE},
-        {"a_total", PS_METRIC_GAUGE},    {"a", PS_METRIC_COUNTER},     {"a", PS_METRIC_INFO},
-        {"a_bucket", PS_METRIC_GAUGE},   {"penstock_a", PS_METRIC_GAUGE}, {"\xc3\xa4", PS_METRIC_GAUGE},
-        {"a", PS_METRIC_STATESET},       {"a", PS_METRIC_UPDOWN},
+        {"", PS_METRIC_GAUGE},         {"a b", PS_METRIC_GAUGE},
+        {"1a", PS_METRIC_GAUGE},       {"a_total", PS_METRIC_GAUGE},
+        {"a", PS_METRIC_COUNTER},      {"a", PS_METRIC_INFO},
+        {"a_bucket", PS_METRIC_GAUGE}, {"penstock_a", PS_METRIC_GAUGE},
+        {"\xc3\xa4", PS_METRIC_GAUGE}, {"a", PS_METRIC_STATESET},
+        {"a", PS_METRIC_UPDOWN},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
         assert_int_equal(try_to(place, named(bad[i].name, bad[i].type)), PS_EINVAL);
@@ -220,9 +222,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_same_definition_gives_the_same_metric, setup, teardown),
         cmocka_unit_test_setup_teardown(a_contradiction_is_told, setup, teardown),
-        cmocka_unit_test_setup_teardown(names_that_formats_would_confuse_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_that_formats_would_confuse_are_refused, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(there_are_only_so_many, setup, teardown),
-        cmocka_unit_test_setup_teardown(values_that_would_spoil_a_series_are_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(values_that_would_spoil_a_series_are_left_out, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(threads_without_shards_lose_nothing, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

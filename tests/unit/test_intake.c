@@ -66,11 +66,13 @@ static void one_value_or_many(void **state)
     assert_int_equal(hand_in(place, "[]"), PS_OK);
     assert_int_equal(place->accepted, 0);
     assert_int_equal(
-        hand_in(place, "[{\"name\":\"app_a\",\"type\":\"gauge\",\"value\":2e3},"
-                       "{\"name\":\"app_b_total\",\"type\":\"counter\",\"labels\":{\"z\":\"1\",\"y\":\"2\"},"
-                       "\"value\":3,\"help\":\"Bees\"},"
-                       "{\"name\":\"app_b_total\",\"type\":\"counter\",\"labels\":{\"y\":\"2\",\"z\":\"1\"},"
-                       "\"value\":0.25,\"exemplar\":{\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\"}}]"),
+        hand_in(
+            place,
+            "[{\"name\":\"app_a\",\"type\":\"gauge\",\"value\":2e3},"
+            "{\"name\":\"app_b_total\",\"type\":\"counter\",\"labels\":{\"z\":\"1\",\"y\":\"2\"},"
+            "\"value\":3,\"help\":\"Bees\"},"
+            "{\"name\":\"app_b_total\",\"type\":\"counter\",\"labels\":{\"y\":\"2\",\"z\":\"1\"},"
+            "\"value\":0.25,\"exemplar\":{\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\"}}]"),
         PS_OK);
     assert_int_equal(place->accepted, 3);
     assert_shows(place, "\napp_a 2000\n");
@@ -92,17 +94,22 @@ static void all_or_nothing(void **state)
 static void numbers_too_large_are_no_numbers(void **state)
 {
     struct place *place = *state;
-    assert_int_equal(hand_in(place, "{\"name\":\"app_a\",\"type\":\"gauge\",\"value\":1e999}"), PS_EINVAL);
+    assert_int_equal(hand_in(place, "{\"name\":\"app_a\",\"type\":\"gauge\",\"value\":1e999}"),
+                     PS_EINVAL);
     assert_int_equal(
-        hand_in(place, "{\"name\":\"app_a\",\"type\":\"gauge\",\"value\":99999999999999999999}"), PS_EINVAL);
-    assert_int_equal(hand_in(place, "{\"name\":\"app_a\",\"type\":\"gauge\",\"value\":1} x"), PS_EINVAL);
+        hand_in(place, "{\"name\":\"app_a\",\"type\":\"gauge\",\"value\":99999999999999999999}"),
+        PS_EINVAL);
+    assert_int_equal(hand_in(place, "{\"name\":\"app_a\",\"type\":\"gauge\",\"value\":1} x"),
+                     PS_EINVAL);
 }
 
 static void exemplars_are_strict(void **state)
 {
     struct place *place = *state;
     static const char *const bad[] = {
-        "null", "{}", "\"4bf92f3577b34da6a3ce929d0e0e4736\"",
+        "null",
+        "{}",
+        "\"4bf92f3577b34da6a3ce929d0e0e4736\"",
         "{\"trace_id\":\"00000000000000000000000000000000\"}",
         "{\"trace_id\":\"4BF92f3577b34da6a3ce929d0e0e4736\"}",
         "{\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"span_id\":\"1\"}",
@@ -111,7 +118,8 @@ static void exemplars_are_strict(void **state)
     for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
         char document[512];
         snprintf(document, sizeof document,
-                 "{\"name\":\"app_a_total\",\"type\":\"counter\",\"value\":1,\"exemplar\":%s}", bad[i]);
+                 "{\"name\":\"app_a_total\",\"type\":\"counter\",\"value\":1,\"exemplar\":%s}",
+                 bad[i]);
         assert_int_equal(hand_in(place, document), PS_EINVAL);
         assert_non_null(strstr(place->reason, "exemplar: "));
     }

@@ -21,7 +21,10 @@ static const struct ps_metric_family rows[] = {
                   .type = PS_METRIC_COUNTER,
                   .help = "Say \"what\"",
                   .labels = {"route", "code"}},
-    [DEPTH] = {.name = "t_depth_bytes", .type = PS_METRIC_GAUGE, .help = "How deep", .unit = "bytes"},
+    [DEPTH] = {.name = "t_depth_bytes",
+               .type = PS_METRIC_GAUGE,
+               .help = "How deep",
+               .unit = "bytes"},
     [WAIT] = {.name = "t_wait",
               .type = PS_METRIC_HISTOGRAM,
               .help = "Waiting",
@@ -64,7 +67,8 @@ static json_t *list(struct ps_metrics *metrics)
     struct ps_buf out = ps_buf_make(1 << 20);
     assert_int_equal(ps_listing_write(metrics, &out), PS_OK);
     json_error_t error;
-    json_t *document = json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *document =
+        json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (document == NULL) {
         print_message("%s in %.*s\n", error.text, PS_STR_ARG(ps_buf_str(&out)));
     }
@@ -132,7 +136,8 @@ static void every_type_shows_its_value(void **state)
     assert_int_equal(json_integer_value(json_object_get(below, "low")), 255);
     assert_int_equal(json_integer_value(json_array_get(json_object_get(below, "counts"), 0)), 1);
     one = json_object_get(first_series(document, "t_door"), "states");
-    assert_true(json_is_true(json_object_get(one, "shut")) && json_is_false(json_object_get(one, "open")));
+    assert_true(json_is_true(json_object_get(one, "shut")) &&
+                json_is_false(json_object_get(one, "open")));
     json_decref(document);
     ps_metrics_free(metrics);
 }

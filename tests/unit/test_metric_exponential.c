@@ -193,10 +193,10 @@ static void fixed_bounds_lose_nothing(void **state)
     uint64_t spread[PS_EXPONENTIAL_BOUNDS + 1];
     assert_int_equal(count, PS_EXPONENTIAL_BOUNDS);
     for (int i = 0; i < 20000; i++) {
-        double value = i % 100 == 0   ? 0
-                       : i % 50 == 0  ? -some_value(&rng, -3, 3)
-                       : i % 10 == 0  ? bounds[ps_rng_below(&rng, count)]
-                                      : some_value(&rng, -25, 45);
+        double value = i % 100 == 0  ? 0
+                       : i % 50 == 0 ? -some_value(&rng, -3, 3)
+                       : i % 10 == 0 ? bounds[ps_rng_below(&rng, count)]
+                                     : some_value(&rng, -25, 45);
         ps_exponential_observe(cells, value);
         plain[ps_metric_bucket(bounds, count, value)]++;
     }

@@ -45,7 +45,10 @@ static const struct ps_metric_family rows[] = {
               .help = "Door",
               .labels = {"house"},
               .states = states},
-    [PAID] = {.name = "t_paid_total", .type = PS_METRIC_COUNTER, .help = "Paid", .fractional = true},
+    [PAID] = {.name = "t_paid_total",
+              .type = PS_METRIC_COUNTER,
+              .help = "Paid",
+              .fractional = true},
     {0},
 };
 
@@ -55,7 +58,8 @@ static struct ps_clock clock_at;
 
 static void mark(struct ps_metric_handle *handle, double value, bool span)
 {
-    struct ps_exemplar one = {.value = value, .wall = 1700000000 * PS_SECOND + 250 * PS_MILLISECOND};
+    struct ps_exemplar one = {.value = value,
+                              .wall = 1700000000 * PS_SECOND + 250 * PS_MILLISECOND};
     memset(one.trace_id, 0xab, sizeof one.trace_id);
     memset(one.span_id, span ? 0xcd : 0, sizeof one.span_id);
     ps_metric_exemplar(handle, &one);
@@ -77,8 +81,10 @@ static struct ps_metrics *make(void)
     assert_int_equal(ps_metric_counter(metrics, &rows[PAID], NULL, &paid), PS_OK);
     assert_int_equal(ps_metric_histogram(metrics, &rows[WAIT], NULL, &wait), PS_OK);
     assert_int_equal(ps_metric_histogram(metrics, &rows[SPREAD], NULL, &spread), PS_OK);
-    assert_int_equal(ps_metric_info(metrics, &rows[BUILD], PS_LABELS(PS_STR("1.2")), &build), PS_OK);
-    assert_int_equal(ps_metric_stateset(metrics, &rows[DOOR], PS_LABELS(PS_STR("a")), &door), PS_OK);
+    assert_int_equal(ps_metric_info(metrics, &rows[BUILD], PS_LABELS(PS_STR("1.2")), &build),
+                     PS_OK);
+    assert_int_equal(ps_metric_stateset(metrics, &rows[DOOR], PS_LABELS(PS_STR("a")), &door),
+                     PS_OK);
     ps_counter_add_shared(requests, 3);
     ps_counter_add_double_shared(paid, 0.5);
     ps_counter_add_double_shared(paid, -1);
@@ -117,10 +123,11 @@ static void openmetrics_shows_all_kinds(void **state)
     struct ps_buf page = page_of(metrics, PS_PROMETHEUS_OPENMETRICS);
     const char *trace = "abababababababababababababababab";
     char line[256];
-    snprintf(line, sizeof line,
-             "\nt_requests_total{route=\"chat\"} 3 # {trace_id=\"%s\",span_id=\"cdcdcdcdcdcdcdcd\"} 1 "
-             "1700000000.250\nt_requests_created{route=\"chat\"} 1600000000.500\n",
-             trace);
+    snprintf(
+        line, sizeof line,
+        "\nt_requests_total{route=\"chat\"} 3 # {trace_id=\"%s\",span_id=\"cdcdcdcdcdcdcdcd\"} 1 "
+        "1700000000.250\nt_requests_created{route=\"chat\"} 1600000000.500\n",
+        trace);
     assert_has(&page, line);
     snprintf(line, sizeof line,
              "t_wait_seconds_bucket{le=\"1.0\"} 1 # {trace_id=\"%s\"} 0.5 1700000000.250\n"
@@ -128,11 +135,13 @@ static void openmetrics_shows_all_kinds(void **state)
              trace);
     assert_has(&page, line);
     assert_has(&page, "\nt_wait_seconds_count 1\nt_wait_seconds_created 1600000000.500\n");
-    assert_has(&page, "\n# TYPE t_build info\n# HELP t_build Build\nt_build_info{version=\"1.2\"} 1\n");
+    assert_has(&page,
+               "\n# TYPE t_build info\n# HELP t_build Build\nt_build_info{version=\"1.2\"} 1\n");
     assert_has(&page, "\n# TYPE t_door stateset\n# HELP t_door Door\n"
                       "t_door{house=\"a\",t_door=\"open\"} 0\n"
                       "t_door{house=\"a\",t_door=\"s\\\"hut\"} 1\n");
-    assert_has(&page, "\nt_spread_bucket{le=\"1.0\"} 0\nt_spread_bucket{le=\"4.0\"} 1 # {trace_id=");
+    assert_has(&page,
+               "\nt_spread_bucket{le=\"1.0\"} 0\nt_spread_bucket{le=\"4.0\"} 1 # {trace_id=");
     assert_has(&page, "\nt_spread_sum 3\nt_spread_count 1\n");
     assert_has(&page, "\nt_paid_total 0.5\n");
     ps_buf_fini(&page);
