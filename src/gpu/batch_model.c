@@ -8,14 +8,19 @@
 #define FORGOTTEN     0.25 /* calls: a size that counts less was not seen */
 #define MOST_COUNTED  64.0 /* calls of a size: beyond that it follows changes */
 #define FIRST_SPREAD  0.03
-#define FIRST_CALLS   3.0 /* as many as the first spread is worth */
+#define FIRST_CALLS   1.0 /* as many as the first spread is worth */
 #define LEAST_SPREAD  0.002
+#define TERMS_LEARNED 2.0 /* calls that a curve takes to know */
+#define STRAGGLES     6.0 /* times the median deviation: it says nothing of the others */
+#define TELLING       3.0 /* calls of a size: it is as it is */
 #define LEAST_MISFIT  0.005
 #define MOST_MISFIT   0.7
 #define BAND_LOW      (-1.386294361119891) /* log(0.25) */
 #define BAND_WIDE     0.04
 #define ENOUGH_TAIL   60.0 /* calls: the tail is counted; before that it is computed */
-#define FEW_SIGMAS    2.0
+#define SIGMAS_P95    1.645
+#define SIGMAS_MORE   13.0 /* for each straggler by call: 3 of 100 move the percentile to 2.04 */
+#define MOST_STRAGGLE 0.045
 #define AS_GOOD       0.99
 #define BEYOND_SEEN   2
 
@@ -29,6 +34,7 @@ void ps_batch_model_init(struct ps_batch_model *model)
 {
     memset(model, 0, sizeof *model);
     model->aged = -1;
+    model->spread = FIRST_SPREAD;
     ps_memory_model_init(&model->memory);
 }
 
@@ -77,20 +83,10 @@ static double median(const float *values, size_t count)
     return 0.5 * (sorted[(count - 1) / 2] + sorted[count / 2]);
 }
 
-static double spread_of(const struct ps_batch_model *model)
+/* How far a call was from what is typical, for the tail; the mean of several says as much as if each
+ * had been so much farther away. */
+static void learn_tail(struct ps_batch_model *model, double away, double calls)
 {
-    double sum = model->deviation * model->deviations + FIRST_SPREAD * 0.8 * FIRST_CALLS;
-    return fmax(LEAST_SPREAD, 1.25 * sum / (model->deviations + FIRST_CALLS));
-}
-
-/* How far a call was from what is typical; `calls` is how many it stands for, so that it says as
- * much of the spread as if it were one. */
-static void learn_spread(struct ps_batch_model *model, double away, double calls)
-{
-    double most = 4 * spread_of(model);
-    double size = fmin(fabs(away), most);
-    model->deviations += model->deviations < 200 ? 1 : 0;
-    model->deviation += (size - model->deviation) / model->deviations;
     double at = (away - BAND_LOW) / BAND_WIDE;
     size_t band = at <= 0 ? 0 : at >= PS_BATCH_MODEL_BANDS ? PS_BATCH_MODEL_BANDS - 1 : (size_t)at;
     model->band[band] += calls;
@@ -99,7 +95,7 @@ static void learn_spread(struct ps_batch_model *model, double away, double calls
 
 /* The first few are kept, and their median is what is typical; then it moves towards each call, but
  * by no more than a usual distance allows. */
-static void learn_cell(struct ps_batch_model *model, struct ps_batch_model_cell *cell, double value,
+static void learn_cell(const struct ps_batch_model *model, struct ps_batch_model_cell *cell, double value,
                        double count)
 {
     size_t before = (size_t)ceilf(cell->count);
@@ -110,7 +106,7 @@ static void learn_cell(struct ps_batch_model *model, struct ps_batch_model_cell 
         }
         cell->log = (float)median(cell->recent, before + now);
     } else {
-        double most = 2 * spread_of(model);
+        double most = 2 * model->spread;
         double away = fmax(-most, fmin(value - (double)cell->log, most));
         double part = fmin(1, count / fmin((double)cell->count + count, MOST_COUNTED));
         cell->log += (float)(away * part);
@@ -132,8 +128,10 @@ void ps_batch_model_learn(struct ps_batch_model *model, ps_time now, size_t size
     if (cell->count >= 1) {
         double known = (double)cell->count;
         double away = (value - (double)cell->log) * sqrt(calls * known / (known + 1));
-        learn_spread(model, away, calls);
+        learn_tail(model, away, calls);
     }
+    model->call[model->calls++ % PS_BATCH_MODEL_CALLS] =
+        (struct ps_batch_model_call){size, (float)value, (float)calls};
     learn_cell(model, cell, value, calls);
     model->samples += count;
     model->largest = size > model->largest ? size : model->largest;
@@ -141,6 +139,20 @@ void ps_batch_model_learn(struct ps_batch_model *model, ps_time now, size_t size
 }
 
 /* --- what follows from it --------------------------------------------------------------------- */
+
+/* A batch takes no longer than a larger one: a size that seems to has straggled. */
+static void lower_stragglers(struct ps_batch_model *model)
+{
+    double most = INFINITY;
+    for (size_t n = model->largest; n > 0; n--) {
+        const struct ps_batch_model_cell *cell = &model->cell[n];
+        if (cell->count > 0) {
+            double noise = model->spread / sqrt(fmin((double)cell->count, MOST_COUNTED));
+            model->seen[n] = (float)fmin((double)cell->log, most);
+            most = fmin(most, (double)cell->log + 2 * noise);
+        }
+    }
+}
 
 static void fit_cells(struct ps_batch_model *model, double noise)
 {
@@ -150,29 +162,96 @@ static void fit_cells(struct ps_batch_model *model, double noise)
         const struct ps_batch_model_cell *cell = &model->cell[n];
         if (cell->count > 0) {
             points[count++] = (struct ps_batch_fit_point){
-                (double)n, exp((double)cell->log), fmin((double)cell->count, 16)};
+                (double)n, exp((double)model->seen[n]), fmin((double)cell->count, 16)};
         }
     }
     ps_batch_fit_make(&model->fit, points, count, noise);
 }
 
-/* How far sizes are from the curve beyond what the spread of their calls explains. */
+static void sort(double *values, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        double value = values[i];
+        size_t at = i;
+        for (; at > 0 && values[at - 1] > value; at--) {
+            values[at] = values[at - 1];
+        }
+        values[at] = value;
+    }
+}
+
+/* From others of its size where there are some, else from the curve: a size that was seen once would
+ * agree with itself. */
+static double distance(const struct ps_batch_model *model, const struct ps_batch_model_call *call)
+{
+    const struct ps_batch_model_cell *cell = &model->cell[call->size];
+    double others = (double)(cell->count - call->count);
+    if (others < 1) {
+        return (double)call->log - log(ps_batch_fit_at(&model->fit, (double)call->size));
+    }
+    return (double)(call->log - cell->log) * sqrt(1 + (double)call->count / others);
+}
+
+/* Of the latest calls around what is known of their sizes, stragglers left out. */
+static double spread_of(struct ps_batch_model *model)
+{
+    double away[PS_BATCH_MODEL_CALLS];
+    size_t count = model->calls < PS_BATCH_MODEL_CALLS ? model->calls : PS_BATCH_MODEL_CALLS;
+    for (size_t i = 0; i < count; i++) {
+        const struct ps_batch_model_call *call = &model->call[i];
+        away[i] = fabs(distance(model, call)) * sqrt((double)call->count);
+    }
+    sort(away, count);
+    double most = fmax(STRAGGLES * away[count / 2], LEAST_SPREAD);
+    double sum = FIRST_CALLS * FIRST_SPREAD * FIRST_SPREAD;
+    double calls = FIRST_CALLS - TERMS_LEARNED;
+    for (size_t i = 0; i < count && away[i] <= most; i++) {
+        sum += away[i] * away[i];
+        calls++;
+    }
+    model->straggling = fmax(0, (double)count - calls - 1) / (double)count;
+    return fmax(LEAST_SPREAD, sqrt(sum / fmax(calls, 1)));
+}
+
+static double away_from_curve(const struct ps_batch_model *model, size_t n)
+{
+    return (double)model->seen[n] - log(ps_batch_fit_at(&model->fit, (double)n));
+}
+
+/* The median distance of sizes from the curve. */
+static double usual_misfit(const struct ps_batch_model *model)
+{
+    double away[PS_BATCH_MODEL_MOST];
+    size_t count = 0;
+    for (size_t n = 1; n <= model->largest; n++) {
+        if (model->cell[n].count > 0) {
+            away[count++] = fabs(away_from_curve(model, n));
+        }
+    }
+    sort(away, count);
+    return away[count / 2];
+}
+
+/* How far sizes are from the curve beyond what the spread of their calls explains. A size that was
+ * seen once or twice may have straggled, and a single one far off says little of the others. */
 static double misfit_of(const struct ps_batch_model *model)
 {
-    double sum = LEAST_MISFIT * LEAST_MISFIT;
+    double sum = 0;
     double weights = 1;
     double spread = model->spread;
+    double usual = usual_misfit(model);
     for (size_t n = 1; n <= model->largest; n++) {
         const struct ps_batch_model_cell *cell = &model->cell[n];
         if (cell->count > 0) {
-            double away = (double)cell->log - log(ps_batch_fit_at(&model->fit, (double)n));
+            double away = away_from_curve(model, n);
             double noise = spread * spread / fmin((double)cell->count, MOST_COUNTED);
+            double most = cell->count < TELLING ? 9 * noise : fmax(9 * noise, 9 * usual * usual);
             double weight = fmin((double)cell->count, 4);
-            sum += weight * fmax(0, fmin(away * away, 25 * noise + 0.25) - noise);
+            sum += weight * (fmin(away * away, most) - noise);
             weights += weight;
         }
     }
-    return fmin(MOST_MISFIT, fmax(LEAST_MISFIT, sqrt(sum / weights)));
+    return fmin(MOST_MISFIT, fmax(LEAST_MISFIT, sqrt(fmax(0, sum) / weights)));
 }
 
 /* Octaves to the next size that was seen, for each. */
@@ -202,7 +281,7 @@ static void settle_size(struct ps_batch_model *model, size_t n, double away)
         double noise = model->spread * model->spread / fmin((double)cell->count, MOST_COUNTED);
         unsure = model->misfit * model->misfit + all;
         double own = unsure / (unsure + noise);
-        curve += own * ((double)cell->log - curve);
+        curve += own * ((double)model->seen[n] - curve);
         unsure *= noise / (unsure + noise);
     }
     model->log[n] = (float)curve;
@@ -223,26 +302,38 @@ static double counted_tail(const struct ps_batch_model *model)
 /* The 95th percentile as a factor of what is typical. */
 static double tail_of(const struct ps_batch_model *model)
 {
-    double computed = exp(FEW_SIGMAS * model->spread);
+    double straggling = fmin(MOST_STRAGGLE, model->straggling + 0.5 / ((double)model->calls + 1));
+    double computed = exp((SIGMAS_P95 + SIGMAS_MORE * straggling) * model->spread);
     double share = fmin(1, model->banded / ENOUGH_TAIL);
     double counted = share < 1 ? computed : fmax(1, counted_tail(model));
     return share * counted + (1 - share) * computed;
 }
 
-void ps_batch_model_refresh(struct ps_batch_model *model)
+static void settle_sizes(struct ps_batch_model *model)
 {
     float away[PS_BATCH_MODEL_MOST + 1];
-    if (model->fresh || model->largest == 0) {
-        return;
-    }
-    model->spread = spread_of(model);
-    fit_cells(model, fmax(model->spread, 0.02));
-    model->misfit = misfit_of(model);
-    model->tail = tail_of(model);
     measure_distances(model, away);
     for (size_t n = 1; n <= PS_BATCH_MODEL_MOST; n++) {
         settle_size(model, n, (double)away[n]);
     }
+}
+
+/* The spread is that around the curve, and the curve depends on the spread: one after the other, and
+ * once more. */
+void ps_batch_model_refresh(struct ps_batch_model *model)
+{
+    if (model->fresh || model->largest == 0) {
+        return;
+    }
+    for (int round = 0; round < 2; round++) {
+        lower_stragglers(model);
+        fit_cells(model, fmax(model->spread, 0.02));
+        model->misfit = misfit_of(model);
+        settle_sizes(model);
+        model->spread = spread_of(model);
+    }
+    settle_sizes(model);
+    model->tail = tail_of(model);
     model->fresh = true;
 }
 

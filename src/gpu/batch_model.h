@@ -16,7 +16,7 @@
  *
  * What is old counts half after an hour in which something was learned.
  *
- * Thread: owned by one thread. Nothing is allocated; about 24 KB. Learning takes well below a
+ * Thread: owned by one thread. Nothing is allocated; about 26 KB. Learning takes well below a
  * microsecond; the first question after it fits anew (tens of microseconds), further ones don't.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -34,6 +34,7 @@
 enum {
     PS_BATCH_MODEL_MOST = 512, /* the largest size; larger ones are not learned */
     PS_BATCH_MODEL_RECENT = 5,
+    PS_BATCH_MODEL_CALLS = 64,
     PS_BATCH_MODEL_BANDS = 96, /* of the tail: 4 % wide, from 0.25 to 11 times */
     PS_BATCH_MODEL_LEAST = 8   /* calls, of two sizes at least, before anything is said */
 };
@@ -45,10 +46,18 @@ struct ps_batch_model_cell {
     float count;                         /* calls; what is old counts less */
 };
 
+/* A call, or the mean of some. */
+struct ps_batch_model_call {
+    size_t size;
+    float log;
+    float count;
+};
+
 struct ps_batch_model {
     struct ps_batch_model_cell cell[PS_BATCH_MODEL_MOST + 1];
-    double samples;                   /* calls, all sizes; what is old counts less */
-    double deviation, deviations;     /* of single calls from their size: mean, and of how many */
+    double samples; /* calls, all sizes; what is old counts less */
+    struct ps_batch_model_call call[PS_BATCH_MODEL_CALLS]; /* the latest: a ring */
+    size_t calls;                                          /* since the start */
     double band[PS_BATCH_MODEL_BANDS]; /* calls by T / typical T */
     double banded;
     size_t largest; /* size that was seen */
@@ -59,6 +68,9 @@ struct ps_batch_model {
     bool fresh;
     struct ps_batch_fit fit;
     double spread, misfit, tail;          /* relative */
+    double straggling;                    /* share of the latest calls */
+    float seen[PS_BATCH_MODEL_MOST + 1];  /* typical logarithm of those that were, never above a larger
+                                             one's */
     float log[PS_BATCH_MODEL_MOST + 1];   /* of T */
     float doubt[PS_BATCH_MODEL_MOST + 1]; /* relative, one standard deviation */
 };

@@ -21,8 +21,13 @@
 #define GIVEN_UP    0.6 /* of the best rate */
 #define SUSPICIOUS  3.0 /* standard deviations */
 #define WORTH       1.1
+#define ROOM        1.1
+#define TRUSTED     3.0  /* calls of a size before it ends the search for larger ones */
+#define MEASURED    20.0 /* samples of memory */
+#define SETTLED     24.0 /* calls in all, where time is the limit: the tail is learned from them */
 
-/* The sizes that may be tried: their memory is known to fit. */
+/* The sizes that may be tried: their memory is known to fit. Where only 1 was seen, and there is room
+ * above, 2 is tried: somebody has to begin. */
 static size_t safe_most(const struct ps_batch_model *model, const struct ps_batch_goal *goal)
 {
     size_t most = goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST
@@ -30,7 +35,14 @@ static size_t safe_most(const struct ps_batch_model *model, const struct ps_batc
     if (!isfinite(goal->memory)) {
         return most;
     }
-    return model->memory.samples == 0 ? 1 : ps_memory_model_fit(&model->memory, goal->memory, most);
+    const struct ps_memory_model *memory = &model->memory;
+    if (memory->largest == 0) {
+        return 1;
+    }
+    size_t fits = ps_memory_model_fit(memory, goal->memory, most);
+    bool alone = memory->smallest == 1 && memory->largest == 1;
+    bool begin = alone && most > 1 && ROOM * memory->largest_bytes < goal->memory;
+    return fits > 1 ? fits : begin ? 2 : 1;
 }
 
 static bool is_seen(const struct ps_batch_model *model, size_t n)
@@ -81,18 +93,37 @@ static bool gains(const struct ps_batch_model *model)
                      rate > GIVEN_UP * best_rate(model, n));
 }
 
+/* Twice the largest. Whoever seems to be the last may only have been slow by chance: it is asked
+ * again before it is believed. */
 static size_t next_larger(const struct ps_batch_model *model, const struct ps_batch_goal *goal,
                           size_t most)
 {
     size_t largest = model->largest;
     size_t next = 2 * largest < most ? 2 * largest : most;
-    if (next <= largest || is_late(model, goal, largest) || !gains(model)) {
+    if (largest >= most) {
         return 0;
+    }
+    if (is_late(model, goal, largest) || !gains(model)) {
+        return model->cell[largest].count < TRUSTED ? largest : 0;
     }
     size_t timely = timely_most(model, goal, next);
     bool narrow = next < 2 * largest || timely < next;
     next = timely < next ? timely : next;
     return narrow && (double)next < WORTH * (double)largest ? 0 : next;
+}
+
+/* Memory stands in the way, and little is known of it: the largest that fits tells more. */
+static size_t next_filling(const struct ps_batch_model *model, const struct ps_batch_goal *goal,
+                           size_t most)
+{
+    size_t wanted = goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST
+                                                                         : goal->most;
+    size_t next = 2 * model->largest < most ? 2 * model->largest : most;
+    bool narrow = isfinite(goal->memory) && most < wanted && next == most;
+    return narrow && model->memory.samples < MEASURED && !is_late(model, goal, next) &&
+                   gains(model)
+               ? next
+               : 0;
 }
 
 static size_t next_between(const struct ps_batch_model *model)
@@ -132,8 +163,10 @@ static double sure_rate(const struct ps_batch_model *model, const struct ps_batc
 {
     double best = 0;
     for (size_t n = 1; n <= most; n++) {
-        if (is_seen(model, n) && !is_late(model, goal, n)) {
-            best = fmax(best, rate_at(model, n) * exp(-(double)model->doubt[n]));
+        double slow = exp((double)model->doubt[n]);
+        if (is_seen(model, n) &&
+            goal->turns * model->tail * seconds_at(model, n) * slow <= goal->p95) {
+            best = fmax(best, rate_at(model, n) / slow);
         }
     }
     return best;
@@ -157,6 +190,17 @@ static size_t next_promising(const struct ps_batch_model *model, const struct ps
     return found;
 }
 
+/* Enough of everything? Otherwise what is the best by now, once more. */
+static size_t next_to_settle(struct ps_batch_model *model, const struct ps_batch_goal *goal)
+{
+    struct ps_batch_advice advice = ps_batch_model_advise(model, goal);
+    if (advice.size == 0) {
+        return model->largest;
+    }
+    bool by_time = advice.limit == PS_BATCH_BY_LATENCY && model->samples < SETTLED;
+    return by_time || (double)model->cell[advice.size].count < TRUSTED ? advice.size : 0;
+}
+
 size_t ps_batch_model_next(struct ps_batch_model *model, const struct ps_batch_goal *goal)
 {
     if (!is_seen(model, 1)) {
@@ -164,10 +208,12 @@ size_t ps_batch_model_next(struct ps_batch_model *model, const struct ps_batch_g
     }
     ps_batch_model_refresh(model);
     size_t most = safe_most(model, goal);
+    size_t reach = 2 * model->largest < most ? 2 * model->largest : most;
     size_t next = next_larger(model, goal, most);
+    next = next != 0 ? next : next_filling(model, goal, most);
     next = next != 0 ? next : next_between(model);
     next = next != 0 ? next : next_suspicious(model);
-    size_t reach = 2 * model->largest < most ? 2 * model->largest : most;
     next = next != 0 ? next : next_promising(model, goal, reach);
-    return next <= most ? next : 0;
+    next = next != 0 ? next : next_to_settle(model, goal);
+    return next <= most ? next : most;
 }

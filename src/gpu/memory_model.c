@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define KEPT    0.995 /* of what older samples weigh, a sample */
-#define FLOOR   0.002 /* of the line: how exactly memory is measured at best */
+#define FLOOR   0.001 /* of the line: how exactly memory is measured at best */
 #define SIGMAS  3.0
 #define FEW     2.0 /* samples: with so few the error counts double */
 
@@ -33,7 +33,7 @@ static void clear_failure(struct ps_memory_model *model, size_t size, double byt
 
 void ps_memory_model_learn(struct ps_memory_model *model, size_t size, double bytes)
 {
-    if (size == 0 || !isfinite(bytes) || bytes < 0) {
+    if (!isfinite(bytes) || bytes < 0) {
         return;
     }
     double n = (double)size;
@@ -44,13 +44,13 @@ void ps_memory_model_learn(struct ps_memory_model *model, size_t size, double by
     model->size_size += n * n;
     model->size_bytes += n * bytes;
     model->bytes_bytes += bytes * bytes;
+    model->smallest = model->samples == 0 || size < model->smallest ? size : model->smallest;
     model->samples++;
     if (size >= model->largest) {
         bool more = size > model->largest || bytes > model->largest_bytes;
         model->largest_bytes = more ? bytes : model->largest_bytes;
         model->largest = size;
     }
-    model->smallest = model->smallest == 0 || size < model->smallest ? size : model->smallest;
     clear_failure(model, size, bytes);
 }
 
@@ -103,12 +103,15 @@ double ps_memory_model_expect(const struct ps_memory_model *model, size_t size)
 /* Largest of what one size took, and in proportion for larger ones. */
 static double proportional(const struct ps_memory_model *model, size_t size)
 {
+    if (model->largest == 0) {
+        return size == 0 ? model->largest_bytes : NAN;
+    }
     double times = (double)size / (double)model->largest;
     return model->largest_bytes * fmax(1, times) * (1 + SIGMAS * FLOOR);
 }
 
-/* Away from the centre a line is less sure. On the left of it that is left out: there a batch takes
- * no more than one of the middle size. */
+/* Right of its centre a line is less sure, and what varies mostly varies with the size. On the left
+ * of it both are left out: there a batch takes no more than one of the middle size. */
 static double line_bound(const struct ps_memory_model *model, double size)
 {
     struct line line = line_of(model);
@@ -116,7 +119,8 @@ static double line_bound(const struct ps_memory_model *model, double size)
     double expected = fmax(0, line.bytes + line.slope * away);
     double error = fmax(line.error, FLOOR * expected) * (1 + FEW / model->samples);
     double reach = 1 + 1 / model->weight + (away > 0 ? away * away / line.spread : 0);
-    return expected + SIGMAS * error * sqrt(reach);
+    double grown = away > 0 ? sqrt(size / fmax(1, line.size)) : 1;
+    return expected + SIGMAS * error * grown * sqrt(reach);
 }
 
 static double bound_of(const struct ps_memory_model *model, size_t size)

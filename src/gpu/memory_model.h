@@ -6,7 +6,8 @@
  *      bound(n) = line(n) + 3 * (how far samples are from the line, and how far n is from samples)
  *
  * A batch of twice the size takes at most twice the memory, because what does not grow with it is
- * not negative: while there is no line yet (only one size was seen), that is the bound. A size that
+ * not negative: while there is no line yet (only one size was seen), that is the bound. What is in
+ * use while nothing is at work counts as a size, 0. A size that
  * did not fit into so many bytes needs more than these, whatever the line says.
  *
  * Thread: owned by one thread. Nothing is allocated.
@@ -23,7 +24,7 @@ struct ps_memory_model {
     double weight, size, bytes;              /* sums over samples, forgotten slowly */
     double size_size, size_bytes, bytes_bytes; /* of squares and products */
     double samples;                          /* all that were learned */
-    size_t smallest, largest;                /* sizes that were seen; 0: none */
+    size_t smallest, largest;                /* sizes that were seen */
     double largest_bytes;                    /* the most that the largest took */
     size_t failed;                           /* did not fit ... */
     double failed_limit;                     /* ... into so many bytes; 0: nothing failed */
@@ -32,8 +33,8 @@ struct ps_memory_model {
 /* Nothing is known. */
 void ps_memory_model_init(struct ps_memory_model *model);
 
-/* So many bytes were in use while a batch of that size (1 and up) was at work. What is not finite
- * or negative is left out. */
+/* So many bytes were in use while a batch of that size was at work; 0: while nothing was, which tells
+ * c at once. What is not finite or negative is left out. */
 void ps_memory_model_learn(struct ps_memory_model *model, size_t size, double bytes);
 
 /* A batch of that size ran out of memory when so many bytes could be in use. */
