@@ -382,6 +382,60 @@ PS_API int ps_gpu_optimizer_report(struct ps_gpu_optimizer *optimizer, char **js
  * action}, which may be empty. Likewise. */
 PS_API int ps_gpu_optimizer_recommendations(struct ps_gpu_optimizer *optimizer, char **json);
 
+/* A batch as the program saw it: the rows of one call, or the requests at work together.
+ * Zero-initialise. */
+struct ps_gpu_batch {
+    const char *model; /* at most 127 bytes of printable ASCII */
+    const char *shape; /* what makes batches of one model alike, as the program names it: at most 31
+                          bytes; NULL = they all are */
+    uint64_t size;     /* 1 to 512 */
+    double seconds;    /* what it took; 0 = not known */
+    double memory_bytes; /* that it needed on the device beyond what is there without it; 0 = not
+                            known */
+    bool out_of_memory;  /* it failed: memory_bytes is what there was, and was too little */
+    uint64_t reserved[4];
+};
+
+/* Learns from a batch: there is no gateway here that could. Takes about a microsecond; what is old
+ * counts half after an hour in which something was learned, and of more than 64 models and shapes
+ * the one that was not used for the longest time is forgotten. PS_OK; PS_EINVAL: a size or a number
+ * out of bounds, or a name that is too long; PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_gpu_optimizer_observe_batch(struct ps_gpu_optimizer *optimizer,
+                                          const struct ps_gpu_batch *batch);
+
+/* What a batch is to be good for. Zero-initialise; every field but model may stay so. */
+struct ps_gpu_batch_goal {
+    const char *model;
+    const char *shape;
+    double free_bytes; /* that a batch may take; 0 = what the profile's device has below
+                          `gpu.target_percent` now, or any number where no device is known */
+    double p95_ms;     /* how long a request may take 19 times in 20; 0 = any time */
+    bool one_by_one;   /* a batch ends before the next begins, so that a request may wait for one
+                          before its own */
+    uint64_t most;     /* the largest size; 0 = 512 */
+    uint64_t reserved[4];
+};
+
+struct ps_gpu_batch_advice {
+    uint64_t size;          /* recommended; 0: too little was seen, and what follows is not known */
+    char limited_by[16];    /* "samples", "throughput", "latency", "memory", "configured" (most),
+                               "seen":    more than twice the largest that was seen is not believed */
+    double expected_p95_ms; /* at most */
+    double expected_memory_bytes; /* at most */
+    double rows_per_second;       /* at least, while it is always full */
+    double samples;               /* batches that it rests on; what is old counts less */
+    uint64_t next; /* the size that would tell most if it were tried next; 0: enough is known */
+    uint64_t reserved[4];
+};
+
+/* The size with the most rows a second among those that meet the goal, by cautious bounds instead
+ * of means; where not even one row does it is 1, and the expected figures say so. PS_OK;
+ * PS_ENOTFOUND: nothing was observed of this model and shape; PS_EINVAL: no model, a number out of
+ * bounds; PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_gpu_optimizer_optimize_batch_size(struct ps_gpu_optimizer *optimizer,
+                                                const struct ps_gpu_batch_goal *goal,
+                                                struct ps_gpu_batch_advice *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/gpu_batch.h"
 #include "lib/gpu_engine.h"
 #include "lib/gpu_read.h"
 #include "lib/instance.h"
@@ -19,6 +20,8 @@
 struct ps_gpu_optimizer {
     /* constant */
     struct ps_gpu_engine *engine;
+    struct ps_gpu_batches *batches;
+    double target_percent;
     unsigned generation; /* of the process that made it */
 };
 
@@ -45,7 +48,11 @@ static int start(struct ps_gpu_optimizer *optimizer, const struct ps_gpu_opts *o
 {
     char reason[256];
     optimizer->generation = ps_process_generation();
-    int err = ps_gpu_engine_new(&optimizer->engine, opts, reason, sizeof reason);
+    optimizer->target_percent = opts->target_percent;
+    optimizer->batches = ps_gpu_batches_new();
+    int err = optimizer->batches == NULL
+                  ? PS_ENOMEM
+                  : ps_gpu_engine_new(&optimizer->engine, opts, reason, sizeof reason);
     return err == PS_OK       ? PS_OK
            : err == PS_ENOMEM ? ps_process_no_memory()
                               : ps_process_fail(err, "%s", reason);
@@ -62,7 +69,7 @@ static int make(struct ps_gpu_optimizer **out, struct settings *settings, int er
     err = optimizer == NULL ? ps_process_no_memory() : start(optimizer, &settings->gpu);
     ps_option_fini(settings_options, settings);
     if (err != PS_OK) {
-        free(optimizer);
+        ps_gpu_optimizer_free(optimizer);
         return err;
     }
     *out = optimizer;
@@ -88,6 +95,7 @@ void ps_gpu_optimizer_free(struct ps_gpu_optimizer *optimizer)
 {
     if (optimizer != NULL && ps_process_is(optimizer->generation)) {
         ps_gpu_engine_free(optimizer->engine);
+        ps_gpu_batches_free(optimizer->batches);
         free(optimizer);
     }
 }
@@ -267,4 +275,48 @@ int ps_gpu_optimizer_aggressive_cleanup(struct ps_gpu_optimizer *optimizer,
     err = json == NULL ? ps_process_no_memory() : clean(optimizer, order, json, out);
     free(json);
     return err;
+}
+
+/* --- batches ---------------------------------------------------------------------------------- */
+
+int ps_gpu_optimizer_observe_batch(struct ps_gpu_optimizer *optimizer,
+                                   const struct ps_gpu_batch *batch)
+{
+    int err = check(optimizer);
+    err = err != PS_OK ? err : ps_gpu_batch_check(batch);
+    if (err != PS_OK) {
+        return err;
+    }
+    err = ps_gpu_batches_learn(optimizer->batches, batch);
+    return err == PS_OK ? PS_OK : ps_process_no_memory();
+}
+
+/* What the device of the profile has left below the target. */
+static int find_room(struct ps_gpu_optimizer *optimizer, double *bytes)
+{
+    struct ps_gpu_profile profile;
+    int err = ps_gpu_optimizer_profile(optimizer, &profile);
+    bool known = err == PS_OK && !isnan(profile.total_bytes) && !isnan(profile.used_bytes);
+    *bytes =
+        known ? fmax(profile.total_bytes * optimizer->target_percent / 100 - profile.used_bytes, 0)
+              : INFINITY;
+    return err == PS_ENOTFOUND ? PS_OK : err;
+}
+
+int ps_gpu_optimizer_optimize_batch_size(struct ps_gpu_optimizer *optimizer,
+                                         const struct ps_gpu_batch_goal *goal,
+                                         struct ps_gpu_batch_advice *out)
+{
+    double bytes = goal->free_bytes;
+    int err = check(optimizer);
+    err = err != PS_OK ? err : ps_gpu_batch_check_goal(goal);
+    if (err == PS_OK && bytes == 0) {
+        err = find_room(optimizer, &bytes);
+    }
+    if (err != PS_OK) {
+        return err;
+    }
+    err = ps_gpu_batches_advise(optimizer->batches, goal, bytes, out);
+    return err == PS_OK ? PS_OK
+                        : ps_process_fail(err, "no batch of %s was observed yet", goal->model);
 }

@@ -447,6 +447,102 @@ static void nonsense_and_what_is_off_are_refused(void **state)
     assert_int_equal(cleanup.step_count, 7);
 }
 
+/* --- batches ---------------------------------------------------------------------------------- */
+
+/* A server's batches: 20 ms and 1 ms a row, 256 MiB a row. */
+static void observe(struct ps_gpu_optimizer *optimizer, uint64_t size, unsigned times)
+{
+    const struct ps_gpu_batch batch = {.model = "bge-m3",
+                                       .shape = "512",
+                                       .size = size,
+                                       .seconds = 0.02 + 0.001 * (double)size,
+                                       .memory_bytes = 256 * MIB * (double)size};
+    for (unsigned i = 0; i < times; i++) {
+        assert_ok(ps_gpu_optimizer_observe_batch(optimizer, &batch));
+    }
+}
+
+static uint64_t best(struct ps_gpu_optimizer *optimizer, double free_bytes, double p95_ms,
+                     const char *limit)
+{
+    const struct ps_gpu_batch_goal goal = {
+        .model = "bge-m3", .shape = "512", .free_bytes = free_bytes, .p95_ms = p95_ms};
+    struct ps_gpu_batch_advice advice;
+    assert_ok(ps_gpu_optimizer_optimize_batch_size(optimizer, &goal, &advice));
+    assert_string_equal(advice.limited_by, limit);
+    assert_true(advice.size == 0 || (advice.expected_p95_ms > 20 && advice.rows_per_second > 40));
+    assert_true(advice.size == 0 || advice.expected_memory_bytes <= free_bytes);
+    return advice.size;
+}
+
+static void a_batch_is_as_large_as_memory_and_time_let_it(void **state)
+{
+    (void)state;
+    struct ps_gpu_optimizer *optimizer = optimizer_of("gpu: {drivers: no}");
+    struct ps_gpu_batch_advice advice = {.size = 7};
+    const struct ps_gpu_batch_goal goal = {.model = "bge-m3", .shape = "512"};
+    assert_int_equal(ps_gpu_optimizer_optimize_batch_size(optimizer, &goal, &advice), PS_ENOTFOUND);
+    assert_says("no batch of bge-m3");
+    assert_int_equal(advice.size, 7);
+    observe(optimizer, 1, 2);
+    assert_int_equal(best(optimizer, 64 * 256 * MIB, 0, "samples"), 0);
+    for (uint64_t size = 1; size <= 64; size *= 2) {
+        observe(optimizer, size, 12);
+    }
+    uint64_t whole = best(optimizer, 40 * 256 * MIB, 0, "memory");
+    uint64_t half = best(optimizer, 20 * 256 * MIB, 0, "memory");
+    uint64_t quick = best(optimizer, 40 * 256 * MIB, 40, "latency");
+    assert_true(whole > 30 && whole <= 40);
+    assert_true(half > 15 && half <= 20);
+    assert_true(quick > 10 && quick < 21);
+    assert_ok(ps_gpu_optimizer_optimize_batch_size(optimizer, &goal, &advice)); /* no device */
+    assert_true(advice.size > whole && !isnan(advice.expected_memory_bytes));
+    ps_gpu_optimizer_free(optimizer);
+}
+
+static void the_room_for_batches_is_that_of_the_device(void **state)
+{
+    struct scene *scene = *state;
+    struct ps_gpu_batch_advice advice;
+    const struct ps_gpu_batch_goal goal = {.model = "bge-m3", .shape = "512"};
+    nvml_fake_set(&scene->fake, "used_mib", 18432 - 20 * 256); /* three quarters are 18432 MiB */
+    open_driver(scene);
+    for (uint64_t size = 1; size <= 64; size *= 2) {
+        observe(scene->optimizer, size, 12);
+    }
+    assert_ok(ps_gpu_optimizer_optimize_batch_size(scene->optimizer, &goal, &advice));
+    assert_string_equal(advice.limited_by, "memory");
+    assert_true(advice.size > 15 && advice.size <= 20);
+}
+
+static void a_batch_that_can_not_be_is_refused(void **state)
+{
+    (void)state;
+    struct ps_gpu_optimizer *optimizer = optimizer_of("gpu: {drivers: no}");
+    static const struct ps_gpu_batch wrong[] = {
+        {.model = "m", .size = 0, .seconds = 1},
+        {.model = "m", .size = 513, .seconds = 1},
+        {.model = "m", .size = 1, .seconds = -1},
+        {.model = "m", .size = 1, .seconds = NAN},
+        {.model = "m", .size = 1, .memory_bytes = INFINITY},
+        {.model = "", .size = 1, .seconds = 1},
+        {.size = 1, .seconds = 1},
+        {.model = "m\n", .size = 1, .seconds = 1},
+        {.model = "m", .shape = "0123456789012345678901234567890123", .size = 1, .seconds = 1},
+    };
+    static const struct ps_gpu_batch_goal goals[] = {
+        {.model = NULL}, {.model = "m", .p95_ms = -1}, {.model = "m", .most = 513}};
+    struct ps_gpu_batch_advice advice;
+    for (size_t i = 0; i < PS_ARRAY_LEN(wrong); i++) {
+        assert_int_equal(ps_gpu_optimizer_observe_batch(optimizer, &wrong[i]), PS_EINVAL);
+    }
+    for (size_t i = 0; i < PS_ARRAY_LEN(goals); i++) {
+        assert_int_equal(ps_gpu_optimizer_optimize_batch_size(optimizer, &goals[i], &advice),
+                         PS_EINVAL);
+    }
+    ps_gpu_optimizer_free(optimizer);
+}
+
 /* --- one for all ------------------------------------------------------------------------------ */
 
 /* Writes a file that goes with the scene. */
@@ -613,6 +709,9 @@ int main(void)
         TEST(a_lie_is_found),
         TEST(the_time_is_kept),
         TEST(nonsense_and_what_is_off_are_refused),
+        cmocka_unit_test(a_batch_is_as_large_as_memory_and_time_let_it),
+        TEST(the_room_for_batches_is_that_of_the_device),
+        cmocka_unit_test(a_batch_that_can_not_be_is_refused),
         TEST(there_is_one_default_and_a_child_makes_its_own),
         TEST(many_threads_use_one_optimizer),
         TEST(one_cleanup_runs_at_a_time_and_nobody_else_waits),
