@@ -6,10 +6,11 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "operate/gpu_room.h"
 #include "gpu/amdgpu.h"
 #include "gpu/nvml.h"
+#include "operate/gpu_demand.h"
 #include "operate/gpu_opts.h"
+#include "operate/gpu_room.h"
 
 #define CALL_TIMEOUT (15 * PS_SECOND) /* some servers answer only when they sleep */
 #define PATIENCE     (200 * PS_MILLISECOND)
@@ -167,13 +168,34 @@ static void on_round(void *ctx, uint32_t id)
     }
 }
 
+/* What the gateway knows of each target; NULL where it sends nothing. */
+static void look_at_gateway(const struct ps_gpu *gpu, ps_time now,
+                            const struct ps_optimizer_target *targets, size_t count,
+                            struct ps_gpu_crowd *crowds, const struct ps_gpu_crowd **out)
+{
+    memset(out, 0, count * sizeof *out);
+    for (size_t i = 0; i < ps_scrape_count(gpu->scrape); i++) {
+        struct ps_scrape_view view;
+        ps_scrape_read(gpu->scrape, i, now, &view);
+        for (size_t j = 0; view.backend != NULL && j < count; j++) {
+            if (targets[j].id == view.id && out[j] == NULL) {
+                ps_gpu_crowd_read(view.backend, view.upstream, &crowds[j]);
+                out[j] = &crowds[j];
+            }
+        }
+    }
+}
+
 static void on_second(struct ps_gpu *gpu, ps_time now)
 {
     static struct ps_optimizer_target targets[PS_OPTIMIZER_TARGETS];
+    static struct ps_gpu_crowd crowds[PS_OPTIMIZER_TARGETS];
+    const struct ps_gpu_crowd *known[PS_OPTIMIZER_TARGETS];
     if (now >= gpu->gauges_at) {
         gpu->gauges_at = now + PS_SECOND;
         size_t count = ps_gpu_measure(gpu, now, targets, PS_OPTIMIZER_TARGETS);
-        ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, targets, count);
+        look_at_gateway(gpu, now, targets, count, crowds, known);
+        ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, targets, known, count);
         ps_gpu_gauges_update(gpu->gauges, targets, count);
     }
 }

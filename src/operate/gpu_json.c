@@ -265,6 +265,24 @@ static void add_plain(json_t *profile)
     }
 }
 
+/* What it rests on. What was not known is absent. */
+static json_t *evidence_json(const struct ps_gpu_view *view)
+{
+    const struct ps_gpu_evidence *evidence = &view->evidence;
+    json_t *one = json_pack("{sf}", "held_percent", evidence->held_percent);
+    if (evidence->from_gateway) {
+        json_object_set_new(one, "capacity_tokens", json_real(round(evidence->capacity)));
+        json_object_set_new(one, "in_flight_tokens", json_real(round(evidence->flight)));
+        json_object_set_new(one, "waiting_tokens", json_real(round(evidence->inside)));
+        json_object_set_new(one, "queued_tokens", json_real(round(evidence->queued)));
+        json_object_set_new(one, "arrived_tokens", json_real(round(evidence->arrived)));
+    }
+    if (isfinite(view->answer.skill)) {
+        json_object_set_new(one, "brier_skill", json_real(view->answer.skill));
+    }
+    return one;
+}
+
 /* The level of the server that is shown, and what is foreseen for it. */
 static void add_outlook(json_t *root, json_t *profile, const struct ps_gpu *gpu,
                         const struct ps_optimizer_target *target)
@@ -285,6 +303,7 @@ static void add_outlook(json_t *root, json_t *profile, const struct ps_gpu *gpu,
     if (isfinite(answer->until)) {
         json_object_set_new(one, "seconds_to_critical", json_real(answer->until));
     }
+    json_object_set_new(one, "evidence", evidence_json(&view));
     json_object_set_new(root, "prediction", one);
 }
 
