@@ -325,9 +325,21 @@ static void put_back(struct ps_ledger *ledger, struct job *jobs)
     pthread_mutex_unlock(&ledger->mutex);
 }
 
+static bool is_prune_due(struct ps_ledger *ledger)
+{
+    pthread_mutex_lock(&ledger->mutex);
+    bool asked = ledger->prune;
+    pthread_mutex_unlock(&ledger->mutex);
+    return ledger->file != NULL && (asked || ps_clock_now(ledger->opts.clock) >= ledger->prune_at);
+}
+
+/* Pruned first: nobody reads what should be gone. */
 static void work(struct ps_ledger *ledger, struct job *jobs)
 {
     look_after(ledger);
+    if (is_prune_due(ledger)) {
+        prune(ledger);
+    }
     while (jobs != NULL && ledger->file != NULL) {
         jobs = jobs->is_read ? read_one(ledger, jobs) : write_some(ledger, jobs);
     }
@@ -336,12 +348,6 @@ static void work(struct ps_ledger *ledger, struct job *jobs)
     }
     if (jobs != NULL) {
         put_back(ledger, jobs);
-    }
-    pthread_mutex_lock(&ledger->mutex);
-    bool asked = ledger->prune;
-    pthread_mutex_unlock(&ledger->mutex);
-    if (ledger->file != NULL && (asked || ps_clock_now(ledger->opts.clock) >= ledger->prune_at)) {
-        prune(ledger);
     }
 }
 

@@ -8,9 +8,8 @@
  * transaction and is on the disk before anybody hears that it is written: after kill -9 at any
  * moment each entry is there whole or not at all. When the file can't be used (disk full, no
  * permission, damage, another process) the queue is kept and the file is tried again; what does
- * not fit into the queue meanwhile is lost and counted. The program goes on without it. A failure
- * while an entry is written has it written once more, so that entries have keys of their own
- * (INSERT OR REPLACE).
+ * not fit into the queue meanwhile is lost and counted. The program goes on without it. An entry
+ * that fails halfway is written once more, so a row has a key of its own and an upsert does it.
  *
  * The module knows no table: a room hands in the SQL of its own. Time in tables is in microseconds
  * since 1970-01-01 UTC.
