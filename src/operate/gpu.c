@@ -11,6 +11,7 @@
 #include "operate/gpu_demand.h"
 #include "operate/gpu_opts.h"
 #include "operate/gpu_room.h"
+#include "store/ledger.h"
 
 #define CALL_TIMEOUT (15 * PS_SECOND) /* some servers answer only when they sleep */
 #define PATIENCE     (200 * PS_MILLISECOND)
@@ -126,6 +127,7 @@ static void on_change(void *ctx)
 {
     struct ps_gpu *gpu = ctx;
     const struct ps_optimizer_run *run = ps_optimizer_run(gpu->optimizer, 0);
+    ps_gpu_record(gpu);
     if (gpu->told_run != run->number) {
         gpu->told_run = run->number;
         gpu->told = 0;
@@ -153,6 +155,7 @@ static void step(struct ps_gpu *gpu)
     if (!gpu->stepping) {
         gpu->stepping = true;
         set_timer(gpu, ps_optimizer_step(gpu->optimizer, ps_loop_now(gpu->loop)));
+        ps_gpu_record(gpu);
         gpu->stepping = false;
     }
 }
@@ -198,6 +201,9 @@ static void on_second(struct ps_gpu *gpu, ps_time now)
         ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, targets, known, count);
         ps_gpu_gauges_update(gpu->gauges, targets, count);
     }
+    if (now >= gpu->recall_at) {
+        ps_gpu_recall(gpu);
+    }
 }
 
 static void on_time(struct ps_timer *timer, ps_time now)
@@ -209,7 +215,7 @@ static void on_time(struct ps_timer *timer, ps_time now)
 }
 
 int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_loop *loop,
-               struct ps_metrics *metrics)
+               struct ps_metrics *metrics, struct ps_ledger *ledger)
 {
     struct ps_gpu *gpu = calloc(1, sizeof *gpu);
     if (gpu == NULL) {
@@ -219,6 +225,7 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
                                          cancel_call,    on_change,   gpu};
     gpu->loop = loop;
     gpu->metrics = metrics;
+    gpu->ledger = ledger;
     gpu->mode = opts->mode;
     gpu->since = ps_clock_wall(ps_loop_clock(loop));
     gpu->timer.on_time = on_time;
@@ -235,6 +242,7 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     if (opts->drivers) {
         open_drivers(gpu);
     }
+    ps_gpu_recall(gpu);
     *out = gpu;
     return PS_OK;
 }
@@ -245,6 +253,8 @@ void ps_gpu_free(struct ps_gpu *gpu)
         return;
     }
     ps_timer_clear(gpu->loop, &gpu->timer);
+    ps_ledger_forget(gpu->ledger, gpu);
+    free(gpu->past);
     ps_inquiry_cancel(gpu->call);
     ps_gpu_forget(gpu);
     ps_gpu_gauges_free(gpu->gauges);

@@ -22,14 +22,21 @@
 struct ps_gateway;
 struct ps_gpu;
 struct ps_gpu_opts;
+struct ps_ledger;
+struct ps_ledger_room;
 struct ps_loop;
 
 extern const struct ps_metric_family ps_gpu_metric_families[];
 
-/* Opens the drivers and starts the watch over nothing yet. `metrics` is borrowed. PS_OK or
+/* The tables of cleanups and their steps, for the ledger. */
+extern const struct ps_ledger_room ps_gpu_ledger_room;
+
+/* Opens the drivers and starts the watch over nothing yet. `metrics` is borrowed, and so is the
+ * ledger, which has ps_gpu_ledger_room and keeps what was done (NULL: nobody does). PS_OK or
  * PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts,
-                             struct ps_loop *loop, struct ps_metrics *metrics);
+                             struct ps_loop *loop, struct ps_metrics *metrics,
+                             struct ps_ledger *ledger);
 void ps_gpu_free(struct ps_gpu *gpu); /* NULL is fine */
 
 /* What is in force now. A mode that was set by the API stays unless the configured one changed. */
@@ -43,10 +50,10 @@ void ps_gpu_look(struct ps_gpu *gpu);
 PS_MUST_CHECK int ps_gpu_write_profile(struct ps_gpu *gpu, struct ps_buf *out);
 PS_MUST_CHECK int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out);
 
-/* Does what the JSON of POST /api/gpu/cleanup says and appends the answer. PS_OK: *done tells
- * whether it is over already. PS_EINVAL, PS_EBUSY (one runs), PS_ECANCELED (it is off): with a
- * sentence in reason; PS_ENOMEM. */
-PS_MUST_CHECK int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, struct ps_buf *out,
-                                 bool *done, char *reason, size_t size);
+/* Does what the JSON of POST /api/gpu/cleanup says and appends the answer; `who` asks. PS_OK: *done
+ * tells whether it is over already. PS_EINVAL, PS_EBUSY (one runs), PS_ECANCELED (it is off): with
+ * a sentence in reason; PS_ENOMEM. */
+PS_MUST_CHECK int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, const char *who,
+                                 struct ps_buf *out, bool *done, char *reason, size_t size);
 
 #endif
