@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "operate/gpu_attribution.h"
 #include "operate/gpu_outlook.h"
 #include "gpu/profile.h"
 #include "gpu/sampler.h"
@@ -42,6 +43,7 @@ struct ps_gpu {
     size_t held_count;
     double target_percent;
     struct ps_gpu_outlook *outlook;
+    struct ps_gpu_attribution *attribution;
     struct ps_gpu_gauges *gauges;
     ps_time gauges_at; /* the next time that figures are published */
 };
