@@ -117,9 +117,14 @@ static json_t *models_to(const struct ps_route_table *table, size_t upstream)
 
 int ps_gpu_attribution_set(struct ps_gpu_attribution *attribution, struct ps_gateway *gateway)
 {
-    ps_gateway_ref(gateway);
+    if (gateway != NULL) {
+        ps_gateway_ref(gateway);
+    }
     forget(attribution);
     attribution->gateway = gateway;
+    if (gateway == NULL) {
+        return PS_OK;
+    }
     attribution->routes = json_array();
     attribution->models = json_array();
     for (size_t i = 0; i < gateway->backend_count; i++) {

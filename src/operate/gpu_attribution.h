@@ -38,7 +38,7 @@ struct ps_gpu_owner {
 PS_MUST_CHECK int ps_gpu_attribution_new(struct ps_gpu_attribution **out);
 void ps_gpu_attribution_free(struct ps_gpu_attribution *attribution); /* NULL is fine */
 
-/* The gateway in force; a reference is kept. PS_OK or PS_ENOMEM: then nobody is named. */
+/* The gateway in force, or NULL; a reference is kept. PS_OK or PS_ENOMEM: then nobody is named. */
 PS_MUST_CHECK int ps_gpu_attribution_set(struct ps_gpu_attribution *attribution,
                                          struct ps_gateway *gateway);
 
