@@ -38,10 +38,12 @@ static void open_drivers(struct ps_gpu *gpu)
     struct ps_amdgpu_opts amdgpu_opts;
     struct ps_amdgpu *amdgpu;
     ps_nvml_opts_init(&nvml_opts);
+    nvml_opts.wait = true; /* a driver may be loaded later */
     if (ps_nvml_open(&nvml, &nvml_opts, why) == PS_OK) {
         add_driver(gpu, &ps_nvml_source, nvml);
     }
     ps_amdgpu_opts_init(&amdgpu_opts);
+    amdgpu_opts.wait = true;
     if (ps_amdgpu_open(&amdgpu, &amdgpu_opts, why) == PS_OK) {
         add_driver(gpu, &ps_amdgpu_source, amdgpu);
     }
@@ -232,6 +234,7 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     gpu->outlook = ps_gpu_outlook_new();
     int err = gpu->outlook == NULL ? PS_ENOMEM : ps_optimizer_new(&gpu->optimizer, &ops);
     err = err != PS_OK ? err : ps_scrape_new(&gpu->scrape, loop, on_round, gpu);
+    err = err != PS_OK ? err : ps_gpu_attribution_new(&gpu->attribution);
     err = err != PS_OK ? err : ps_gpu_gauges_new(&gpu->gauges, gpu);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->timer, ps_loop_now(loop) + PS_SECOND);
     if (err != PS_OK) {
@@ -262,6 +265,7 @@ void ps_gpu_free(struct ps_gpu *gpu)
     for (size_t i = 0; i < gpu->driver_count; i++) {
         ps_sampler_stop(gpu->drivers[i], PATIENCE);
     }
+    ps_gpu_attribution_free(gpu->attribution);
     ps_scrape_free(gpu->scrape);
     ps_optimizer_free(gpu->optimizer);
     free(gpu);
@@ -283,6 +287,9 @@ void ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_ga
     }
     if (ps_scrape_set(gpu->scrape, gateway, &scrape, reason, sizeof reason) != PS_OK) {
         ps_log(PS_LOG_ERROR, "a gpu source can't be asked", "reason", reason, NULL);
+    }
+    if (ps_gpu_attribution_set(gpu->attribution, gateway) != PS_OK) {
+        ps_log(PS_LOG_ERROR, "gpu processes can't be attributed", "reason", "out of memory", NULL);
     }
 }
 

@@ -96,6 +96,22 @@ static void add_endpoints(json_t *root, struct ps_gpu *gpu, ps_time now)
     }
 }
 
+/* Whose the processes are that this machine's drivers tell of: they come first in the list. */
+static void add_owners(json_t *root, struct ps_gpu *gpu)
+{
+    json_t *list = json_object_get(root, "processes");
+    size_t at = 0;
+    for (size_t i = 0; i < gpu->driver_count; i++) {
+        const struct ps_device_snapshot *snapshot = gpu->views[i].snapshot;
+        for (size_t j = 0; snapshot != NULL && j < snapshot->process_count; j++) {
+            struct ps_gpu_owner owner =
+                ps_gpu_attribution_owner(gpu->attribution, snapshot, &snapshot->processes[j]);
+            ps_gpu_attribution_add(gpu->attribution, gpu->scrape, &owner,
+                                   json_array_get(list, at++));
+        }
+    }
+}
+
 static json_t *devices_json(struct ps_gpu *gpu, ps_time now)
 {
     struct ps_profile_source *sources = calloc(PS_OPTIMIZER_TARGETS, sizeof *sources);
@@ -106,6 +122,7 @@ static json_t *devices_json(struct ps_gpu *gpu, ps_time now)
         if (ps_profile_write(sources, count, &text) == PS_OK) {
             json = json_loadb(text.data, text.len, 0, NULL);
             add_endpoints(json, gpu, now);
+            add_owners(json, gpu);
         }
     }
     free(sources);

@@ -13,6 +13,7 @@
 #include "gpu/profile.h"
 #include "gpu/sampler.h"
 #include "io/loop.h"
+#include "operate/gpu_attribution.h"
 #include "operate/gpu_outlook.h"
 #include "operate/optimizer.h"
 #include "operate/scrape.h"
@@ -56,6 +57,7 @@ struct ps_gpu {
     size_t held_count;
     double target_percent;
     struct ps_gpu_outlook *outlook;
+    struct ps_gpu_attribution *attribution;
     struct ps_gpu_gauges *gauges;
     ps_time gauges_at;        /* the next time that figures are published */
     struct ps_ledger *ledger; /* NULL = nothing is kept */
