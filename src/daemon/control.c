@@ -22,6 +22,7 @@
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/site.h"
+#include "daemon/store.h"
 #include "daemon/worker.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
@@ -50,6 +51,7 @@ struct ps_control {
     struct ps_health *health;
     struct ps_server *admin; /* NULL unless admin.listen */
     struct ps_engines *engines;
+    struct ps_store *store;
     struct ps_gpu *gpu;
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
@@ -183,6 +185,11 @@ static bool same_cache(const struct ps_cache_opts *a, const struct ps_cache_opts
     return same;
 }
 
+static const char *store_path(const struct ps_config *config)
+{
+    return config->store.path == NULL ? "" : config->store.path;
+}
+
 static void warn_unchangeable(const struct ps_config *before, const struct ps_config *after)
 {
     const struct {
@@ -194,6 +201,7 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"workers", before->workers == after->workers},
         {"max_buffered", before->max_buffered == after->max_buffered},
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
+        {"store.path", strcmp(store_path(before), store_path(after)) == 0},
         {"cache", same_cache(&before->cache, &after->cache)},
         {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
     };
@@ -247,6 +255,7 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     set_admin(control);
     ps_engines_set_gateway(control->engines, site->gateway);
     set_gpu(control);
+    ps_store_set(control->store, &site->config->store);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
     }
@@ -383,7 +392,10 @@ static int setup_caches(struct ps_control *control, const struct ps_config *conf
 
 static int setup_gpu(struct ps_control *control, const struct ps_config *config)
 {
-    int err = ps_gpu_new(&control->gpu, &config->gpu, control->loop, control->metrics);
+    int err = ps_store_new(&control->store, &config->store, control->loop, control->metrics);
+    err = err != PS_OK ? err
+                       : ps_gpu_new(&control->gpu, &config->gpu, control->loop, control->metrics,
+                                    ps_store_ledger(control->store));
     if (err == PS_OK) {
         ps_gpu_observe(control->gpu, &ps_gpu_log);
         ps_api_set_gpu(control->api, control->gpu);
@@ -624,6 +636,7 @@ static void teardown(struct ps_control *control)
     ps_health_free(control->health);
     ps_engines_free(control->engines);
     ps_gpu_free(control->gpu);
+    ps_store_free(control->store);
     ps_api_free(control->api);
     ps_site_unref(control->site);
     ps_caches_free(control->caches);

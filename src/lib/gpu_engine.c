@@ -53,10 +53,11 @@ static void begin_cleanup(struct ps_gpu_engine *engine, struct call *call)
 {
     bool done = true;
     struct ps_loop *loop = ps_thread_loop(engine->thread);
-    int err = ps_gpu_is_known(engine->gpu) ? ps_gpu_cleanup(engine->gpu, call->order, call->out,
-                                                            &done, call->reason, call->size)
-                                           : PS_ENOTFOUND;
-    if (err == PS_ENOTFOUND) {
+    int err = PS_ENOTFOUND;
+    if (ps_gpu_is_known(engine->gpu)) {
+        err = ps_gpu_cleanup(engine->gpu, call->order, "program", call->out, &done, call->reason,
+                             call->size);
+    } else {
         ps_gpu_explain(engine->gpu, call->reason, call->size);
     }
     if (err != PS_OK || done) {
@@ -146,7 +147,7 @@ static int open_room(struct ps_gpu_engine *engine, const struct ps_gpu_opts *opt
 {
     const struct ps_gpu_observer observer = {
         .on_run = on_run, .on_settled = on_settled, .ctx = engine};
-    int err = ps_gpu_new(&engine->gpu, opts, ps_thread_loop(engine->thread), NULL);
+    int err = ps_gpu_new(&engine->gpu, opts, ps_thread_loop(engine->thread), NULL, NULL);
     if (err == PS_OK) {
         ps_gpu_observe(engine->gpu, &observer);
         err = ps_gpu_set(engine->gpu, opts, NULL, reason, size);

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "operate/gpu_demand.h"
 #include "operate/gpu_opts.h"
 #include "operate/gpu_room.h"
+#include "store/ledger.h"
 
 #define CALL_TIMEOUT (15 * PS_SECOND) /* some servers answer only when they sleep */
 #define PATIENCE     (200 * PS_MILLISECOND)
@@ -83,6 +85,7 @@ static void on_change(void *ctx)
 {
     struct ps_gpu *gpu = ctx;
     const struct ps_optimizer_run *run = ps_optimizer_run(gpu->optimizer, 0);
+    ps_gpu_record(gpu);
     if (gpu->told_run != run->number) {
         gpu->told_run = run->number;
         gpu->told = 0;
@@ -117,6 +120,7 @@ static void step(struct ps_gpu *gpu)
     if (!gpu->stepping) {
         gpu->stepping = true;
         set_timer(gpu, ps_optimizer_step(gpu->optimizer, ps_loop_now(gpu->loop)));
+        ps_gpu_record(gpu);
         gpu->stepping = false;
     }
 }
@@ -132,16 +136,39 @@ static void on_round(void *ctx, uint32_t id)
     }
 }
 
+/* What the gateway knows of each target; NULL where it sends nothing. */
+static void look_at_gateway(const struct ps_gpu *gpu, ps_time now,
+                            const struct ps_optimizer_target *targets, size_t count,
+                            struct ps_gpu_crowd *crowds, const struct ps_gpu_crowd **out)
+{
+    memset(out, 0, count * sizeof *out);
+    for (size_t i = 0; i < ps_scrape_count(gpu->scrape); i++) {
+        struct ps_scrape_view view;
+        ps_scrape_read(gpu->scrape, i, now, &view);
+        for (size_t j = 0; view.backend != NULL && j < count; j++) {
+            if (targets[j].id == view.id && out[j] == NULL) {
+                ps_gpu_crowd_read(view.backend, view.upstream, &crowds[j]);
+                out[j] = &crowds[j];
+            }
+        }
+    }
+}
+
 static void on_second(struct ps_gpu *gpu, ps_time now)
 {
+    const struct ps_gpu_crowd *known[PS_OPTIMIZER_TARGETS];
     if (now >= gpu->gauges_at) {
         gpu->gauges_at = now + PS_SECOND;
         size_t count = ps_gpu_measure(gpu, now, gpu->targets, PS_OPTIMIZER_TARGETS);
-        ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, gpu->targets, count);
+        look_at_gateway(gpu, now, gpu->targets, count, gpu->crowds, known);
+        ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, gpu->targets, known, count);
         ps_gpu_plain_push(gpu->plain, gpu, now);
         if (gpu->gauges != NULL) {
             ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
         }
+    }
+    if (now >= gpu->recall_at) {
+        ps_gpu_recall(gpu);
     }
 }
 
@@ -198,7 +225,7 @@ bool ps_gpu_is_settled(const struct ps_gpu *gpu)
 /* --- the whole -------------------------------------------------------------------------------- */
 
 int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_loop *loop,
-               struct ps_metrics *metrics)
+               struct ps_metrics *metrics, struct ps_ledger *ledger)
 {
     struct ps_gpu *gpu = calloc(1, sizeof *gpu);
     if (gpu == NULL) {
@@ -208,6 +235,7 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
                                          cancel_call,    on_change,   gpu};
     gpu->loop = loop;
     gpu->metrics = metrics;
+    gpu->ledger = ledger;
     gpu->mode = opts->mode;
     gpu->since = ps_clock_wall(ps_loop_clock(loop));
     gpu->timer.on_time = on_time;
@@ -218,6 +246,7 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     int err = gpu->outlook == NULL || gpu->plain == NULL ? PS_ENOMEM
                                                          : ps_optimizer_new(&gpu->optimizer, &ops);
     err = err != PS_OK ? err : ps_scrape_new(&gpu->scrape, loop, on_round, gpu);
+    err = err != PS_OK ? err : ps_gpu_attribution_new(&gpu->attribution);
     err = err != PS_OK || metrics == NULL ? err : ps_gpu_gauges_new(&gpu->gauges, gpu);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->timer, ps_loop_now(loop) + PS_SECOND);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->settle, ps_loop_now(loop) + SETTLE_AFTER);
@@ -229,6 +258,7 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     if (opts->drivers) {
         ps_gpu_open_drivers(gpu, opts);
     }
+    ps_gpu_recall(gpu);
     *out = gpu;
     return PS_OK;
 }
@@ -240,6 +270,8 @@ void ps_gpu_free(struct ps_gpu *gpu)
     }
     ps_timer_clear(gpu->loop, &gpu->timer);
     ps_timer_clear(gpu->loop, &gpu->settle);
+    ps_ledger_forget(gpu->ledger, gpu);
+    free(gpu->past);
     ps_inquiry_cancel(gpu->call);
     ps_gpu_forget(gpu);
     ps_gpu_gauges_free(gpu->gauges);
@@ -248,6 +280,7 @@ void ps_gpu_free(struct ps_gpu *gpu)
     for (size_t i = 0; i < gpu->driver_count; i++) {
         ps_sampler_stop(gpu->drivers[i], PATIENCE);
     }
+    ps_gpu_attribution_free(gpu->attribution);
     ps_scrape_free(gpu->scrape);
     ps_optimizer_free(gpu->optimizer);
     free(gpu);
@@ -269,7 +302,12 @@ int ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_gat
         ps_optimizer_set_mode(gpu->optimizer, (enum ps_optimizer_mode)opts->mode,
                               ps_loop_now(gpu->loop));
     }
-    return ps_scrape_set(gpu->scrape, gateway, &scrape, reason, size);
+    int err = ps_scrape_set(gpu->scrape, gateway, &scrape, reason, size);
+    if (ps_gpu_attribution_set(gpu->attribution, gateway) != PS_OK) {
+        snprintf(reason, size, "gpu processes can't be attributed: out of memory");
+        err = PS_ENOMEM;
+    }
+    return err;
 }
 
 static bool has_devices(const struct ps_device_snapshot *snapshot)

@@ -25,16 +25,23 @@
 struct ps_gateway;
 struct ps_gpu;
 struct ps_gpu_opts;
+struct ps_ledger;
+struct ps_ledger_room;
 struct ps_loop;
 struct ps_optimizer_run;
 struct ps_optimizer_step;
 
 extern const struct ps_metric_family ps_gpu_metric_families[];
 
-/* Opens the drivers and starts the watch over nothing yet. `metrics` is borrowed; NULL: nothing is
- * published. PS_OK or PS_ENOMEM. */
+/* The tables of cleanups and their steps, for the ledger. */
+extern const struct ps_ledger_room ps_gpu_ledger_room;
+
+/* Opens the drivers and starts the watch over nothing yet. `metrics` is borrowed (NULL: nothing is
+ * published), and so is the ledger, which has ps_gpu_ledger_room and keeps what was done (NULL:
+ * nobody does). PS_OK or PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts,
-                             struct ps_loop *loop, struct ps_metrics *metrics);
+                             struct ps_loop *loop, struct ps_metrics *metrics,
+                             struct ps_ledger *ledger);
 void ps_gpu_free(struct ps_gpu *gpu); /* NULL is fine */
 
 /* Who is told; called on the loop, may read, must not free. Each may be NULL. */
@@ -71,11 +78,11 @@ PS_MUST_CHECK int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out);
 /* Why nothing is known of any GPU, as a sentence that names the settings. */
 void ps_gpu_explain(struct ps_gpu *gpu, char *text, size_t size);
 
-/* Does what the JSON of POST /api/gpu/cleanup says and appends the answer. PS_OK: *done tells
- * whether it is over already. PS_EINVAL, PS_EBUSY (one runs), PS_ECANCELED (it is off): with a
- * sentence in reason; PS_ENOMEM. */
-PS_MUST_CHECK int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, struct ps_buf *out,
-                                 bool *done, char *reason, size_t size);
+/* Does what the JSON of POST /api/gpu/cleanup says and appends the answer; `who` asks. PS_OK: *done
+ * tells whether it is over already. PS_EINVAL, PS_EBUSY (one runs), PS_ECANCELED (it is off): with
+ * a sentence in reason; PS_ENOMEM. */
+PS_MUST_CHECK int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, const char *who,
+                                 struct ps_buf *out, bool *done, char *reason, size_t size);
 
 /* Appends the same answer as it is now; for observers. PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_write_cleanup(struct ps_gpu *gpu, const struct ps_optimizer_run *run,

@@ -24,18 +24,21 @@ static void add(struct ps_gpu *gpu, const struct ps_sampler_source *source, void
 
 void ps_gpu_open_drivers(struct ps_gpu *gpu, const struct ps_gpu_opts *opts)
 {
+    char why[PS_SAMPLER_WHY]; /* out of memory: the others may still be opened */
     struct ps_nvml_opts nvml_opts;
     struct ps_nvml *nvml;
     struct ps_amdgpu_opts amdgpu_opts;
     struct ps_amdgpu *amdgpu;
     ps_nvml_opts_init(&nvml_opts);
     nvml_opts.library = opts->nvml_library;
+    nvml_opts.wait = true; /* a driver may be loaded later */
     gpu->asks_drivers = true;
-    if (ps_nvml_open(&nvml, &nvml_opts, gpu->no_nvml) == PS_OK) {
+    if (ps_nvml_open(&nvml, &nvml_opts, why) == PS_OK) {
         add(gpu, &ps_nvml_source, nvml);
     }
     ps_amdgpu_opts_init(&amdgpu_opts);
-    if (ps_amdgpu_open(&amdgpu, &amdgpu_opts, gpu->no_amdgpu) == PS_OK) {
+    amdgpu_opts.wait = true;
+    if (ps_amdgpu_open(&amdgpu, &amdgpu_opts, why) == PS_OK) {
         add(gpu, &ps_amdgpu_source, amdgpu);
     }
 }
@@ -68,15 +71,15 @@ static void say_drivers(struct text *text, struct ps_gpu *gpu)
         say(text, "gpu.drivers is no");
         return;
     }
-    say(text, "no driver on this machine (%s%s%s)", gpu->no_nvml,
-        gpu->no_nvml[0] != '\0' && gpu->no_amdgpu[0] != '\0' ? "; " : "", gpu->no_amdgpu);
+    say(text, "no driver of this machine tells of one");
     for (size_t i = 0; i < gpu->driver_count; i++) {
         struct ps_sampler_view view;
         ps_sampler_look(gpu->drivers[i], ps_loop_now(gpu->loop), &view);
         ps_device_snapshot_unref(view.snapshot);
-        say(text, ", %s: %s", gpu->driver_names[i],
+        say(text, "%s%s: %s", i == 0 ? " (" : "; ", gpu->driver_names[i],
             view.why[0] != '\0' ? view.why : ps_sampler_state_names[view.state]);
     }
+    say(text, "%s", gpu->driver_count > 0 ? ")" : "");
 }
 
 static void say_sources(struct text *text, struct ps_gpu *gpu)

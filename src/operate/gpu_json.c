@@ -96,6 +96,22 @@ static void add_endpoints(json_t *root, struct ps_gpu *gpu, ps_time now)
     }
 }
 
+/* Whose the processes are that this machine's drivers tell of: they come first in the list. */
+static void add_owners(json_t *root, struct ps_gpu *gpu)
+{
+    json_t *list = json_object_get(root, "processes");
+    size_t at = 0;
+    for (size_t i = 0; i < gpu->driver_count; i++) {
+        const struct ps_device_snapshot *snapshot = gpu->views[i].snapshot;
+        for (size_t j = 0; snapshot != NULL && j < snapshot->process_count; j++) {
+            struct ps_gpu_owner owner =
+                ps_gpu_attribution_owner(gpu->attribution, snapshot, &snapshot->processes[j]);
+            ps_gpu_attribution_add(gpu->attribution, gpu->scrape, &owner,
+                                   json_array_get(list, at++));
+        }
+    }
+}
+
 static json_t *devices_json(struct ps_gpu *gpu, ps_time now)
 {
     struct ps_profile_source *sources = calloc(PS_OPTIMIZER_TARGETS, sizeof *sources);
@@ -106,6 +122,7 @@ static json_t *devices_json(struct ps_gpu *gpu, ps_time now)
         if (ps_profile_write(sources, count, &text) == PS_OK) {
             json = json_loadb(text.data, text.len, 0, NULL);
             add_endpoints(json, gpu, now);
+            add_owners(json, gpu);
         }
     }
     free(sources);
@@ -255,6 +272,24 @@ static json_t *pick_device(const json_t *device)
     return one;
 }
 
+/* What it rests on. What was not known is absent. */
+static json_t *evidence_json(const struct ps_gpu_view *view)
+{
+    const struct ps_gpu_evidence *evidence = &view->evidence;
+    json_t *one = json_pack("{sf}", "held_percent", evidence->held_percent);
+    if (evidence->from_gateway) {
+        json_object_set_new(one, "capacity_tokens", json_real(round(evidence->capacity)));
+        json_object_set_new(one, "in_flight_tokens", json_real(round(evidence->flight)));
+        json_object_set_new(one, "waiting_tokens", json_real(round(evidence->inside)));
+        json_object_set_new(one, "queued_tokens", json_real(round(evidence->queued)));
+        json_object_set_new(one, "arrived_tokens", json_real(round(evidence->arrived)));
+    }
+    if (isfinite(view->answer.skill)) {
+        json_object_set_new(one, "brier_skill", json_real(view->answer.skill));
+    }
+    return one;
+}
+
 /* The level of what is shown, and what is foreseen for it. */
 static void add_view(json_t *root, json_t *profile, const struct ps_gpu_view *view)
 {
@@ -270,6 +305,7 @@ static void add_view(json_t *root, json_t *profile, const struct ps_gpu_view *vi
     if (isfinite(answer->until)) {
         json_object_set_new(one, "seconds_to_critical", json_real(answer->until));
     }
+    json_object_set_new(one, "evidence", evidence_json(view));
     json_object_set_new(root, "prediction", one);
 }
 
@@ -349,8 +385,8 @@ static json_t *profile_json(struct ps_gpu *gpu, bool *known)
 
 static void add_time(json_t *object, const char *name, const struct ps_gpu *gpu, ps_time at)
 {
-    ps_time wall = ps_clock_wall(ps_loop_clock(gpu->loop)) - (ps_loop_now(gpu->loop) - at);
-    json_object_set_new(object, name, json_real((double)(wall / PS_MILLISECOND) / 1e3));
+    json_object_set_new(object, name,
+                        json_real((double)(ps_gpu_wall(gpu, at) / PS_MILLISECOND) / 1e3));
 }
 
 static void add_measured(json_t *one, const struct ps_optimizer_step *step)
@@ -388,6 +424,10 @@ static json_t *step_json(const struct ps_optimizer_step *step)
     if (hook->needs != NULL) {
         json_object_set_new(one, "needs", json_string(hook->needs));
     }
+    json_object_set_new(one, "simulated", json_boolean(step->simulated));
+    if (step->status != 0) {
+        json_object_set_new(one, "status", json_integer(step->status));
+    }
     add_measured(one, step);
     if (step->answered != 0 && step->ended >= step->answered) {
         add_seconds(one, "answered_after_seconds", step->answered - step->began);
@@ -407,8 +447,13 @@ static json_t *run_json(const struct ps_gpu *gpu, const struct ps_optimizer_run 
                   "dry_run", (int)run->dry_run, "target_percent", run->target_percent, "outcome",
                   ps_optimizer_outcome_names[run->outcome], "steps", steps);
     add_text(one, "reason", run->why);
+    json_object_set_new(one, "asked_by", json_string(run->manual ? run->who : "auto"));
+    json_object_set_new(one, "mode", json_string(ps_optimizer_mode_names[run->mode]));
+    if (run->level != NULL) {
+        json_object_set_new(one, "level", json_string(run->level));
+    }
     add_time(one, "began", gpu, run->began);
-    if (run->outcome != PS_OPTIMIZER_RUNNING) {
+    if (run->ended != 0) {
         add_time(one, "ended", gpu, run->ended);
     }
     add_real(one, "percent_before", run->percent_before, 1);
@@ -420,10 +465,26 @@ static json_t *runs_json(const struct ps_gpu *gpu)
 {
     json_t *list = json_array();
     const struct ps_optimizer_run *run;
-    for (size_t i = 0; (run = ps_optimizer_run(gpu->optimizer, i)) != NULL; i++) {
+    size_t count = 0;
+    for (; (run = ps_optimizer_run(gpu->optimizer, count)) != NULL; count++) {
         json_array_append_new(list, run_json(gpu, run));
     }
+    size_t past = gpu->past_known ? gpu->past_count : 0;
+    for (size_t i = 0; i < past && count < PS_OPTIMIZER_RUNS; i++, count++) {
+        json_array_append_new(list, run_json(gpu, &gpu->past[i].run));
+    }
     return list;
+}
+
+/* From when on the list has all: the start, or the oldest of it where that is earlier or older ones
+ * were left out. */
+static double since(const struct ps_gpu *gpu, const json_t *cleanups)
+{
+    double start = (double)(gpu->since / PS_MILLISECOND) / 1e3;
+    size_t count = json_array_size(cleanups);
+    const json_t *oldest = count == 0 ? NULL : json_array_get(cleanups, count - 1);
+    double began = json_number_value(json_object_get(oldest, "began"));
+    return oldest != NULL && (began < start || count == PS_OPTIMIZER_RUNS) ? began : start;
 }
 
 /* --- recommendations -------------------------------------------------------------------------- */
@@ -517,11 +578,12 @@ int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out)
     json_object_set(root, "prediction", json_object_get(profile, "prediction"));
     json_object_set_new(root, "mode",
                         json_string(ps_optimizer_mode_names[ps_optimizer_mode(gpu->optimizer)]));
-    json_object_set_new(root, "cleanups", runs_json(gpu));
+    json_t *cleanups = runs_json(gpu);
+    json_object_set_new(root, "since", json_real(since(gpu, cleanups)));
+    json_object_set_new(root, "cleanups", cleanups);
     json_object_set_new(root, "recommendations", advice_json(gpu));
-    json_object_set_new(root, "since", json_real((double)(gpu->since / PS_MILLISECOND) / 1e3));
     json_decref(profile);
-    return write_known(root, known || ps_optimizer_run(gpu->optimizer, 0) != NULL, out);
+    return write_known(root, known || json_array_size(cleanups) > 0, out);
 }
 
 /* --- orders ----------------------------------------------------------------------------------- */
@@ -543,6 +605,7 @@ static int read_level(const json_t *value, struct ps_optimizer_order *order, cha
                       "\"level\" is one of prefix_cache, host_cache, unload, sleep, deep_sleep and "
                       "wake");
     }
+    order->level = ps_rung_names[rung];
     order->rungs = rung == PS_RUNG_WAKE ? 1u << rung : (2u << rung) - 1;
     return PS_OK;
 }
@@ -599,10 +662,10 @@ int ps_gpu_write_cleanup(struct ps_gpu *gpu, const struct ps_optimizer_run *run,
     return err;
 }
 
-static int begin(struct ps_gpu *gpu, json_t *root, struct ps_buf *out, bool *done, char *reason,
-                 size_t size)
+static int begin(struct ps_gpu *gpu, json_t *root, const char *who, struct ps_buf *out, bool *done,
+                 char *reason, size_t size)
 {
-    struct ps_optimizer_order order = {0};
+    struct ps_optimizer_order order = {.who = who};
     uint64_t number;
     ps_time now = ps_loop_now(gpu->loop);
     int err = read_order(root, &order, reason, size);
@@ -617,13 +680,14 @@ static int begin(struct ps_gpu *gpu, json_t *root, struct ps_buf *out, bool *don
         return err;
     }
     PS_IGNORE(ps_timer_set(gpu->loop, &gpu->timer, ps_optimizer_step(gpu->optimizer, now)));
+    ps_gpu_record(gpu);
     const struct ps_optimizer_run *run = ps_optimizer_find(gpu->optimizer, number);
     *done = run->outcome != PS_OPTIMIZER_RUNNING;
     return ps_gpu_write_cleanup(gpu, run, out);
 }
 
-int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, struct ps_buf *out, bool *done,
-                   char *reason, size_t size)
+int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, const char *who, struct ps_buf *out,
+                   bool *done, char *reason, size_t size)
 {
     json_t *root = json_loadb(json.ptr, json.len, JSON_REJECT_DUPLICATES, NULL);
     *done = true;
@@ -633,7 +697,7 @@ int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, struct ps_buf *out, b
     } else if (json_object_get(root, "mode") != NULL) {
         err = set_mode(gpu, root, out, reason, size);
     } else {
-        err = begin(gpu, root, out, done, reason, size);
+        err = begin(gpu, root, who, out, done, reason, size);
     }
     json_decref(root);
     return err;

@@ -124,6 +124,7 @@ static void forget_others(struct ps_gpu_plain *plain)
 
 void ps_gpu_plain_push(struct ps_gpu_plain *plain, struct ps_gpu *gpu, ps_time now)
 {
+    static const struct ps_gpu_crowd *const nobody[DEVICES]; /* no gateway sends anything there */
     plain->count = 0;
     for (size_t i = 0; i < DEVICES; i++) {
         plain->entries[i].seen = false;
@@ -138,7 +139,8 @@ void ps_gpu_plain_push(struct ps_gpu_plain *plain, struct ps_gpu *gpu, ps_time n
         take_snapshot(plain, view.state == PS_SCRAPE_FRESH ? view.result->devices : NULL);
     }
     forget_others(plain);
-    ps_gpu_outlook_push(plain->outlook, now, gpu->target_percent, plain->targets, plain->count);
+    ps_gpu_outlook_push(plain->outlook, now, gpu->target_percent, plain->targets, nobody,
+                        plain->count);
 }
 
 bool ps_gpu_plain_read(const struct ps_gpu_plain *plain, const char *source, const char *uuid,

@@ -14,6 +14,8 @@
 #include "gpu/sampler.h"
 #include "io/loop.h"
 #include "operate/gpu.h"
+#include "operate/gpu_attribution.h"
+#include "operate/gpu_demand.h"
 #include "operate/gpu_outlook.h"
 #include "operate/gpu_plain.h"
 #include "operate/optimizer.h"
@@ -22,6 +24,20 @@
 #define PS_GPU_DRIVERS 2
 
 struct ps_gpu_gauges; /* gpu_gauges.c */
+struct ps_ledger;
+
+/* What the ledger has of this run already. */
+struct ps_gpu_recorded {
+    uint64_t run;                       /* its number; 0 = none */
+    unsigned outcome;                   /* + 1; 0 = not there */
+    unsigned steps[PS_OPTIMIZER_STEPS]; /* marks of what they were; 0 = not there */
+};
+
+/* A run of an earlier program; its times are instants of this one's loop. */
+struct ps_gpu_past {
+    int64_t since_us; /* when that program began */
+    struct ps_optimizer_run run;
+};
 
 struct ps_gpu {
     struct ps_loop *loop;
@@ -33,8 +49,6 @@ struct ps_gpu {
     bool asks_drivers;
     bool asks_sources;
     bool has_gateway;
-    char no_nvml[PS_SAMPLER_WHY]; /* why it was not opened; "" = it was */
-    char no_amdgpu[PS_SAMPLER_WHY];
     struct ps_scrape *scrape;
     struct ps_optimizer *optimizer;
     struct ps_timer timer; /* of the optimizer */
@@ -54,9 +68,19 @@ struct ps_gpu {
     double target_percent;
     struct ps_gpu_outlook *outlook;
     struct ps_gpu_plain *plain;
+    struct ps_gpu_attribution *attribution;
     struct ps_gpu_gauges *gauges; /* NULL without metrics */
     ps_time gauges_at;            /* the next time that figures are published */
-    struct ps_optimizer_target targets[PS_OPTIMIZER_TARGETS]; /* of one measurement, scratch */
+    struct ps_ledger *ledger;     /* NULL = nothing is kept */
+    struct ps_gpu_recorded recorded;
+    struct ps_gpu_past *past; /* runs of before the start, the latest first; or NULL */
+    size_t past_count;
+    bool past_known;   /* their steps are there, too */
+    ps_time recall_at; /* PS_NEVER: known, or being asked for */
+
+    /* of one measurement, scratch */
+    struct ps_optimizer_target targets[PS_OPTIMIZER_TARGETS];
+    struct ps_gpu_crowd crowds[PS_OPTIMIZER_TARGETS];
 };
 
 void ps_gpu_open_drivers(struct ps_gpu *gpu, const struct ps_gpu_opts *opts); /* gpu_drivers.c */
@@ -68,6 +92,15 @@ void ps_gpu_forget(struct ps_gpu *gpu); /* gives them back */
 
 /* How a server's fullness is measured: "kv_cache" or "device"; NULL: it is not. */
 const char *ps_gpu_basis(const struct ps_optimizer_target *target);
+
+/* Asks the ledger for the cleanups of before; they are in `past` some time later. */
+void ps_gpu_recall(struct ps_gpu *gpu);
+
+/* Writes what the latest run has got since the last call. */
+void ps_gpu_record(struct ps_gpu *gpu);
+
+/* Nanoseconds since 1970 of an instant of the loop. */
+ps_time ps_gpu_wall(const struct ps_gpu *gpu, ps_time at);
 
 /* Publishes the figures of this second. */
 PS_MUST_CHECK int ps_gpu_gauges_new(struct ps_gpu_gauges **out, struct ps_gpu *gpu);

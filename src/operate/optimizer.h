@@ -37,6 +37,7 @@
 #define PS_OPTIMIZER_TARGETS 256
 #define PS_OPTIMIZER_WHY     200
 #define PS_OPTIMIZER_NAME    128
+#define PS_OPTIMIZER_WHO     64
 
 #define PS_OPTIMIZER_POLL    (200 * PS_MILLISECOND)
 #define PS_OPTIMIZER_VERDICT (2 * PS_SECOND)
@@ -114,6 +115,8 @@ struct ps_optimizer_step {
     ps_time late_at;
     enum ps_vitals_state state; /* as the server says at the end */
     bool shown, showable;       /* its own state shows it; it could */
+    int status;                 /* of the answer; 0 = none */
+    bool simulated;             /* the server says that it is */
 };
 
 enum ps_optimizer_outcome {
@@ -130,6 +133,9 @@ extern const char *const ps_optimizer_outcome_names[];
 struct ps_optimizer_run {
     uint64_t number; /* counts up from 1 */
     bool manual, dry_run;
+    char who[PS_OPTIMIZER_WHO];  /* asked for it; "" = nobody */
+    const char *level;           /* the rung that they named, static; NULL = none */
+    enum ps_optimizer_mode mode; /* in force when it began */
     unsigned rungs;
     double target_percent;
     ps_time began, ended;
@@ -163,11 +169,16 @@ enum ps_optimizer_mode ps_optimizer_mode(const struct ps_optimizer *optimizer);
 /* Likewise ends what runs, because of `why`, and leaves the mode alone. */
 void ps_optimizer_end(struct ps_optimizer *optimizer, const char *why, ps_time now);
 
+/* The next run's number is the one after `number`. Only before the first. */
+void ps_optimizer_count_from(struct ps_optimizer *optimizer, uint64_t number);
+
 /* What somebody asks for. */
 struct ps_optimizer_order {
     unsigned rungs;        /* 0: those of the configuration */
     double target_percent; /* 0: that of the configuration */
     bool dry_run;
+    const char *level; /* the rung that was named, static; or NULL */
+    const char *who;   /* asks; cut at PS_OPTIMIZER_WHO */
 };
 
 /* Begins a run; its number in *number. PS_OK; PS_EBUSY while one runs; PS_ECANCELED: it is off. */

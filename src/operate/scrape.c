@@ -676,6 +676,8 @@ static void fill_view(const struct spot *spot, ps_time now, struct ps_scrape_vie
         .instance = spot->instance,
         .host = spot->endpoint->url.host,
         .is_upstream = is_upstream,
+        .backend = spot->backend,
+        .upstream = is_upstream ? spot->endpoint : NULL,
         .simulated = spot->endpoint->identity.simulated ||
                      (spot->result != NULL && spot->result->vitals.simulated),
         .in_flight = is_upstream ? atomic_load(&spot->endpoint->requests) : 0,
