@@ -386,12 +386,19 @@ static int check_gpu(struct check *check)
     const char *bad;
     look_at(check, "gpu.rungs");
     if (ps_gpu_rungs(&gpu->rungs, &rungs, &bad) != PS_OK) {
-        ERROR(check, "`%s` is no rung: prefix_cache, host_cache, unload, sleep or deep_sleep", bad);
+        ERROR(check, "`%s` is no rung: prefix_cache, host_cache, kv_limit, unload, sleep, deep_sleep, checkpoint or restart", bad);
     }
     for (size_t i = 0; i < gpu->sources.count; i++) {
         look_at(check, "gpu.sources[%zu].url", i);
         if (sources[i].url != NULL && ps_url_parse(ps_str_from(sources[i].url), &url) != PS_OK) {
             ERROR(check, "expected a URL such as http://127.0.0.1:9400");
+        }
+    }
+    const struct ps_server_means_opts *servers = gpu->servers.items;
+    for (size_t i = 0; i < gpu->servers.count; i++) {
+        look_at(check, "gpu.servers[%zu].url", i);
+        if (servers[i].url != NULL && ps_url_parse(ps_str_from(servers[i].url), &url) != PS_OK) {
+            ERROR(check, "expected a URL such as http://127.0.0.1:8000");
         }
     }
     return check_unique_field(check, &gpu->sources, sizeof *sources,

@@ -8,7 +8,8 @@ const struct ps_option ps_gpu_options[] = {
     PS_OPTION_ROW(ps_gpu_opts, target_percent, DOUBLE, "75",
      "how full a device (or the cache of an engine that preallocates) may be", .min = 1, .max = 100),
     PS_OPTION_ROW(ps_gpu_opts, rungs, STRINGS, "prefix_cache",
-     "what `auto` may do: `prefix_cache`, `host_cache`, `unload`, `sleep`, `deep_sleep`"),
+     "what `auto` may do: `prefix_cache`, `host_cache`, `kv_limit`, `unload`, `sleep`, `deep_sleep`, `checkpoint`, "
+     "`restart`"),
     PS_OPTION_ROW(ps_gpu_opts, trust_unverified, BOOL, "no",
      "make calls too that were never tried against a real server; without it they stay dry runs"),
     PS_OPTION_ROW(ps_gpu_opts, act_on_busy, BOOL, "no",
@@ -28,6 +29,11 @@ const struct ps_option ps_gpu_options[] = {
     PS_OPTION_ROW(ps_gpu_opts, sources, LIST, NULL,
      "GPUs elsewhere, and servers that are no upstreams", .table = ps_source_options,
      .item_size = sizeof(struct ps_source_opts)),
+    PS_OPTION_ROW(ps_gpu_opts, servers, LIST, NULL,
+     "what this machine can do to servers of its own, for the rungs `kv_limit`, `checkpoint` and `restart`",
+     .table = ps_server_means_options, .item_size = sizeof(struct ps_server_means_opts)),
+    PS_OPTION_ROW(ps_gpu_opts, cuda_checkpoint, STRING, "cuda-checkpoint",
+     "NVIDIA's program of that name, for the rung `checkpoint`"),
     {0},
 };
 /* clang-format on */

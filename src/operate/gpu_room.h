@@ -13,6 +13,7 @@
 #include "gpu/profile.h"
 #include "gpu/sampler.h"
 #include "io/loop.h"
+#include "operate/gpu_means.h"
 #include "operate/gpu_outlook.h"
 #include "operate/optimizer.h"
 #include "operate/scrape.h"
@@ -45,6 +46,7 @@ struct ps_gpu {
     struct ps_optimizer *optimizer;
     struct ps_timer timer; /* of the optimizer */
     struct ps_inquiry *call;
+    struct ps_gpu_means *means; /* what this machine can do itself */
     const struct ps_hook *hook; /* of the call */
     int mode;                   /* as configured */
     ps_time since;              /* wall clock, when it began */
@@ -62,7 +64,7 @@ struct ps_gpu {
     struct ps_gpu_recorded recorded;
     struct ps_gpu_past *past; /* runs of before the start, the latest first; or NULL */
     size_t past_count;
-    bool past_known; /* their steps are there, too */
+    bool past_known;   /* their steps are there, too */
     ps_time recall_at; /* PS_NEVER: known, or being asked for */
 };
 
