@@ -20,8 +20,6 @@ function script(dir, name, lines) {
   return file;
 }
 
-const post = (url) => `curl -sf -X POST '${url}' >/dev/null`;
-
 async function startGate(t, sim, lines) {
   const gate = await startPenstock(t, { config: ['gpu:', '  drivers: no', '  interval: 100ms', ...lines.map((line) => `  ${line}`),
     `upstreams: [{name: u0, endpoints: [{url: "${sim.url}"}], health: {interval: 200ms}}]`].join('\n') });
@@ -40,42 +38,42 @@ async function startGate(t, sim, lines) {
   return gate;
 }
 
-test('a server is checkpointed and woken, and one is started anew by its command, measured like all others', async (t) => {
-  const sim = await startSim(t, 'vllm', '--enable-sleep-mode');
+test('auto checkpoints a process where that is named, measures it like all others, and it is woken again', async (t) => {
+  const sim = await startSim(t, 'ollama', '--model', 'm');
+  await sim.json(sim.post('/api/generate', { model: 'm' }));
   const dir = tempDir(t);
   fs.writeFileSync(path.join(dir, 'pid'), '4711\n');
-  const toggle = script(dir, 'cuda-checkpoint',
-    `if [ -e ${dir}/stopped ]; then rm ${dir}/stopped; ${post(`${sim.url}/wake_up`)}; else touch ${dir}/stopped; ${post(`${sim.url}/sleep?level=1`)}; fi`);
-  const restart = script(dir, 'restart', post(`${sim.url}/sleep?level=2`));
-  const settings = (trust) => [`trust_unverified: ${trust}`, `cuda_checkpoint: ${toggle}`,
-    `servers: [{url: "${sim.url}", pid_file: "${dir}/pid", restart: [${restart}, "my unit"]}]`];
+  const ask = (body) => `curl -sf -X POST '${sim.url}/api/generate' -d '${JSON.stringify(body)}' >/dev/null`;
+  const toggle = script(dir, 'cuda-checkpoint', `if [ -e ${dir}/stopped ]; then rm ${dir}/stopped; ${ask({ model: 'm' })}
+else touch ${dir}/stopped; ${ask({ model: 'm', keep_alive: 0 })}; fi`);
+  const restart = script(dir, 'restart', 'true');
+  const settings = (trust, ...more) => [`trust_unverified: ${trust}`, `cuda_checkpoint: ${toggle}`, 'target_percent: 10',
+    `servers: [{url: "${sim.url}", pid_file: "${dir}/pid", restart: [${restart}, "my unit"]}]`, ...more];
   const careful = await startGate(t, sim, settings('no'));
-  const dry = await careful.clean({ level: 'restart', target_percent: 5 });
-  assert.deepEqual(dry.steps.map(({ rung, verdict }) => [rung, verdict]).slice(-2), [['checkpoint', 'dry_run'], ['restart', 'dry_run']]);
+  const dry = await careful.clean({ level: 'restart' });
+  assert.deepEqual(dry.steps.map(({ rung, verdict }) => [rung, verdict]),
+    [['unload', 'dry_run'], ['checkpoint', 'dry_run'], ['restart', 'dry_run']]);
   assert.ok(!fs.existsSync(`${dir}/said`));
   await careful.stop();
 
-  const gate = await startGate(t, sim, settings('yes'));
-  // What the engine itself can do comes before; a level stands for all cheaper ones.
-  await sim.post('/sleep?level=1');
-  await until('it sleeps', async () => (await sim.json(sim.get('/is_sleeping'))).is_sleeping);
-  await sim.post('/wake_up');
-  const before = await sim.used();
-  await until('the gate sees it', async () => {
-    const { engines } = await (await fetch(`${gate.url}/api/gpu/profile`)).json();
-    return Math.abs(engines[0].device_used_mb - before / 2 ** 20) < 1;
-  }, 10_000, 50);
-  const run = await gate.clean({ level: 'checkpoint', target_percent: 1 });
-  const step = run.steps.find(({ rung }) => rung === 'deep_sleep');
-  assert.ok(step.freed_mb > 1000, JSON.stringify(run));
-  const stop = run.steps.find(({ rung }) => rung === 'checkpoint');
-  assert.equal(stop.call, 'cuda-checkpoint --toggle');
-  assert.equal(stop.simulated, true);
-  assert.match(fs.readFileSync(`${dir}/said`, 'utf8'), /^--toggle --pid 4711\n$/);
+  const gate = await startGate(t, sim, settings('yes', 'mode: auto', 'rungs: [checkpoint]', 'hold: 200ms'));
+  const run = await until('a cleanup has ended', async () => (await gate.report()).cleanups
+    .find(({ outcome }) => outcome !== 'running'), 20_000, 50);
+  assert.equal(run.outcome, 'target_met', JSON.stringify(run));
+  const [step] = run.steps;
+  assert.equal(step.rung, 'checkpoint');
+  assert.equal(step.call, 'cuda-checkpoint --toggle');
+  assert.equal(step.verdict, 'freed');
+  assert.equal(step.simulated, true);
+  assert.equal(step.status, undefined); // nobody spoke HTTP
+  assert.ok(step.freed_mb > 1000);
+  assert.equal(fs.readFileSync(`${dir}/said`, 'utf8'), '--toggle --pid 4711\n');
+  await fetch(`${gate.url}/api/gpu/cleanup`, {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"mode":"advise"}' });
   const wake = await gate.clean({ level: 'wake' });
   assert.equal(wake.steps[0].call, 'undo');
   assert.equal(wake.steps[0].verdict, 'done', JSON.stringify(wake));
-  assert.match(fs.readFileSync(`${dir}/said`, 'utf8'), /^(--toggle --pid 4711\n){2}$/);
+  assert.equal(fs.readFileSync(`${dir}/said`, 'utf8'), '--toggle --pid 4711\n--toggle --pid 4711\n');
 });
 
 test('a command that fails is told in its own words, and kvcached gives what lies ahead', async (t) => {
