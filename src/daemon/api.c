@@ -86,12 +86,13 @@ static void add_header(struct ps_ask *ask, const char *line)
 
 static void problem(struct ps_ask *ask, int status, const char *code, const char *detail)
 {
-    ps_buf_clear(&ask->reply);
+    struct ps_buf *reply = &ask->reply;
+    ps_buf_clear(reply);
     text(ask, status, "application/problem+json");
-    PS_IGNORE(ps_buf_printf(&ask->reply,
-                            "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":\"%s\","
-                            "\"code\":\"%s\"}\n",
-                            PS_STR_ARG(ps_h1_reason(status)), status, detail, code));
+    PS_IGNORE(ps_buf_printf(reply, "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":\"",
+                            PS_STR_ARG(ps_h1_reason(status)), status));
+    PS_IGNORE(ps_buf_append_json(reply, ps_str_from(detail)));
+    PS_IGNORE(ps_buf_printf(reply, "\",\"code\":\"%s\"}\n", code));
 }
 
 /* --- access ----------------------------------------------------------------------------------- */
@@ -284,9 +285,9 @@ static void answer_gpu(struct ps_api *api, struct ps_ask *ask, write_gpu_fn *wri
     text(ask, 200, "application/json");
     int err = write(api->gpu, &ask->reply);
     if (err == PS_ENOTFOUND) {
-        problem(ask, 503, "no_gpu_source",
-                "nothing is known of any GPU: no driver on this machine, no upstream whose engine tells, and "
-                "gpu.sources names no exporter");
+        char why[1024];
+        ps_gpu_explain(api->gpu, why, sizeof why);
+        problem(ask, 503, "no_gpu_source", why);
     } else if (err != PS_OK) {
         problem(ask, 503, "no_memory", "out of memory");
     }

@@ -16,6 +16,7 @@
 #include "daemon/caches.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
+#include "daemon/gpu_log.h"
 #include "operate/gpu.h"
 #include "daemon/health.h"
 #include "daemon/peers.h"
@@ -237,6 +238,15 @@ static void on_hand_time(struct ps_timer *timer, ps_time now)
     ps_log(PS_LOG_INFO, "configuration reloaded", "file", control->opts.path, NULL);
 }
 
+static void set_gpu(struct ps_control *control)
+{
+    char reason[256];
+    if (ps_gpu_set(control->gpu, &control->site->config->gpu, control->site->gateway, reason, sizeof reason) !=
+        PS_OK) {
+        ps_log(PS_LOG_ERROR, "a gpu source can't be asked", "reason", reason, NULL);
+    }
+}
+
 static void take_site(struct ps_control *control, struct ps_site *site)
 {
     struct ps_site *before = control->site;
@@ -244,7 +254,7 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_api_set_site(control->api, site);
     set_admin(control);
     ps_engines_set_gateway(control->engines, site->gateway);
-    ps_gpu_set(control->gpu, &site->config->gpu, site->gateway);
+    set_gpu(control);
     ps_store_set(control->store, &site->config->store);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
@@ -387,6 +397,7 @@ static int setup_gpu(struct ps_control *control, const struct ps_config *config)
                        : ps_gpu_new(&control->gpu, &config->gpu, control->loop, control->metrics,
                                     ps_store_ledger(control->store));
     if (err == PS_OK) {
+        ps_gpu_observe(control->gpu, &ps_gpu_log);
         ps_api_set_gpu(control->api, control->gpu);
     }
     return err;
@@ -405,7 +416,7 @@ static int setup_site(struct ps_control *control)
     }
     ps_api_set_site(control->api, control->site);
     ps_engines_set_gateway(control->engines, control->site->gateway);
-    ps_gpu_set(control->gpu, &control->site->config->gpu, control->site->gateway);
+    set_gpu(control);
     return ps_health_set_gateway(control->health, control->site->gateway);
 }
 

@@ -198,24 +198,31 @@ static void end_step(struct ps_optimizer *optimizer, enum ps_optimizer_verdict v
     tell(optimizer);
 }
 
-void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mode mode, ps_time now)
+void ps_optimizer_end(struct ps_optimizer *optimizer, const char *why, ps_time now)
 {
-    optimizer->mode = mode;
-    optimizer->quiet = 0;
-    optimizer->cool_until = 0;
-    if (mode != PS_OPTIMIZER_OFF || !optimizer->running) {
+    if (!optimizer->running) {
         return;
     }
     if (optimizer->step != NULL) {
         bool calling = optimizer->step->verdict == PS_OPTIMIZER_CALLING;
-        snprintf(optimizer->step->why, sizeof optimizer->step->why, "switched off");
+        snprintf(optimizer->step->why, sizeof optimizer->step->why, "%s", why);
         end_step(optimizer, PS_OPTIMIZER_STOPPED, now);
         if (calling) {
             optimizer->ops.cancel(optimizer->ops.ctx);
         }
     }
-    snprintf(current(optimizer)->why, PS_OPTIMIZER_WHY, "switched off");
+    snprintf(current(optimizer)->why, PS_OPTIMIZER_WHY, "%s", why);
     end_run(optimizer, PS_OPTIMIZER_ENDED, now);
+}
+
+void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mode mode, ps_time now)
+{
+    optimizer->mode = mode;
+    optimizer->quiet = 0;
+    optimizer->cool_until = 0;
+    if (mode == PS_OPTIMIZER_OFF) {
+        ps_optimizer_end(optimizer, "switched off", now);
+    }
 }
 
 enum ps_optimizer_mode ps_optimizer_mode(const struct ps_optimizer *optimizer)

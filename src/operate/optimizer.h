@@ -99,7 +99,7 @@ enum ps_optimizer_verdict {
     PS_OPTIMIZER_MISSING,
     PS_OPTIMIZER_DENIED,
     PS_OPTIMIZER_FAILED,
-    PS_OPTIMIZER_STOPPED /* switched off meanwhile */
+    PS_OPTIMIZER_STOPPED /* ended meanwhile: why says it */
 };
 
 extern const char *const ps_optimizer_verdict_names[];
@@ -130,7 +130,7 @@ enum ps_optimizer_outcome {
     PS_OPTIMIZER_EXHAUSTED, /* rungs were used, and it is still over the target */
     PS_OPTIMIZER_NO_RUNG,   /* nothing could be done: why says it */
     PS_OPTIMIZER_PLANNED,   /* dry run */
-    PS_OPTIMIZER_ENDED      /* switched off meanwhile */
+    PS_OPTIMIZER_ENDED      /* switched off meanwhile, or its time was up */
 };
 
 extern const char *const ps_optimizer_outcome_names[];
@@ -170,6 +170,9 @@ void ps_optimizer_set(struct ps_optimizer *optimizer, const struct ps_optimizer_
 void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mode mode,
                            ps_time now);
 enum ps_optimizer_mode ps_optimizer_mode(const struct ps_optimizer *optimizer);
+
+/* Likewise ends what runs, because of `why`, and leaves the mode alone. */
+void ps_optimizer_end(struct ps_optimizer *optimizer, const char *why, ps_time now);
 
 /* The next run's number is the one after `number`. Only before the first. */
 void ps_optimizer_count_from(struct ps_optimizer *optimizer, uint64_t number);
