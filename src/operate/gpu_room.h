@@ -16,6 +16,7 @@
 #include "operate/gpu.h"
 #include "operate/gpu_attribution.h"
 #include "operate/gpu_demand.h"
+#include "operate/gpu_means.h"
 #include "operate/gpu_outlook.h"
 #include "operate/gpu_plain.h"
 #include "operate/optimizer.h"
@@ -56,6 +57,7 @@ struct ps_gpu {
     ps_time settled_by;
     bool settled; /* every source was heard or failed, or had its time */
     struct ps_inquiry *call;
+    struct ps_gpu_means *means; /* what this machine can do itself */
     const struct ps_hook *hook; /* of the call */
     int mode;                   /* as configured */
     ps_time since;              /* wall clock, when it began */
