@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "operate/gpu_batch.h"
 #include "operate/gpu_room.h"
 #include "gpu/amdgpu.h"
 #include "gpu/nvml.h"
@@ -175,6 +176,7 @@ static void on_second(struct ps_gpu *gpu, ps_time now)
         size_t count = ps_gpu_measure(gpu, now, targets, PS_OPTIMIZER_TARGETS);
         ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, targets, count);
         ps_gpu_gauges_update(gpu->gauges, targets, count);
+        ps_gpu_batch_learn(gpu->batch, gpu->scrape, now, targets, count);
     }
 }
 
@@ -204,6 +206,7 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     int err = gpu->outlook == NULL ? PS_ENOMEM : ps_optimizer_new(&gpu->optimizer, &ops);
     err = err != PS_OK ? err : ps_scrape_new(&gpu->scrape, loop, on_round, gpu);
     err = err != PS_OK ? err : ps_gpu_gauges_new(&gpu->gauges, gpu);
+    err = err != PS_OK ? err : ps_gpu_batch_new(&gpu->batch, metrics);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->timer, ps_loop_now(loop) + PS_SECOND);
     if (err != PS_OK) {
         ps_gpu_free(gpu);
@@ -225,6 +228,7 @@ void ps_gpu_free(struct ps_gpu *gpu)
     ps_timer_clear(gpu->loop, &gpu->timer);
     ps_inquiry_cancel(gpu->call);
     ps_gpu_forget(gpu);
+    ps_gpu_batch_free(gpu->batch);
     ps_gpu_gauges_free(gpu->gauges);
     ps_gpu_outlook_free(gpu->outlook);
     for (size_t i = 0; i < gpu->driver_count; i++) {
@@ -244,6 +248,7 @@ void ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_ga
     ps_gpu_scrape_opts(opts, &scrape);
     ps_optimizer_set(gpu->optimizer, &optimizer);
     gpu->target_percent = opts->target_percent;
+    ps_gpu_batch_set(gpu->batch, &opts->batch, opts->target_percent, gateway);
     if (gpu->mode != opts->mode) {
         gpu->mode = opts->mode;
         ps_optimizer_set_mode(gpu->optimizer, (enum ps_optimizer_mode)opts->mode,
@@ -252,6 +257,17 @@ void ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_ga
     if (ps_scrape_set(gpu->scrape, gateway, &scrape, reason, sizeof reason) != PS_OK) {
         ps_log(PS_LOG_ERROR, "a gpu source can't be asked", "reason", reason, NULL);
     }
+}
+
+struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu)
+{
+    return ps_gpu_batch_ring(gpu->batch);
+}
+
+int ps_gpu_write_batch(struct ps_gpu *gpu, struct ps_str query, struct ps_buf *out, char *reason,
+                       size_t size)
+{
+    return ps_gpu_batch_write(gpu->batch, query, out, reason, size);
 }
 
 void ps_gpu_look(struct ps_gpu *gpu)

@@ -19,6 +19,7 @@
 #include "base/str.h"
 #include "observe/metric.h"
 
+struct ps_finished_ring;
 struct ps_gateway;
 struct ps_gpu;
 struct ps_gpu_opts;
@@ -42,6 +43,14 @@ void ps_gpu_look(struct ps_gpu *gpu);
  * known of any GPU; PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_write_profile(struct ps_gpu *gpu, struct ps_buf *out);
 PS_MUST_CHECK int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out);
+
+/* Where workers put calls that have ended; as long as the room lives. */
+struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu);
+
+/* Appends the JSON of GET /api/gpu/batch-size?QUERY. PS_OK; PS_EINVAL or PS_ENOTFOUND with a sentence
+ * in reason; PS_ENOMEM. */
+PS_MUST_CHECK int ps_gpu_write_batch(struct ps_gpu *gpu, struct ps_str query, struct ps_buf *out,
+                                     char *reason, size_t size);
 
 /* Does what the JSON of POST /api/gpu/cleanup says and appends the answer. PS_OK: *done tells
  * whether it is over already. PS_EINVAL, PS_EBUSY (one runs), PS_ECANCELED (it is off): with a

@@ -19,6 +19,7 @@
 
 #define PS_GPU_DRIVERS 2
 
+struct ps_gpu_batch;
 struct ps_gpu_gauges; /* gpu_gauges.c */
 
 struct ps_gpu {
@@ -43,6 +44,7 @@ struct ps_gpu {
     double target_percent;
     struct ps_gpu_outlook *outlook;
     struct ps_gpu_gauges *gauges;
+    struct ps_gpu_batch *batch;
     ps_time gauges_at; /* the next time that figures are published */
 };
 
