@@ -125,7 +125,7 @@ static void what_limits_it_is_named(void **state)
     struct ps_batch_goal goal = any_goal();
     teach_line(0.01, 0.0001, 64);
     assert_int_equal(ps_batch_model_advise(&model, &goal).limit, PS_BATCH_BY_SEEN);
-    assert_int_equal(ps_batch_model_advise(&model, &goal).size, 128);
+    assert_in_range(ps_batch_model_advise(&model, &goal).size, 120, 128); /* twice 64, or as good */
     goal.most = 32;
     assert_int_equal(ps_batch_model_advise(&model, &goal).limit, PS_BATCH_BY_CONFIGURED);
     goal.p95 = 0.012;
@@ -228,6 +228,7 @@ static void what_changed_is_followed(void **state)
             for (int i = 0; i < 64; i++) {
                 ps_batch_model_learn(&model, hour * PS_HOUR, n, 0.02 + 0.0002 * (double)n, 1);
             }
+            ps_batch_model_refresh(&model); /* as whoever shows it does */
         }
     }
     double rate = ps_batch_model_look(&model, &goal, 64).rate;
