@@ -204,9 +204,9 @@ static void let_go(struct ps_transfer *transfer, enum ps_outcome outcome, ps_tim
     if (outcome == PS_OUTCOME_OK && transfer->status == 200 && transfer->endpoint >= 0) {
         ps_transfer_tell_finished(transfer);
     }
+    leave_gate(transfer, now); /* before a client hears of the end: its next request finds room */
     ps_pilot_end(transfer);
     ps_transfer_unbook(transfer, outcome);
-    leave_gate(transfer, now);
     ps_chunks_fini(&transfer->body);
     ps_buf_fini(&transfer->headers);
     ps_transfer_end_scan(transfer);
