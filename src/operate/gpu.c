@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "operate/gpu_batch.h"
 #include "operate/gpu_demand.h"
 #include "operate/gpu_opts.h"
 #include "operate/gpu_room.h"
@@ -191,6 +192,7 @@ static void on_second(struct ps_gpu *gpu, ps_time now)
         size_t count = ps_gpu_measure(gpu, now, gpu->targets, PS_OPTIMIZER_TARGETS);
         look_at_gateway(gpu, now, gpu->targets, count, gpu->crowds, known);
         ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, gpu->targets, known, count);
+        ps_gpu_batch_learn(gpu->batch, gpu->scrape, now, gpu->targets, count);
         ps_gpu_plain_push(gpu->plain, gpu, now);
         if (gpu->gauges != NULL) {
             ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
@@ -278,6 +280,7 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     err = err != PS_OK ? err : ps_gpu_means_new(&gpu->means, loop, on_means_end, gpu);
     err = err != PS_OK ? err : ps_gpu_attribution_new(&gpu->attribution);
     err = err != PS_OK || metrics == NULL ? err : ps_gpu_gauges_new(&gpu->gauges, gpu);
+    err = err != PS_OK ? err : ps_gpu_batch_new(&gpu->batch, metrics);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->timer, ps_loop_now(loop) + PS_SECOND);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->settle, ps_loop_now(loop) + SETTLE_AFTER);
     if (err != PS_OK) {
@@ -304,6 +307,7 @@ void ps_gpu_free(struct ps_gpu *gpu)
     free(gpu->past);
     ps_inquiry_cancel(gpu->call);
     ps_gpu_forget(gpu);
+    ps_gpu_batch_free(gpu->batch);
     ps_gpu_gauges_free(gpu->gauges);
     ps_gpu_outlook_free(gpu->outlook);
     ps_gpu_plain_free(gpu->plain);
@@ -329,6 +333,7 @@ int ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_gat
     int can = ps_gpu_means_set(gpu->means, &opts->servers, opts->cuda_checkpoint);
     gpu->asks_sources = opts->interval > 0;
     gpu->has_gateway = gateway != NULL;
+    ps_gpu_batch_set(gpu->batch, &opts->batch, opts->target_percent, gateway);
     if (gpu->mode != opts->mode) {
         gpu->mode = opts->mode;
         ps_optimizer_set_mode(gpu->optimizer, (enum ps_optimizer_mode)opts->mode,
@@ -368,6 +373,17 @@ bool ps_gpu_is_known(struct ps_gpu *gpu)
 void ps_gpu_end_cleanup(struct ps_gpu *gpu, const char *why)
 {
     ps_optimizer_end(gpu->optimizer, why, ps_loop_now(gpu->loop));
+}
+
+struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu)
+{
+    return ps_gpu_batch_ring(gpu->batch);
+}
+
+int ps_gpu_write_batch(struct ps_gpu *gpu, struct ps_str query, struct ps_buf *out, char *reason,
+                       size_t size)
+{
+    return ps_gpu_batch_write(gpu->batch, query, out, reason, size);
 }
 
 void ps_gpu_look(struct ps_gpu *gpu)

@@ -6,6 +6,15 @@
 #include "http/url.h"
 
 /* clang-format off */
+const struct ps_option ps_gpu_batch_options[] = {
+    PS_OPTION_ROW(ps_gpu_batch_opts, p95, SPAN, "0s",
+     "how long a request may take 19 times in 20; the recommended batch is the best that keeps to it; 0 = no objective",
+     .max = 3.6e12),
+    PS_OPTION_ROW(ps_gpu_batch_opts, most, U64, "0",
+     "the largest batch that is recommended; 0 = what was seen decides", .max = 512),
+    {0},
+};
+
 const struct ps_option ps_gpu_options[] = {
     PS_OPTION_ROW(ps_gpu_opts, mode, ENUM, "advise",
      "`off`: memory is only watched; `advise`: what could be freed is planned and said; `auto`: it is freed, with "
@@ -34,6 +43,8 @@ const struct ps_option ps_gpu_options[] = {
      .no_reload = true),
     PS_OPTION_ROW(ps_gpu_opts, runtime_key, SECRET, NULL,
      "TensorRT-LLM's `TRTLLM_RUNTIME_CONTROL_API_KEY`, which signs calls about its memory"),
+    PS_OPTION_ROW(ps_gpu_opts, batch, SECTION, NULL,
+     "which batch sizes (or numbers of requests in flight) are recommended", .table = ps_gpu_batch_options),
     PS_OPTION_ROW(ps_gpu_opts, sources, LIST, NULL,
      "GPUs elsewhere, and servers that are no upstreams", .table = ps_source_options,
      .item_size = sizeof(struct ps_source_opts)),

@@ -19,6 +19,12 @@
 #include "operate/optimizer.h"
 #include "operate/scrape.h"
 
+/* The section `gpu.batch`. */
+struct ps_gpu_batch_opts {
+    ps_span p95;   /* objective; 0 = none */
+    uint64_t most; /* 0 = no bound */
+};
+
 struct ps_gpu_opts {
     int mode; /* enum ps_optimizer_mode */
     double target_percent;
@@ -32,11 +38,13 @@ struct ps_gpu_opts {
     bool drivers;
     char *nvml_library;
     char *runtime_key;
+    struct ps_gpu_batch_opts batch;
     struct ps_option_list sources; /* of struct ps_source_opts */
     struct ps_option_list servers; /* of struct ps_server_means_opts */
     char *cuda_checkpoint;
 };
 
+extern const struct ps_option ps_gpu_batch_options[];
 extern const struct ps_option ps_gpu_options[];
 
 /* The rung that is called so, or PS_RUNG_COUNT. */
