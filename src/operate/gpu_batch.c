@@ -36,13 +36,12 @@ static struct ps_gpu_shelf *shelf_of(struct ps_gpu_batch *batch, const char *nam
 }
 
 struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_batch *batch,
-                                       const struct ps_gpu_shelf *shelf,
                                        const struct ps_batch_entry *entry)
 {
     return (struct ps_batch_goal){
         .p95 = batch->opts.p95 > 0 ? ps_span_seconds(batch->opts.p95) : INFINITY,
         .turns = entry->turns,
-        .memory = shelf->in_bytes ? INFINITY : batch->target_percent,
+        .memory = batch->target_percent,
         .most = (size_t)batch->opts.most,
     };
 }
@@ -256,50 +255,6 @@ static void learn_target(struct ps_gpu_batch *batch, const struct ps_scrape_view
     shelf->rounds[place].idle = size < 0.5;
 }
 
-/* --- what a program observes itself ----------------------------------------------------------- */
-
-static const char library[] = "library";
-
-int ps_gpu_batch_observe(struct ps_gpu_batch *batch, struct ps_str model, struct ps_str shape,
-                         ps_time now, size_t size, double seconds, double bytes, double count)
-{
-    struct ps_gpu_shelf *shelf = shelf_of(batch, library);
-    struct ps_batch_entry *entry =
-        shelf == NULL ? NULL
-                      : ps_batch_book_at(&shelf->book, model,
-                                         shape.len > 0 ? shape : ps_batch_shape_any, now);
-    if (entry == NULL) {
-        return PS_ENOMEM;
-    }
-    shelf->in_bytes = true;
-    shelf->merges = true;
-    ps_batch_model_learn(&entry->batch, now, size, seconds, count);
-    ps_memory_model_learn(&entry->batch.memory, size, bytes);
-    return PS_OK;
-}
-
-int ps_gpu_batch_ask(struct ps_gpu_batch *batch, struct ps_str model, struct ps_str shape,
-                     const struct ps_batch_goal *goal, struct ps_batch_advice *advice, size_t *next)
-{
-    struct ps_batch_entry *found = NULL;
-    bool in_bytes = false;
-    for (size_t i = 0; i < batch->count; i++) {
-        struct ps_batch_entry *entry = ps_batch_book_find(&batch->shelves[i]->book, model, shape);
-        if (entry != NULL && (found == NULL || batch->shelves[i]->in_bytes)) {
-            found = entry;
-            in_bytes = batch->shelves[i]->in_bytes;
-        }
-    }
-    if (found == NULL) {
-        return PS_ENOTFOUND;
-    }
-    struct ps_batch_goal wanted = *goal;
-    wanted.memory = in_bytes ? goal->memory : batch->target_percent;
-    *advice = ps_batch_model_advise(&found->batch, &wanted);
-    *next = ps_batch_model_next(&found->batch, &wanted);
-    return PS_OK;
-}
-
 /* --- figures ---------------------------------------------------------------------------------- */
 
 /* clang-format off */
@@ -407,7 +362,7 @@ static void set(struct slot *slot, enum family family, double value, bool known)
 static void show_entry(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *shelf,
                        struct ps_batch_entry *entry)
 {
-    const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, shelf, entry);
+    const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, entry);
     struct slot *slot = slot_of(batch, shelf->name, entry->model);
     if (slot == NULL) {
         return;

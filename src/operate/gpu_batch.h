@@ -58,20 +58,6 @@ struct ps_finished_ring *ps_gpu_batch_ring(struct ps_gpu_batch *batch);
 void ps_gpu_batch_learn(struct ps_gpu_batch *batch, const struct ps_scrape *scrape, ps_time now,
                         const struct ps_optimizer_target *targets, size_t count);
 
-/* A program that runs batches itself tells of one of them (or of the mean of `count`): it took so many
- * seconds and bytes of memory (NAN: not known). Its models stand beside those of upstreams, as of
- * "library". PS_OK or PS_ENOMEM. */
-PS_MUST_CHECK int ps_gpu_batch_observe(struct ps_gpu_batch *batch, struct ps_str model,
-                                       struct ps_str shape, ps_time now, size_t size, double seconds,
-                                       double bytes, double count);
-
-/* The best size for it, with `goal` (its memory in bytes), and the one that should be tried next (0:
- * enough is known). What an upstream taught is used where nobody observed any; then the bytes of
- * the goal don't count. PS_OK, or PS_ENOTFOUND: nothing was seen of it. */
-PS_MUST_CHECK int ps_gpu_batch_ask(struct ps_gpu_batch *batch, struct ps_str model,
-                                   struct ps_str shape, const struct ps_batch_goal *goal,
-                                   struct ps_batch_advice *advice, size_t *next);
-
 /* --- gpu_batch_json.c */
 
 /* One row for each model and shape that anything is known of; NULL: out of memory. */

@@ -25,22 +25,18 @@ static void add_real(json_t *object, const char *name, double value)
     }
 }
 
-static void add_memory(json_t *one, const struct ps_gpu_shelf *shelf, double memory)
+static void add_memory(json_t *one, const struct ps_gpu_shelf *shelf, double percent)
 {
-    if (shelf->in_bytes) {
-        add_real(one, "expected_memory_mb", memory / MIB);
-        return;
-    }
-    add_real(one, "expected_memory_percent", memory);
+    add_real(one, "expected_memory_percent", percent);
     if (shelf->device_bytes > 0) {
-        add_real(one, "expected_memory_mb", memory / 100 * shelf->device_bytes / MIB);
+        add_real(one, "expected_memory_mb", percent / 100 * shelf->device_bytes / MIB);
     }
 }
 
 static json_t *row_json(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *shelf,
                         struct ps_batch_entry *entry)
 {
-    const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, shelf, entry);
+    const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, entry);
     struct ps_batch_advice advice = ps_batch_model_advise(&entry->batch, &goal);
     json_t *one = json_pack("{ss ss ss ss ss sf sb}", "upstream", shelf->name, "model",
                             entry->model, "shape", entry->shape, "unit",
@@ -266,7 +262,7 @@ void ps_gpu_batch_advise(struct ps_gpu_batch *batch, json_t *list)
         if (entry == NULL || finding.present.size < 0.5) {
             continue;
         }
-        const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, finding.shelf, entry);
+        const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, entry);
         finding.entry = entry;
         finding.best = ps_batch_model_advise(&entry->batch, &goal);
         finding.now = ps_batch_model_look(&entry->batch, &goal, (size_t)lround(finding.present.size));

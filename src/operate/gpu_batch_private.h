@@ -15,7 +15,6 @@ enum { PS_GPU_BATCH_ROUNDS = 16 };
 struct ps_gpu_shelf {
     char name[64];
     bool simulated;
-    bool in_bytes; /* memory is in bytes, not in percent: observed by the program itself */
     bool merges; /* the server forms batches itself: rows are counted, not requests */
     struct ps_batch_book book;
     struct ps_batch_entry *recent[PS_GPU_BATCH_RECENT]; /* of the latest calls, by shape: a ring */
@@ -49,7 +48,6 @@ struct ps_gpu_batch {
 
 /* What the configuration wants of the entry. */
 struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_batch *batch,
-                                       const struct ps_gpu_shelf *shelf,
                                        const struct ps_batch_entry *entry);
 
 #endif
