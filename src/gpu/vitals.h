@@ -40,6 +40,7 @@
     X(WAITING, "waiting", "requests", "requests that wait inside the engine for room")                      \
     X(KV_USE, "kv_use", "ratio", "share of the key-value cache that living requests hold")                  \
     X(KV_BLOCKS_TOTAL, "kv_blocks_total", "blocks", "blocks of the key-value cache")                        \
+    X(KV_BLOCK_TOKENS, "kv_block_tokens", "tokens", "tokens that one of these blocks holds")                \
     X(KV_BLOCKS_USED, "kv_blocks_used", "blocks", "of these, held by living requests")                      \
     X(KV_TOKENS_USED, "kv_tokens_used", "tokens", "tokens in the key-value cache that requests hold")       \
     X(PREFIX_QUERIES, "prefix_queries", "tokens", "tokens looked up in the prefix cache since the start")   \
@@ -161,6 +162,10 @@ PS_MUST_CHECK int ps_vitals_snapshot(const struct ps_vitals *vitals, const char 
 /* One number for the memory in use on all its devices; unknown unless all of them tell. */
 struct ps_device_reading ps_vitals_device_used(const struct ps_vitals *vitals);
 struct ps_device_reading ps_vitals_device_total(const struct ps_vitals *vitals);
+
+/* The tokens that its key-value cache has room for: by its blocks, or by the tokens in it and the
+ * share that they take. */
+struct ps_device_reading ps_vitals_kv_capacity(const struct ps_vitals *vitals);
 
 /* Does it work on something, or does something wait? False in *known when it does not say. */
 bool ps_vitals_is_busy(const struct ps_vitals *vitals, bool *known);

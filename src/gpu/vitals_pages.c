@@ -33,6 +33,7 @@ static const struct ps_vitals_meaning vllm[] = {
     FIELD("vllm:gpu_cache_usage_perc", KV_USE, .how = PS_VITALS_MOST),
     FIELD("vllm:kv_cache_usage_perc", KV_USE, .how = PS_VITALS_MOST, .rank = 1),
     FIELD("vllm:cache_config_info", KV_BLOCKS_TOTAL, .label = "num_gpu_blocks"),
+    FIELD("vllm:cache_config_info", KV_BLOCK_TOKENS, .label = "block_size", .how = PS_VITALS_MOST),
     FIELD("vllm:gpu_prefix_cache_queries", PREFIX_QUERIES),
     FIELD("vllm:gpu_prefix_cache_hits", PREFIX_HITS),
     FIELD("vllm:prefix_cache_queries", PREFIX_QUERIES, .rank = 1),

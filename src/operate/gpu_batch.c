@@ -377,7 +377,7 @@ static void show_entry(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *sh
 
 static void show_all(struct ps_gpu_batch *batch)
 {
-    for (size_t i = 0; i < batch->count; i++) {
+    for (size_t i = 0; batch->gauges != NULL && i < batch->count; i++) {
         struct ps_gpu_shelf *shelf = batch->shelves[i];
         for (size_t j = 0; j < shelf->book.count; j++) {
             if (ps_str_eq(ps_str_from(shelf->book.entries[j]->shape), ps_batch_shape_any)) {
@@ -397,7 +397,7 @@ int ps_gpu_batch_new(struct ps_gpu_batch **out, struct ps_metrics *metrics)
     }
     batch->metrics = metrics;
     int err = ps_finished_new(&batch->ring, RING);
-    err = err != PS_OK ? err : open_gauges(batch);
+    err = err != PS_OK || metrics == NULL ? err : open_gauges(batch);
     if (err != PS_OK) {
         ps_gpu_batch_free(batch);
         return err;

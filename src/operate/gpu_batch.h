@@ -43,7 +43,7 @@ enum { PS_GPU_BATCH_SHELVES = 8, PS_GPU_BATCH_RECENT = 32 };
 
 extern const struct ps_metric_family ps_gpu_batch_metric_families[];
 
-/* Metrics are borrowed. PS_OK or PS_ENOMEM. */
+/* Metrics are borrowed; NULL: nothing is published. PS_OK or PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_batch_new(struct ps_gpu_batch **out, struct ps_metrics *metrics);
 void ps_gpu_batch_free(struct ps_gpu_batch *batch); /* NULL is fine */
 
