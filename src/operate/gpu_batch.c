@@ -18,7 +18,7 @@
 
 /* --- shelves ---------------------------------------------------------------------------------- */
 
-static struct ps_gpu_shelf *shelf_of(struct ps_gpu_batch *batch, const char *name)
+static struct ps_gpu_shelf *shelf_of(struct ps_gpu_shelves *batch, const char *name)
 {
     for (size_t i = 0; i < batch->count; i++) {
         if (strncmp(batch->shelves[i]->name, name, sizeof batch->shelves[i]->name - 1) == 0) {
@@ -35,7 +35,7 @@ static struct ps_gpu_shelf *shelf_of(struct ps_gpu_batch *batch, const char *nam
     return shelf;
 }
 
-struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_batch *batch,
+struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_shelves *batch,
                                        const struct ps_batch_entry *entry)
 {
     return (struct ps_batch_goal){
@@ -106,7 +106,7 @@ static const char *upstream_of(const struct ps_gateway *gateway, uint32_t endpoi
 }
 
 /* Triton's own counts say more of its batches than what is in flight here. */
-static void learn_calls(struct ps_gpu_batch *batch, const struct ps_scrape *scrape, ps_time now)
+static void learn_calls(struct ps_gpu_shelves *batch, const struct ps_scrape *scrape, ps_time now)
 {
     struct ps_finished finished;
     for (size_t i = 0; i < RING && ps_finished_take(batch->ring, &finished); i++) {
@@ -230,7 +230,7 @@ static void learn_memory(struct ps_gpu_shelf *shelf, const struct ps_optimizer_t
     shelf->device_bytes = device ? 100 * target->used.value / target->utilization.value : 0;
 }
 
-static void learn_target(struct ps_gpu_batch *batch, const struct ps_scrape_view *view,
+static void learn_target(struct ps_gpu_shelves *batch, const struct ps_scrape_view *view,
                          const struct ps_optimizer_target *target, ps_time now)
 {
     struct ps_device_reading running = target->vitals->readings[PS_VITALS_RUNNING];
@@ -293,11 +293,11 @@ struct ps_gpu_batch_gauges {
 
 static double read_dropped(void *context)
 {
-    const struct ps_gpu_batch *batch = context;
+    const struct ps_gpu_shelves *batch = context;
     return (double)ps_finished_dropped(batch->ring);
 }
 
-static int open_gauges(struct ps_gpu_batch *batch)
+static int open_gauges(struct ps_gpu_shelves *batch)
 {
     batch->gauges = calloc(1, sizeof *batch->gauges);
     if (batch->gauges == NULL) {
@@ -309,7 +309,7 @@ static int open_gauges(struct ps_gpu_batch *batch)
                                           NULL, read_dropped, batch, &batch->gauges->dropped);
 }
 
-static void close_gauges(struct ps_gpu_batch *batch)
+static void close_gauges(struct ps_gpu_shelves *batch)
 {
     struct ps_gpu_batch_gauges *gauges = batch->gauges;
     if (gauges == NULL) {
@@ -326,7 +326,7 @@ static void close_gauges(struct ps_gpu_batch *batch)
     free(gauges);
 }
 
-static struct slot *slot_of(struct ps_gpu_batch *batch, const char *upstream, const char *model)
+static struct slot *slot_of(struct ps_gpu_shelves *batch, const char *upstream, const char *model)
 {
     struct ps_gpu_batch_gauges *gauges = batch->gauges;
     for (size_t i = 0; i < gauges->count; i++) {
@@ -359,7 +359,7 @@ static void set(struct slot *slot, enum family family, double value, bool known)
     }
 }
 
-static void show_entry(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *shelf,
+static void show_entry(struct ps_gpu_shelves *batch, const struct ps_gpu_shelf *shelf,
                        struct ps_batch_entry *entry)
 {
     const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, entry);
@@ -375,7 +375,7 @@ static void show_entry(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *sh
     set(slot, CALLS, advice.samples, true);
 }
 
-static void show_all(struct ps_gpu_batch *batch)
+static void show_all(struct ps_gpu_shelves *batch)
 {
     for (size_t i = 0; batch->gauges != NULL && i < batch->count; i++) {
         struct ps_gpu_shelf *shelf = batch->shelves[i];
@@ -389,9 +389,9 @@ static void show_all(struct ps_gpu_batch *batch)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-int ps_gpu_batch_new(struct ps_gpu_batch **out, struct ps_metrics *metrics)
+int ps_gpu_batch_new(struct ps_gpu_shelves **out, struct ps_metrics *metrics)
 {
-    struct ps_gpu_batch *batch = calloc(1, sizeof *batch);
+    struct ps_gpu_shelves *batch = calloc(1, sizeof *batch);
     if (batch == NULL) {
         return PS_ENOMEM;
     }
@@ -406,7 +406,7 @@ int ps_gpu_batch_new(struct ps_gpu_batch **out, struct ps_metrics *metrics)
     return PS_OK;
 }
 
-void ps_gpu_batch_free(struct ps_gpu_batch *batch)
+void ps_gpu_batch_free(struct ps_gpu_shelves *batch)
 {
     if (batch == NULL) {
         return;
@@ -420,7 +420,7 @@ void ps_gpu_batch_free(struct ps_gpu_batch *batch)
     free(batch);
 }
 
-void ps_gpu_batch_set(struct ps_gpu_batch *batch, const struct ps_gpu_batch_opts *opts,
+void ps_gpu_batch_set(struct ps_gpu_shelves *batch, const struct ps_gpu_batch_opts *opts,
                       double target_percent, struct ps_gateway *gateway)
 {
     batch->opts = *opts;
@@ -428,12 +428,12 @@ void ps_gpu_batch_set(struct ps_gpu_batch *batch, const struct ps_gpu_batch_opts
     batch->gateway = gateway;
 }
 
-struct ps_finished_ring *ps_gpu_batch_ring(struct ps_gpu_batch *batch)
+struct ps_finished_ring *ps_gpu_batch_ring(struct ps_gpu_shelves *batch)
 {
     return batch->ring;
 }
 
-void ps_gpu_batch_learn(struct ps_gpu_batch *batch, const struct ps_scrape *scrape, ps_time now,
+void ps_gpu_batch_learn(struct ps_gpu_shelves *batch, const struct ps_scrape *scrape, ps_time now,
                         const struct ps_optimizer_target *targets, size_t count)
 {
     learn_calls(batch, scrape, now);

@@ -33,7 +33,7 @@ static void add_memory(json_t *one, const struct ps_gpu_shelf *shelf, double per
     }
 }
 
-static json_t *row_json(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *shelf,
+static json_t *row_json(struct ps_gpu_shelves *batch, const struct ps_gpu_shelf *shelf,
                         struct ps_batch_entry *entry)
 {
     const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, entry);
@@ -54,7 +54,7 @@ static json_t *row_json(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *s
     return one;
 }
 
-json_t *ps_gpu_batch_json(struct ps_gpu_batch *batch)
+json_t *ps_gpu_batch_json(struct ps_gpu_shelves *batch)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < batch->count; i++) {
@@ -99,7 +99,7 @@ static int read_wish(struct ps_str query, struct wish *wish, char *reason, size_
                                         "the query is malformed, or a value is too long");
 }
 
-static struct ps_batch_entry *find_entry(const struct ps_gpu_batch *batch, const struct wish *wish,
+static struct ps_batch_entry *find_entry(const struct ps_gpu_shelves *batch, const struct wish *wish,
                                          const struct ps_gpu_shelf **shelf)
 {
     for (size_t i = 0; i < batch->count; i++) {
@@ -116,7 +116,7 @@ static struct ps_batch_entry *find_entry(const struct ps_gpu_batch *batch, const
     return NULL;
 }
 
-int ps_gpu_batch_write(struct ps_gpu_batch *batch, struct ps_str query, struct ps_buf *out,
+int ps_gpu_batch_write(struct ps_gpu_shelves *batch, struct ps_str query, struct ps_buf *out,
                        char *reason, size_t size)
 {
     struct wish wish = {"", "", ""};
@@ -148,7 +148,7 @@ struct present {
     bool limit; /* it is the configured one */
 };
 
-static const struct ps_backend *backend_of(const struct ps_gpu_batch *batch, const char *name)
+static const struct ps_backend *backend_of(const struct ps_gpu_shelves *batch, const char *name)
 {
     for (size_t i = 0; batch->gateway != NULL && i < batch->gateway->backend_count; i++) {
         if (strcmp(batch->gateway->backends[i]->name, name) == 0) {
@@ -159,7 +159,7 @@ static const struct ps_backend *backend_of(const struct ps_gpu_batch *batch, con
 }
 
 /* The limit is for the upstream, the recommended number for each of its servers. */
-static struct present present_of(const struct ps_gpu_batch *batch, const struct ps_gpu_shelf *shelf)
+static struct present present_of(const struct ps_gpu_shelves *batch, const struct ps_gpu_shelf *shelf)
 {
     const struct ps_backend *backend = backend_of(batch, shelf->name);
     struct ps_gate_stats stats = {0};
@@ -253,7 +253,7 @@ static bool is_worth_a_word(const struct finding *finding)
                                  finding->best.rate > GAINS * finding->now.rate);
 }
 
-void ps_gpu_batch_advise(struct ps_gpu_batch *batch, json_t *list)
+void ps_gpu_batch_advise(struct ps_gpu_shelves *batch, json_t *list)
 {
     for (size_t i = 0; i < batch->count; i++) {
         struct finding finding = {.shelf = batch->shelves[i]};

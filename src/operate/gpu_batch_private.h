@@ -35,7 +35,7 @@ struct ps_gpu_shelf {
 
 struct ps_gpu_batch_gauges; /* gpu_batch.c */
 
-struct ps_gpu_batch {
+struct ps_gpu_shelves {
     struct ps_metrics *metrics;
     struct ps_finished_ring *ring;
     struct ps_gateway *gateway; /* borrowed; NULL at first */
@@ -47,7 +47,7 @@ struct ps_gpu_batch {
 };
 
 /* What the configuration wants of the entry. */
-struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_batch *batch,
+struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_shelves *batch,
                                        const struct ps_batch_entry *entry);
 
 #endif

@@ -33,7 +33,7 @@ static void check_pairs(struct ps_str query)
 static void check_answer(struct ps_str query)
 {
     static struct ps_metrics *metrics;
-    static struct ps_gpu_batch *batch;
+    static struct ps_gpu_shelves *batch;
     struct ps_buf out = ps_buf_make(65536);
     char reason[200] = "";
     if (batch == NULL) {
