@@ -83,8 +83,8 @@ static double median(const float *values, size_t count)
     return 0.5 * (sorted[(count - 1) / 2] + sorted[count / 2]);
 }
 
-/* How far a call was from what is typical, for the tail; the mean of several says as much as if each
- * had been so much farther away. */
+/* How far a call was from what is typical, for the tail; the mean of several says as much as if
+ * each had been so much farther away. */
 static void learn_tail(struct ps_batch_model *model, double away, double calls)
 {
     double at = (away - BAND_LOW) / BAND_WIDE;
@@ -95,8 +95,8 @@ static void learn_tail(struct ps_batch_model *model, double away, double calls)
 
 /* The first few are kept, and their median is what is typical; then it moves towards each call, but
  * by no more than a usual distance allows. */
-static void learn_cell(const struct ps_batch_model *model, struct ps_batch_model_cell *cell, double value,
-                       double count)
+static void learn_cell(const struct ps_batch_model *model, struct ps_batch_model_cell *cell,
+                       double value, double count)
 {
     size_t before = (size_t)ceilf(cell->count);
     if (before < PS_BATCH_MODEL_RECENT) {
@@ -161,8 +161,8 @@ static void fit_cells(struct ps_batch_model *model, double noise)
     for (size_t n = 1; n <= model->largest; n++) {
         const struct ps_batch_model_cell *cell = &model->cell[n];
         if (cell->count > 0) {
-            points[count++] = (struct ps_batch_fit_point){
-                (double)n, exp((double)model->seen[n]), fmin((double)cell->count, 16)};
+            points[count++] = (struct ps_batch_fit_point){(double)n, exp((double)model->seen[n]),
+                                                          fmin((double)cell->count, 16)};
         }
     }
     ps_batch_fit_make(&model->fit, points, count, noise);
@@ -180,8 +180,8 @@ static void sort(double *values, size_t count)
     }
 }
 
-/* From others of its size where there are some, else from the curve: a size that was seen once would
- * agree with itself. */
+/* From others of its size where there are some, else from the curve: a size that was seen once
+ * would agree with itself. */
 static double distance(const struct ps_batch_model *model, const struct ps_batch_model_call *call)
 {
     const struct ps_batch_model_cell *cell = &model->cell[call->size];
@@ -318,8 +318,8 @@ static void settle_sizes(struct ps_batch_model *model)
     }
 }
 
-/* The spread is that around the curve, and the curve depends on the spread: one after the other, and
- * once more. */
+/* The spread is that around the curve, and the curve depends on the spread: one after the other,
+ * and once more. */
 void ps_batch_model_refresh(struct ps_batch_model *model)
 {
     if (model->fresh || model->largest == 0) {
@@ -370,13 +370,12 @@ static size_t latency_cap(const struct ps_batch_model *model, const struct ps_ba
 
 static struct caps caps_of(const struct ps_batch_model *model, const struct ps_batch_goal *goal)
 {
-    size_t configured = goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST
-                                                                             : goal->most;
+    size_t configured =
+        goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST : goal->most;
     size_t seen = BEYOND_SEEN * model->largest;
-    return (struct caps){
-        {ps_memory_model_fit(&model->memory, goal->memory, PS_BATCH_MODEL_MOST),
-         latency_cap(model, goal), configured,
-         seen > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST : seen}};
+    return (struct caps){{ps_memory_model_fit(&model->memory, goal->memory, PS_BATCH_MODEL_MOST),
+                          latency_cap(model, goal), configured,
+                          seen > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST : seen}};
 }
 
 /* The smallest of the bounds, one of them left out (CAPS: none). */

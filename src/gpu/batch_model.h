@@ -58,7 +58,7 @@ struct ps_batch_model {
     double samples; /* calls, all sizes; what is old counts less */
     struct ps_batch_model_call call[PS_BATCH_MODEL_CALLS]; /* the latest: a ring */
     size_t calls;                                          /* since the start */
-    double band[PS_BATCH_MODEL_BANDS]; /* calls by T / typical T */
+    double band[PS_BATCH_MODEL_BANDS];                     /* calls by T / typical T */
     double banded;
     size_t largest; /* size that was seen */
     ps_time aged;
@@ -69,8 +69,8 @@ struct ps_batch_model {
     struct ps_batch_fit fit;
     double spread, misfit, tail;          /* relative */
     double straggling;                    /* share of the latest calls */
-    float seen[PS_BATCH_MODEL_MOST + 1];  /* typical logarithm of those that were, never above a larger
-                                             one's */
+    float seen[PS_BATCH_MODEL_MOST + 1];  /* typical logarithm of those that were, never above a
+                                             larger  one's */
     float log[PS_BATCH_MODEL_MOST + 1];   /* of T */
     float doubt[PS_BATCH_MODEL_MOST + 1]; /* relative, one standard deviation */
 };
@@ -121,8 +121,9 @@ struct ps_batch_advice ps_batch_model_advise(struct ps_batch_model *model,
 struct ps_batch_advice ps_batch_model_look(struct ps_batch_model *model,
                                            const struct ps_batch_goal *goal, size_t size);
 
-/* The size that should be tried next to find the best one, or 0: enough is known. Sizes whose memory
- * is not known to fit are not proposed; with a bound and no sample of memory that is all but 1. */
+/* The size that should be tried next to find the best one, or 0: enough is known. Sizes whose
+ * memory is not known to fit are not proposed; with a bound and no sample of memory that is all
+ * but 1. */
 size_t ps_batch_model_next(struct ps_batch_model *model, const struct ps_batch_goal *goal);
 
 /* Brings what follows from the samples up to date; the functions above do it themselves. */

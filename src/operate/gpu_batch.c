@@ -225,8 +225,9 @@ static void learn_memory(struct ps_gpu_shelf *shelf, const struct ps_optimizer_t
     if (target->effective.known && size <= PS_BATCH_MODEL_MOST && !(size < 0.5 && was_idle)) {
         learn_memory_of(shelf, (size_t)lround(size), target->effective.value);
     }
-    bool device = target->used.known && target->utilization.known && target->utilization.value > 0 &&
-                  target->effective.known && target->effective.value == target->utilization.value;
+    bool device = target->used.known && target->utilization.known &&
+                  target->utilization.value > 0 && target->effective.known &&
+                  target->effective.value == target->utilization.value;
     shelf->device_bytes = device ? 100 * target->used.value / target->utilization.value : 0;
 }
 

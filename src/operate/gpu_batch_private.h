@@ -19,7 +19,8 @@ struct ps_gpu_shelf {
     struct ps_batch_book book;
     struct ps_batch_entry *recent[PS_GPU_BATCH_RECENT]; /* of the latest calls, by shape: a ring */
     size_t calls;
-    double in_flight; /* a slow mean of what calls had beside them, or of rows in a batch; 0: none */
+    double
+        in_flight; /* a slow mean of what calls had beside them, or of rows in a batch; 0: none */
 
     /* of the latest round that was learned */
     struct {
@@ -27,7 +28,7 @@ struct ps_gpu_shelf {
         ps_time taken;
         bool idle;
     } rounds[PS_GPU_BATCH_ROUNDS]; /* by server; more of them share a place */
-    double device_bytes; /* that 100 percent stand for; 0 = not known */
+    double device_bytes;           /* that 100 percent stand for; 0 = not known */
     struct ps_vitals_batch before[PS_VITALS_BATCHES_MAX]; /* Triton's counts then */
     size_t before_count;
     uint32_t before_id; /* of the server that told them; 0 = none */
