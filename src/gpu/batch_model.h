@@ -17,7 +17,7 @@
  * What is old counts half after an hour in which something was learned.
  *
  * Thread: owned by one thread. Nothing is allocated; about 26 KB. Learning takes well below a
- * microsecond; the first question after it fits anew (tens of microseconds), further ones don't.
+ * microsecond; the first question after it fits anew (about 0.1 ms), further ones don't.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -41,7 +41,8 @@ enum {
 
 /* A size. Times are natural logarithms of seconds. */
 struct ps_batch_model_cell {
-    float recent[PS_BATCH_MODEL_RECENT]; /* until it is full their median counts */
+    float recent[PS_BATCH_MODEL_RECENT]; /* the latest: a ring */
+    size_t kept;                         /* so many were put into it */
     float log;                           /* typical */
     float count;                         /* calls; what is old counts less */
 };
@@ -69,6 +70,7 @@ struct ps_batch_model {
     struct ps_batch_fit fit;
     double spread, misfit, tail;          /* relative */
     double straggling;                    /* share of the latest calls */
+    size_t reach;                         /* sizes that are computed */
     float seen[PS_BATCH_MODEL_MOST + 1];  /* typical logarithm of those that were, never above a
                                              larger  one's */
     float log[PS_BATCH_MODEL_MOST + 1];   /* of T */
@@ -117,7 +119,8 @@ struct ps_batch_advice {
 struct ps_batch_advice ps_batch_model_advise(struct ps_batch_model *model,
                                              const struct ps_batch_goal *goal);
 
-/* The same figures for a given size; .size is 0 when too little is known or it is out of range. */
+/* The same figures for a given size; .size is 0 when too little is known, or it is over four times
+ * the largest that was seen. */
 struct ps_batch_advice ps_batch_model_look(struct ps_batch_model *model,
                                            const struct ps_batch_goal *goal, size_t size);
 
