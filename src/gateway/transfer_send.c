@@ -80,6 +80,28 @@ void ps_transfer_pump(struct ps_transfer *transfer)
 
 /* --- the call --------------------------------------------------------------------------------- */
 
+static struct ps_census *census_of(const struct ps_transfer *transfer)
+{
+    return &transfer->backend->endpoints[transfer->endpoint]->census;
+}
+
+/* It is counted there from now on, if it is one that holds memory. */
+static void be_counted(struct ps_transfer *transfer)
+{
+    if (transfer->prompt > 0) {
+        ps_census_enter(census_of(transfer), &transfer->place, transfer->prompt,
+                        !transfer->request->stream);
+    }
+}
+
+static void leave_count(struct ps_transfer *transfer, enum ps_outcome outcome)
+{
+    const struct ps_usage *usage = &transfer->usage;
+    bool whole = transfer->status == 200 && outcome == PS_OUTCOME_OK;
+    ps_census_leave(census_of(transfer), &transfer->place,
+                    usage->has_completion ? usage->completion_tokens : usage->events, whole);
+}
+
 static uint32_t in_flight_at(const struct ps_endpoint *endpoint)
 {
     int64_t requests = atomic_load_explicit(&endpoint->requests, memory_order_relaxed);
@@ -104,28 +126,6 @@ void ps_transfer_tell_finished(const struct ps_transfer *transfer)
         memcpy(finished.model, request->model, len);
     }
     ps_finished_tell(transfer->lane->finished, &finished);
-}
-
-static struct ps_census *census_of(const struct ps_transfer *transfer)
-{
-    return &transfer->backend->endpoints[transfer->endpoint]->census;
-}
-
-/* It is counted there from now on, if it is one that holds memory. */
-static void be_counted(struct ps_transfer *transfer)
-{
-    if (transfer->prompt > 0) {
-        ps_census_enter(census_of(transfer), &transfer->place, transfer->prompt,
-                        !transfer->request->stream);
-    }
-}
-
-static void leave_count(struct ps_transfer *transfer, enum ps_outcome outcome)
-{
-    const struct ps_usage *usage = &transfer->usage;
-    bool whole = transfer->status == 200 && outcome == PS_OUTCOME_OK;
-    ps_census_leave(census_of(transfer), &transfer->place,
-                    usage->has_completion ? usage->completion_tokens : usage->events, whole);
 }
 
 void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome)

@@ -76,14 +76,6 @@ bool ps_gpu_is_known(struct ps_gpu *gpu);
 PS_MUST_CHECK int ps_gpu_write_profile(struct ps_gpu *gpu, struct ps_buf *out);
 PS_MUST_CHECK int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out);
 
-/* Where workers put calls that have ended; as long as the room lives. */
-struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu);
-
-/* Appends the JSON of GET /api/gpu/batch-size?QUERY. PS_OK; PS_EINVAL or PS_ENOTFOUND with a sentence
- * in reason; PS_ENOMEM. */
-PS_MUST_CHECK int ps_gpu_write_batch(struct ps_gpu *gpu, struct ps_str query, struct ps_buf *out,
-                                     char *reason, size_t size);
-
 /* Why nothing is known of any GPU, as a sentence that names the settings. */
 void ps_gpu_explain(struct ps_gpu *gpu, char *text, size_t size);
 
@@ -99,5 +91,13 @@ PS_MUST_CHECK int ps_gpu_write_cleanup(struct ps_gpu *gpu, const struct ps_optim
 
 /* No further call of the cleanup that runs, if one does: it ends now, because of `why`. */
 void ps_gpu_end_cleanup(struct ps_gpu *gpu, const char *why);
+
+/* Where workers put calls that have ended; as long as the room lives. */
+struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu);
+
+/* Appends the JSON of GET /api/gpu/batch-size?QUERY. PS_OK; PS_EINVAL or PS_ENOTFOUND with a sentence
+ * in reason; PS_ENOMEM. */
+PS_MUST_CHECK int ps_gpu_write_batch(struct ps_gpu *gpu, struct ps_str query, struct ps_buf *out,
+                                     char *reason, size_t size);
 
 #endif

@@ -606,8 +606,8 @@ static int read_level(const json_t *value, struct ps_optimizer_order *order, cha
         json_is_string(value) ? ps_gpu_rung(ps_str_from(json_string_value(value))) : PS_RUNG_COUNT;
     if (rung == PS_RUNG_COUNT) {
         return refuse(reason, size,
-                      "\"level\" is one of prefix_cache, host_cache, unload, sleep, deep_sleep and "
-                      "wake");
+                      "\"level\" is one of prefix_cache, host_cache, kv_limit, unload, sleep, "
+                      "deep_sleep, checkpoint, restart and wake");
     }
     order->level = ps_rung_names[rung];
     order->rungs = rung == PS_RUNG_WAKE ? 1u << rung : (2u << rung) - 1;

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/option.h"
 #include "base/str.h"
+#include "operate/gpu_means.h"
 #include "operate/hooks.h"
 #include "operate/optimizer.h"
 #include "operate/scrape.h"
@@ -39,6 +40,8 @@ struct ps_gpu_opts {
     char *runtime_key;
     struct ps_gpu_batch_opts batch;
     struct ps_option_list sources; /* of struct ps_source_opts */
+    struct ps_option_list servers; /* of struct ps_server_means_opts */
+    char *cuda_checkpoint;
 };
 
 extern const struct ps_option ps_gpu_batch_options[];

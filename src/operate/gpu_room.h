@@ -16,6 +16,7 @@
 #include "operate/gpu.h"
 #include "operate/gpu_attribution.h"
 #include "operate/gpu_demand.h"
+#include "operate/gpu_means.h"
 #include "operate/gpu_outlook.h"
 #include "operate/gpu_plain.h"
 #include "operate/optimizer.h"
@@ -57,6 +58,7 @@ struct ps_gpu {
     ps_time settled_by;
     bool settled; /* every source was heard or failed, or had its time */
     struct ps_inquiry *call;
+    struct ps_gpu_means *means; /* what this machine can do itself */
     const struct ps_hook *hook; /* of the call */
     int mode;                   /* as configured */
     ps_time since;              /* wall clock, when it began */
@@ -70,6 +72,7 @@ struct ps_gpu {
     struct ps_gpu_outlook *outlook;
     struct ps_gpu_plain *plain;
     struct ps_gpu_attribution *attribution;
+    struct ps_gpu_batch *batch;
     struct ps_gpu_gauges *gauges; /* NULL without metrics */
     struct ps_gpu_shelves *batch;
     ps_time gauges_at;            /* the next time that figures are published */
