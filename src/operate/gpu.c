@@ -192,7 +192,6 @@ static void on_second(struct ps_gpu *gpu, ps_time now)
         size_t count = ps_gpu_measure(gpu, now, gpu->targets, PS_OPTIMIZER_TARGETS);
         look_at_gateway(gpu, now, gpu->targets, count, gpu->crowds, known);
         ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, gpu->targets, known, count);
-        ps_gpu_batch_learn(gpu->batch, gpu->scrape, now, gpu->targets, count);
         ps_gpu_plain_push(gpu->plain, gpu, now);
         if (gpu->gauges != NULL) {
             ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);

@@ -72,7 +72,6 @@ struct ps_gpu {
     struct ps_gpu_outlook *outlook;
     struct ps_gpu_plain *plain;
     struct ps_gpu_attribution *attribution;
-    struct ps_gpu_batch *batch;
     struct ps_gpu_gauges *gauges; /* NULL without metrics */
     struct ps_gpu_shelves *batch;
     ps_time gauges_at;            /* the next time that figures are published */
