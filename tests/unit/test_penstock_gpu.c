@@ -464,11 +464,11 @@ static void nonsense_and_what_is_off_are_refused(void **state)
 /* A server's batches: 20 ms and 1 ms a row, 256 MiB a row. */
 static void observe(struct ps_gpu_optimizer *optimizer, uint64_t size, unsigned times)
 {
-    const struct ps_gpu_batch batch = {.model = "bge-m3",
-                                       .shape = "512",
-                                       .size = size,
-                                       .seconds = 0.02 + 0.001 * (double)size,
-                                       .memory_bytes = 256 * MIB * (double)size};
+    const struct ps_gpu_batch_seen batch = {.model = "bge-m3",
+                                            .shape = "512",
+                                            .size = size,
+                                            .seconds = 0.02 + 0.001 * (double)size,
+                                            .memory_bytes = 256 * MIB * (double)size};
     for (unsigned i = 0; i < times; i++) {
         assert_ok(ps_gpu_optimizer_observe_batch(optimizer, &batch));
     }
@@ -531,7 +531,7 @@ static void a_batch_that_can_not_be_is_refused(void **state)
 {
     (void)state;
     struct ps_gpu_optimizer *optimizer = optimizer_of("gpu: {drivers: no}");
-    static const struct ps_gpu_batch wrong[] = {
+    static const struct ps_gpu_batch_seen wrong[] = {
         {.model = "m", .size = 0, .seconds = 1},
         {.model = "m", .size = 513, .seconds = 1},
         {.model = "m", .size = 1, .seconds = -1},
