@@ -192,11 +192,11 @@ static void on_second(struct ps_gpu *gpu, ps_time now)
         size_t count = ps_gpu_measure(gpu, now, gpu->targets, PS_OPTIMIZER_TARGETS);
         look_at_gateway(gpu, now, gpu->targets, count, gpu->crowds, known);
         ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, gpu->targets, known, count);
+        ps_gpu_batch_learn(gpu->batch, gpu->scrape, now, gpu->targets, count);
         ps_gpu_plain_push(gpu->plain, gpu, now);
         if (gpu->gauges != NULL) {
             ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
         }
-        ps_gpu_batch_learn(gpu->batch, gpu->scrape, now, gpu->targets, count);
     }
     if (now >= gpu->recall_at) {
         ps_gpu_recall(gpu);
@@ -373,6 +373,21 @@ bool ps_gpu_is_known(struct ps_gpu *gpu)
 void ps_gpu_end_cleanup(struct ps_gpu *gpu, const char *why)
 {
     ps_optimizer_end(gpu->optimizer, why, ps_loop_now(gpu->loop));
+}
+
+int ps_gpu_observe_batch(struct ps_gpu *gpu, const struct ps_gpu_observation *seen)
+{
+    ps_time now = ps_loop_now(gpu->loop);
+    return seen->failed ? ps_gpu_batch_fail(gpu->batch, seen->model, seen->shape, now, seen->size,
+                                            seen->bytes)
+                        : ps_gpu_batch_observe(gpu->batch, seen->model, seen->shape, now,
+                                               seen->size, seen->seconds, seen->bytes, 1);
+}
+
+int ps_gpu_ask_batch(struct ps_gpu *gpu, struct ps_str model, struct ps_str shape,
+                     const struct ps_batch_goal *goal, struct ps_batch_advice *advice, size_t *next)
+{
+    return ps_gpu_batch_ask(gpu->batch, model, shape, goal, advice, next);
 }
 
 struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu)

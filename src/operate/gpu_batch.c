@@ -18,7 +18,7 @@
 
 /* --- shelves ---------------------------------------------------------------------------------- */
 
-static struct ps_gpu_shelf *shelf_of(struct ps_gpu_shelves *batch, const char *name)
+static struct ps_gpu_shelf *shelf_of(struct ps_gpu_batch *batch, const char *name)
 {
     for (size_t i = 0; i < batch->count; i++) {
         if (strncmp(batch->shelves[i]->name, name, sizeof batch->shelves[i]->name - 1) == 0) {
@@ -35,13 +35,14 @@ static struct ps_gpu_shelf *shelf_of(struct ps_gpu_shelves *batch, const char *n
     return shelf;
 }
 
-struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_shelves *batch,
+struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_batch *batch,
+                                       const struct ps_gpu_shelf *shelf,
                                        const struct ps_batch_entry *entry)
 {
     return (struct ps_batch_goal){
         .p95 = batch->opts.p95 > 0 ? ps_span_seconds(batch->opts.p95) : INFINITY,
         .turns = entry->turns,
-        .memory = batch->target_percent,
+        .memory = shelf->in_bytes ? INFINITY : batch->target_percent,
         .most = (size_t)batch->opts.most,
     };
 }
@@ -106,7 +107,7 @@ static const char *upstream_of(const struct ps_gateway *gateway, uint32_t endpoi
 }
 
 /* Triton's own counts say more of its batches than what is in flight here. */
-static void learn_calls(struct ps_gpu_shelves *batch, const struct ps_scrape *scrape, ps_time now)
+static void learn_calls(struct ps_gpu_batch *batch, const struct ps_scrape *scrape, ps_time now)
 {
     struct ps_finished finished;
     for (size_t i = 0; i < RING && ps_finished_take(batch->ring, &finished); i++) {
@@ -231,7 +232,7 @@ static void learn_memory(struct ps_gpu_shelf *shelf, const struct ps_optimizer_t
     shelf->device_bytes = device ? 100 * target->used.value / target->utilization.value : 0;
 }
 
-static void learn_target(struct ps_gpu_shelves *batch, const struct ps_scrape_view *view,
+static void learn_target(struct ps_gpu_batch *batch, const struct ps_scrape_view *view,
                          const struct ps_optimizer_target *target, ps_time now)
 {
     struct ps_device_reading running = target->vitals->readings[PS_VITALS_RUNNING];
@@ -254,6 +255,68 @@ static void learn_target(struct ps_gpu_shelves *batch, const struct ps_scrape_vi
     shelf->rounds[place].id = view->id;
     shelf->rounds[place].taken = target->taken;
     shelf->rounds[place].idle = size < 0.5;
+}
+
+/* --- what a program observes itself ----------------------------------------------------------- */
+
+static const char library[] = "library";
+
+static struct ps_batch_entry *observed(struct ps_gpu_batch *batch, struct ps_str model,
+                                       struct ps_str shape, ps_time now)
+{
+    struct ps_gpu_shelf *shelf = shelf_of(batch, library);
+    if (shelf == NULL) {
+        return NULL;
+    }
+    shelf->in_bytes = true;
+    shelf->merges = true;
+    return ps_batch_book_at(&shelf->book, model, shape.len > 0 ? shape : ps_batch_shape_any, now);
+}
+
+int ps_gpu_batch_observe(struct ps_gpu_batch *batch, struct ps_str model, struct ps_str shape,
+                         ps_time now, size_t size, double seconds, double bytes, double count)
+{
+    struct ps_batch_entry *entry = observed(batch, model, shape, now);
+    if (entry == NULL) {
+        return PS_ENOMEM;
+    }
+    ps_batch_model_learn(&entry->batch, now, size, seconds, count);
+    ps_memory_model_learn(&entry->batch.memory, size, bytes);
+    return PS_OK;
+}
+
+int ps_gpu_batch_fail(struct ps_gpu_batch *batch, struct ps_str model, struct ps_str shape,
+                      ps_time now, size_t size, double bytes)
+{
+    struct ps_batch_entry *entry = observed(batch, model, shape, now);
+    if (entry == NULL) {
+        return PS_ENOMEM;
+    }
+    ps_memory_model_fail(&entry->batch.memory, size, bytes);
+    return PS_OK;
+}
+
+int ps_gpu_batch_ask(struct ps_gpu_batch *batch, struct ps_str model, struct ps_str shape,
+                     const struct ps_batch_goal *goal, struct ps_batch_advice *advice, size_t *next)
+{
+    struct ps_batch_entry *found = NULL;
+    bool in_bytes = false;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct ps_batch_entry *entry = ps_batch_book_find(&batch->shelves[i]->book, model, shape);
+        if (entry != NULL && (found == NULL || batch->shelves[i]->in_bytes)) {
+            found = entry;
+            in_bytes = batch->shelves[i]->in_bytes;
+        }
+    }
+    if (found == NULL) {
+        return PS_ENOTFOUND;
+    }
+    struct ps_batch_goal wanted = *goal;
+    wanted.memory = in_bytes ? goal->memory : batch->target_percent;
+    *advice = ps_batch_model_advise(&found->batch, &wanted);
+    advice->memory = in_bytes ? advice->memory : NAN; /* it is in percent */
+    *next = ps_batch_model_next(&found->batch, &wanted);
+    return PS_OK;
 }
 
 /* --- figures ---------------------------------------------------------------------------------- */
@@ -294,12 +357,15 @@ struct ps_gpu_batch_gauges {
 
 static double read_dropped(void *context)
 {
-    const struct ps_gpu_shelves *batch = context;
+    const struct ps_gpu_batch *batch = context;
     return (double)ps_finished_dropped(batch->ring);
 }
 
-static int open_gauges(struct ps_gpu_shelves *batch)
+static int open_gauges(struct ps_gpu_batch *batch)
 {
+    if (batch->metrics == NULL) {
+        return PS_OK;
+    }
     batch->gauges = calloc(1, sizeof *batch->gauges);
     if (batch->gauges == NULL) {
         return PS_ENOMEM;
@@ -310,7 +376,7 @@ static int open_gauges(struct ps_gpu_shelves *batch)
                                           NULL, read_dropped, batch, &batch->gauges->dropped);
 }
 
-static void close_gauges(struct ps_gpu_shelves *batch)
+static void close_gauges(struct ps_gpu_batch *batch)
 {
     struct ps_gpu_batch_gauges *gauges = batch->gauges;
     if (gauges == NULL) {
@@ -327,7 +393,7 @@ static void close_gauges(struct ps_gpu_shelves *batch)
     free(gauges);
 }
 
-static struct slot *slot_of(struct ps_gpu_shelves *batch, const char *upstream, const char *model)
+static struct slot *slot_of(struct ps_gpu_batch *batch, const char *upstream, const char *model)
 {
     struct ps_gpu_batch_gauges *gauges = batch->gauges;
     for (size_t i = 0; i < gauges->count; i++) {
@@ -360,10 +426,10 @@ static void set(struct slot *slot, enum family family, double value, bool known)
     }
 }
 
-static void show_entry(struct ps_gpu_shelves *batch, const struct ps_gpu_shelf *shelf,
+static void show_entry(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *shelf,
                        struct ps_batch_entry *entry)
 {
-    const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, entry);
+    const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, shelf, entry);
     struct slot *slot = slot_of(batch, shelf->name, entry->model);
     if (slot == NULL) {
         return;
@@ -376,7 +442,7 @@ static void show_entry(struct ps_gpu_shelves *batch, const struct ps_gpu_shelf *
     set(slot, CALLS, advice.samples, true);
 }
 
-static void show_all(struct ps_gpu_shelves *batch)
+static void show_all(struct ps_gpu_batch *batch)
 {
     for (size_t i = 0; batch->gauges != NULL && i < batch->count; i++) {
         struct ps_gpu_shelf *shelf = batch->shelves[i];
@@ -390,15 +456,15 @@ static void show_all(struct ps_gpu_shelves *batch)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-int ps_gpu_batch_new(struct ps_gpu_shelves **out, struct ps_metrics *metrics)
+int ps_gpu_batch_new(struct ps_gpu_batch **out, struct ps_metrics *metrics)
 {
-    struct ps_gpu_shelves *batch = calloc(1, sizeof *batch);
+    struct ps_gpu_batch *batch = calloc(1, sizeof *batch);
     if (batch == NULL) {
         return PS_ENOMEM;
     }
     batch->metrics = metrics;
     int err = ps_finished_new(&batch->ring, RING);
-    err = err != PS_OK || metrics == NULL ? err : open_gauges(batch);
+    err = err != PS_OK ? err : open_gauges(batch);
     if (err != PS_OK) {
         ps_gpu_batch_free(batch);
         return err;
@@ -407,7 +473,7 @@ int ps_gpu_batch_new(struct ps_gpu_shelves **out, struct ps_metrics *metrics)
     return PS_OK;
 }
 
-void ps_gpu_batch_free(struct ps_gpu_shelves *batch)
+void ps_gpu_batch_free(struct ps_gpu_batch *batch)
 {
     if (batch == NULL) {
         return;
@@ -421,7 +487,7 @@ void ps_gpu_batch_free(struct ps_gpu_shelves *batch)
     free(batch);
 }
 
-void ps_gpu_batch_set(struct ps_gpu_shelves *batch, const struct ps_gpu_batch_opts *opts,
+void ps_gpu_batch_set(struct ps_gpu_batch *batch, const struct ps_gpu_batch_opts *opts,
                       double target_percent, struct ps_gateway *gateway)
 {
     batch->opts = *opts;
@@ -429,12 +495,12 @@ void ps_gpu_batch_set(struct ps_gpu_shelves *batch, const struct ps_gpu_batch_op
     batch->gateway = gateway;
 }
 
-struct ps_finished_ring *ps_gpu_batch_ring(struct ps_gpu_shelves *batch)
+struct ps_finished_ring *ps_gpu_batch_ring(struct ps_gpu_batch *batch)
 {
     return batch->ring;
 }
 
-void ps_gpu_batch_learn(struct ps_gpu_shelves *batch, const struct ps_scrape *scrape, ps_time now,
+void ps_gpu_batch_learn(struct ps_gpu_batch *batch, const struct ps_scrape *scrape, ps_time now,
                         const struct ps_optimizer_target *targets, size_t count)
 {
     learn_calls(batch, scrape, now);

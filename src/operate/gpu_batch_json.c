@@ -25,18 +25,22 @@ static void add_real(json_t *object, const char *name, double value)
     }
 }
 
-static void add_memory(json_t *one, const struct ps_gpu_shelf *shelf, double percent)
+static void add_memory(json_t *one, const struct ps_gpu_shelf *shelf, double memory)
 {
-    add_real(one, "expected_memory_percent", percent);
+    if (shelf->in_bytes) {
+        add_real(one, "expected_memory_mb", memory / MIB);
+        return;
+    }
+    add_real(one, "expected_memory_percent", memory);
     if (shelf->device_bytes > 0) {
-        add_real(one, "expected_memory_mb", percent / 100 * shelf->device_bytes / MIB);
+        add_real(one, "expected_memory_mb", memory / 100 * shelf->device_bytes / MIB);
     }
 }
 
-static json_t *row_json(struct ps_gpu_shelves *batch, const struct ps_gpu_shelf *shelf,
+static json_t *row_json(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *shelf,
                         struct ps_batch_entry *entry)
 {
-    const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, entry);
+    const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, shelf, entry);
     struct ps_batch_advice advice = ps_batch_model_advise(&entry->batch, &goal);
     json_t *one =
         json_pack("{ss ss ss ss ss sf sb}", "upstream", shelf->name, "model", entry->model, "shape",
@@ -54,7 +58,7 @@ static json_t *row_json(struct ps_gpu_shelves *batch, const struct ps_gpu_shelf 
     return one;
 }
 
-json_t *ps_gpu_batch_json(struct ps_gpu_shelves *batch)
+json_t *ps_gpu_batch_json(struct ps_gpu_batch *batch)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < batch->count; i++) {
@@ -99,8 +103,8 @@ static int read_wish(struct ps_str query, struct wish *wish, char *reason, size_
                : refuse(reason, size, PS_EINVAL, "the query is malformed, or a value is too long");
 }
 
-static struct ps_batch_entry *find_entry(const struct ps_gpu_shelves *batch,
-                                         const struct wish *wish, const struct ps_gpu_shelf **shelf)
+static struct ps_batch_entry *find_entry(const struct ps_gpu_batch *batch, const struct wish *wish,
+                                         const struct ps_gpu_shelf **shelf)
 {
     for (size_t i = 0; i < batch->count; i++) {
         *shelf = batch->shelves[i];
@@ -116,7 +120,7 @@ static struct ps_batch_entry *find_entry(const struct ps_gpu_shelves *batch,
     return NULL;
 }
 
-int ps_gpu_batch_write(struct ps_gpu_shelves *batch, struct ps_str query, struct ps_buf *out,
+int ps_gpu_batch_write(struct ps_gpu_batch *batch, struct ps_str query, struct ps_buf *out,
                        char *reason, size_t size)
 {
     struct wish wish = {"", "", ""};
@@ -148,7 +152,7 @@ struct present {
     bool limit; /* it is the configured one */
 };
 
-static const struct ps_backend *backend_of(const struct ps_gpu_shelves *batch, const char *name)
+static const struct ps_backend *backend_of(const struct ps_gpu_batch *batch, const char *name)
 {
     for (size_t i = 0; batch->gateway != NULL && i < batch->gateway->backend_count; i++) {
         if (strcmp(batch->gateway->backends[i]->name, name) == 0) {
@@ -159,8 +163,7 @@ static const struct ps_backend *backend_of(const struct ps_gpu_shelves *batch, c
 }
 
 /* The limit is for the upstream, the recommended number for each of its servers. */
-static struct present present_of(const struct ps_gpu_shelves *batch,
-                                 const struct ps_gpu_shelf *shelf)
+static struct present present_of(const struct ps_gpu_batch *batch, const struct ps_gpu_shelf *shelf)
 {
     const struct ps_backend *backend = backend_of(batch, shelf->name);
     struct ps_gate_stats stats = {0};
@@ -254,7 +257,7 @@ static bool is_worth_a_word(const struct finding *finding)
                                  finding->best.rate > GAINS * finding->now.rate);
 }
 
-void ps_gpu_batch_advise(struct ps_gpu_shelves *batch, json_t *list)
+void ps_gpu_batch_advise(struct ps_gpu_batch *batch, json_t *list)
 {
     for (size_t i = 0; i < batch->count; i++) {
         struct finding finding = {.shelf = batch->shelves[i]};
@@ -263,7 +266,7 @@ void ps_gpu_batch_advise(struct ps_gpu_shelves *batch, json_t *list)
         if (entry == NULL || finding.present.size < 0.5) {
             continue;
         }
-        const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, entry);
+        const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, finding.shelf, entry);
         finding.entry = entry;
         finding.best = ps_batch_model_advise(&entry->batch, &goal);
         finding.now =

@@ -15,7 +15,8 @@ enum { PS_GPU_BATCH_ROUNDS = 16 };
 struct ps_gpu_shelf {
     char name[64];
     bool simulated;
-    bool merges; /* the server forms batches itself: rows are counted, not requests */
+    bool in_bytes; /* memory is in bytes, not in percent: observed by the program itself */
+    bool merges;   /* the server forms batches itself: rows are counted, not requests */
     struct ps_batch_book book;
     struct ps_batch_entry *recent[PS_GPU_BATCH_RECENT]; /* of the latest calls, by shape: a ring */
     size_t calls;
@@ -36,7 +37,7 @@ struct ps_gpu_shelf {
 
 struct ps_gpu_batch_gauges; /* gpu_batch.c */
 
-struct ps_gpu_shelves {
+struct ps_gpu_batch {
     struct ps_metrics *metrics;
     struct ps_finished_ring *ring;
     struct ps_gateway *gateway; /* borrowed; NULL at first */
@@ -48,7 +49,8 @@ struct ps_gpu_shelves {
 };
 
 /* What the configuration wants of the entry. */
-struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_shelves *batch,
+struct ps_batch_goal ps_gpu_batch_goal(const struct ps_gpu_batch *batch,
+                                       const struct ps_gpu_shelf *shelf,
                                        const struct ps_batch_entry *entry);
 
 #endif

@@ -24,7 +24,7 @@
 
 #define PS_GPU_DRIVERS 2
 
-struct ps_gpu_shelves;
+struct ps_gpu_batch;
 struct ps_gpu_gauges; /* gpu_gauges.c */
 struct ps_ledger;
 
@@ -72,8 +72,8 @@ struct ps_gpu {
     struct ps_gpu_outlook *outlook;
     struct ps_gpu_plain *plain;
     struct ps_gpu_attribution *attribution;
+    struct ps_gpu_batch *batch;
     struct ps_gpu_gauges *gauges; /* NULL without metrics */
-    struct ps_gpu_shelves *batch;
     ps_time gauges_at;            /* the next time that figures are published */
     struct ps_ledger *ledger;     /* NULL = nothing is kept */
     struct ps_gpu_recorded recorded;
