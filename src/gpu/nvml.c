@@ -60,6 +60,7 @@ struct ps_nvml {
     struct ps_attribution_watch watch;
     char driver[PS_DEVICE_TEXT];
     bool started;
+    char *path; /* of opts.library, or NULL */
 };
 
 void ps_nvml_opts_init(struct ps_nvml_opts *opts)
@@ -82,9 +83,15 @@ int ps_nvml_open(struct ps_nvml **out, const struct ps_nvml_opts *opts, char why
         return PS_ENOMEM;
     }
     nvml->opts = *opts;
+    if (opts->library != NULL) { /* it may be opened later, by a thread that was left behind */
+        nvml->path = strdup(opts->library);
+        nvml->opts.library = nvml->path;
+    }
     ps_nvml_library_init(&nvml->library, opts->clock);
-    int err = opts->wait ? PS_OK : load(nvml, why);
+    bool fine = opts->library == NULL || nvml->path != NULL;
+    int err = !fine ? PS_ENOMEM : opts->wait ? PS_OK : load(nvml, why);
     if (err != PS_OK) {
+        free(nvml->path);
         free(nvml);
         return err;
     }
@@ -274,7 +281,8 @@ static int refuse(struct ps_nvml *nvml, char why[PS_SAMPLER_WHY], const char *wh
     return PS_ENOTFOUND;
 }
 
-/* A digest of the names in the kernel's list of cards, whatever their order; 0: there is no list. */
+/* A digest of the names in the kernel's list of cards, whatever their order; 0: there is no list.
+ */
 static uint64_t digest_of_list(const struct ps_nvml *nvml)
 {
     char path[PATH_MAX];
@@ -364,6 +372,7 @@ static void close_source(void *ctx)
     ps_nvml_library_close(&nvml->library);
     ps_attribution_watch_fini(&nvml->watch);
     free(nvml->cards);
+    free(nvml->path);
     free(nvml);
 }
 

@@ -41,9 +41,9 @@ struct ps_nvml_opts {
 /* Fills in the defaults. */
 void ps_nvml_opts_init(struct ps_nvml_opts *opts);
 
-/* Opens the library, unless it may come later, and calls nothing of it. PS_OK; PS_ENOTFOUND when this machine has none,
- * PS_EINVAL when it is of no use, and a sentence in `why`; PS_ENOMEM. Texts of opts are borrowed
- * for good. */
+/* Opens the library, unless it may come later, and calls nothing of it. PS_OK; PS_ENOTFOUND when
+ * this machine has none, PS_EINVAL when it is of no use, and a sentence in `why`; PS_ENOMEM. The
+ * root of opts is borrowed for good, its library is copied. */
 PS_MUST_CHECK int ps_nvml_open(struct ps_nvml **out, const struct ps_nvml_opts *opts,
                                char why[PS_SAMPLER_WHY]);
 

@@ -14,6 +14,9 @@
 #define FIELD(text, what, ...)  ROW(text, FIELD, .field = PS_VITALS_##what, __VA_ARGS__)
 #define DEVICE(text, what, ...) ROW(text, DEVICE, .field = PS_DEVICE_##what, __VA_ARGS__)
 #define STATE(text, what, ...)  ROW(text, STATE, .field = PS_VITALS_##what, __VA_ARGS__)
+#define BATCH(member, part, times)                                                         \
+    ROW("model_stats[].batch_stats[]." member, BATCH, .field = PS_VITALS_BATCH_##part, \
+        .scale = (times))
 
 /* clang-format off */
 
@@ -30,6 +33,7 @@ static const struct ps_vitals_meaning vllm[] = {
     FIELD("vllm:gpu_cache_usage_perc", KV_USE, .how = PS_VITALS_MOST),
     FIELD("vllm:kv_cache_usage_perc", KV_USE, .how = PS_VITALS_MOST, .rank = 1),
     FIELD("vllm:cache_config_info", KV_BLOCKS_TOTAL, .label = "num_gpu_blocks"),
+    FIELD("vllm:cache_config_info", KV_BLOCK_TOKENS, .label = "block_size", .how = PS_VITALS_MOST),
     FIELD("vllm:gpu_prefix_cache_queries", PREFIX_QUERIES),
     FIELD("vllm:gpu_prefix_cache_hits", PREFIX_HITS),
     FIELD("vllm:prefix_cache_queries", PREFIX_QUERIES, .rank = 1),
@@ -104,6 +108,11 @@ static const struct ps_vitals_meaning triton[] = {
 static const struct ps_vitals_meaning triton_stats[] = {
     ROW("model_stats[].name", MODEL, .loaded = true),
     ROW("model_stats[].memory_usage[].byte_size", MODEL_BYTES),
+    BATCH("batch_size", SIZE, 1),
+    BATCH("compute_infer.count", COUNT, 1),
+    BATCH("compute_input.ns", SECONDS, 1e-9),
+    BATCH("compute_infer.ns", SECONDS, 1e-9),
+    BATCH("compute_output.ns", SECONDS, 1e-9),
     {0},
 };
 

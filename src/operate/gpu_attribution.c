@@ -192,8 +192,10 @@ static void consider(struct choice *choice, const struct ps_backend *backend,
 {
     enum ps_attribution_kin best = choice->owner.kin;
     bool tree = kin == PS_ATTRIBUTION_SELF || kin == PS_ATTRIBUTION_ABOVE;
-    if (best == PS_ATTRIBUTION_NONE || kin < best || (kin == best && tree && steps < choice->steps)) {
-        *choice = (struct choice){{.backend = backend, .endpoint = endpoint, .kin = kin}, steps, false};
+    if (best == PS_ATTRIBUTION_NONE || kin < best ||
+        (kin == best && tree && steps < choice->steps)) {
+        *choice =
+            (struct choice){{.backend = backend, .endpoint = endpoint, .kin = kin}, steps, false};
     } else if (kin == best && !tree && backend != choice->owner.backend) {
         choice->doubtful = true;
     }
@@ -276,10 +278,9 @@ struct ps_gpu_owner ps_gpu_attribution_owner(struct ps_gpu_attribution *attribut
 {
     size_t place = ps_device_place(snapshot, process);
     bool seen = process->sight == PS_DEVICE_SEEN;
-    const struct ps_gpu_owner *owners =
-        place == SIZE_MAX || attribution->gateway == NULL
-            ? NULL
-            : owners_of(attribution, snapshot->attribution);
+    const struct ps_gpu_owner *owners = place == SIZE_MAX || attribution->gateway == NULL
+                                            ? NULL
+                                            : owners_of(attribution, snapshot->attribution);
     return owners != NULL ? owners[place]
                           : (struct ps_gpu_owner){.unknown = seen ? "not_looked_yet" : NULL};
 }
@@ -321,9 +322,8 @@ static json_t *models_of(const struct ps_gpu_attribution *attribution,
             list = loaded_models(&view.result->vitals);
         }
     }
-    return list != NULL
-               ? list
-               : json_incref(json_array_get(attribution->models, owner->backend->index));
+    return list != NULL ? list
+                        : json_incref(json_array_get(attribution->models, owner->backend->index));
 }
 
 static void add_name(json_t *list, json_t *name)

@@ -11,9 +11,9 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "gateway/gateway.h"
 #include "operate/gpu.h"
 #include "operate/gpu_room.h"
-#include "gateway/gateway.h"
 
 enum { SLOTS = 256, GAUGES = 10, KEY = 320 };
 
@@ -370,7 +370,8 @@ void ps_gpu_gauges_update(struct ps_gpu_gauges *gauges, const struct ps_optimize
         show_spot(gauges, &view, targets, count);
     }
     for (size_t i = 0; i < gauges->count; i++) {
-        bool shown = gauges->slots[i].seen && (gauges->slots[i].known || !is_sum(&gauges->slots[i]));
+        bool shown =
+            gauges->slots[i].seen && (gauges->slots[i].known || !is_sum(&gauges->slots[i]));
         for (size_t j = 0; !shown && j < gauges->slots[i].count; j++) {
             ps_gauge_set(gauges->slots[i].gauges[j], NAN);
         }

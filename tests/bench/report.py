@@ -59,6 +59,11 @@ hits of both tiers take.
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
 recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.
 """,
+    "batch": """`make bench NAME=batch`: how good a batch is found in at most 32 tries
+([docs/gpu-batch.md](gpu-batch.md)). The servers are simulated; each kind has 200 members whose figures are drawn
+by chance, with seeds that nothing was tuned on, and the best fixed batch is found by looking at all 512 with the truth
+at hand. The peers get the same 32 tries.
+""",
     "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
 measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for
 everything each second, as a plain exporter does.
