@@ -5,6 +5,9 @@
 #include "export/prometheus_protobuf.h"
 #include "export/prometheus_text.h"
 
+#define PROTOBUF_TYPE \
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+
 int ps_prometheus_write(struct ps_metrics *metrics, enum ps_prometheus_format format,
                         struct ps_buf *out)
 {
@@ -102,8 +105,7 @@ const char *ps_prometheus_content_type(enum ps_prometheus_format format)
     static const char *const types[] = {
         [PS_PROMETHEUS_TEXT] = "text/plain; version=0.0.4; charset=utf-8",
         [PS_PROMETHEUS_OPENMETRICS] = "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        [PS_PROMETHEUS_PROTOBUF] = "application/vnd.google.protobuf; "
-                                   "proto=io.prometheus.client.MetricFamily; encoding=delimited",
+        [PS_PROMETHEUS_PROTOBUF] = PROTOBUF_TYPE,
     };
     return types[format];
 }
