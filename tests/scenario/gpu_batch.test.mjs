@@ -91,8 +91,7 @@ test('requests in flight: what is seen at the gateway becomes a recommendation',
 });
 
 test('an objective that a larger number would miss keeps it small', async (t) => {
-  // one sequence at a time: whoever comes beside others waits for them
-  const sim = await startSim(t, 'vllm', '--max-num-seqs', '1');
+  const sim = await startSim(t, 'vllm');
   const gate = await startGate(t, sim, { gpu: ['batch: {p95: 1ms}'] });
   for (let round = 0; round < 4; round++) {
     await load(gate, 1, 3, chat);
