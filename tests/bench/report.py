@@ -73,7 +73,8 @@ at hand. The peers get the same 32 tries.
 """,
     "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
 measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for
-everything each second, as a plain exporter does.
+everything each second, as a plain exporter does. `profile_p99_hung` asks a running daemon for
+its profile while a driver call does not come back; the peer is the same without one.
 """,
 }
 
