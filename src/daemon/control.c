@@ -16,12 +16,15 @@
 #include "daemon/caches.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
+#include "daemon/gpu_log.h"
 #include "operate/gpu.h"
 #include "daemon/health.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/site.h"
+#include "daemon/store.h"
 #include "daemon/worker.h"
+#include "observe/custom.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
 #include "io/mailbox.h"
@@ -38,6 +41,7 @@ struct ps_control {
     struct ps_loop *loop;
     struct ps_mailbox *mailbox;
     struct ps_metrics *metrics;
+    struct ps_custom *custom;
     struct ps_process *process;
     struct ps_budget budget;
     struct ps_access_log *access_log;
@@ -49,6 +53,7 @@ struct ps_control {
     struct ps_health *health;
     struct ps_server *admin; /* NULL unless admin.listen */
     struct ps_engines *engines;
+    struct ps_store *store;
     struct ps_gpu *gpu;
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
@@ -182,6 +187,11 @@ static bool same_cache(const struct ps_cache_opts *a, const struct ps_cache_opts
     return same;
 }
 
+static const char *store_path(const struct ps_config *config)
+{
+    return config->store.path == NULL ? "" : config->store.path;
+}
+
 static void warn_unchangeable(const struct ps_config *before, const struct ps_config *after)
 {
     const struct {
@@ -193,6 +203,7 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"workers", before->workers == after->workers},
         {"max_buffered", before->max_buffered == after->max_buffered},
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
+        {"store.path", strcmp(store_path(before), store_path(after)) == 0},
         {"cache", same_cache(&before->cache, &after->cache)},
         {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
     };
@@ -229,6 +240,15 @@ static void on_hand_time(struct ps_timer *timer, ps_time now)
     ps_log(PS_LOG_INFO, "configuration reloaded", "file", control->opts.path, NULL);
 }
 
+static void set_gpu(struct ps_control *control)
+{
+    char reason[256];
+    if (ps_gpu_set(control->gpu, &control->site->config->gpu, control->site->gateway, reason, sizeof reason) !=
+        PS_OK) {
+        ps_log(PS_LOG_ERROR, "a gpu source can't be asked", "reason", reason, NULL);
+    }
+}
+
 static void take_site(struct ps_control *control, struct ps_site *site)
 {
     struct ps_site *before = control->site;
@@ -236,7 +256,8 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_api_set_site(control->api, site);
     set_admin(control);
     ps_engines_set_gateway(control->engines, site->gateway);
-    ps_gpu_set(control->gpu, &site->config->gpu, site->gateway);
+    set_gpu(control);
+    ps_store_set(control->store, &site->config->store);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
     }
@@ -350,7 +371,7 @@ static void raise_descriptors(void)
 
 static int setup_metrics(struct ps_control *control, unsigned workers)
 {
-    struct ps_metrics_opts opts = {.shards = workers + 2};
+    struct ps_metrics_opts opts = {.shards = workers + 2, .clock = &ps_clock_real};
     const char *bad = NULL;
     int err = ps_metrics_new(&control->metrics, &opts);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
@@ -373,8 +394,12 @@ static int setup_caches(struct ps_control *control, const struct ps_config *conf
 
 static int setup_gpu(struct ps_control *control, const struct ps_config *config)
 {
-    int err = ps_gpu_new(&control->gpu, &config->gpu, control->loop, control->metrics);
+    int err = ps_store_new(&control->store, &config->store, control->loop, control->metrics);
+    err = err != PS_OK ? err
+                       : ps_gpu_new(&control->gpu, &config->gpu, control->loop, control->metrics,
+                                    ps_store_ledger(control->store));
     if (err == PS_OK) {
+        ps_gpu_observe(control->gpu, &ps_gpu_log);
         ps_api_set_gpu(control->api, control->gpu);
     }
     return err;
@@ -393,7 +418,7 @@ static int setup_site(struct ps_control *control)
     }
     ps_api_set_site(control->api, control->site);
     ps_engines_set_gateway(control->engines, control->site->gateway);
-    ps_gpu_set(control->gpu, &control->site->config->gpu, control->site->gateway);
+    set_gpu(control);
     return ps_health_set_gateway(control->health, control->site->gateway);
 }
 
@@ -542,6 +567,7 @@ static int setup_workers(struct ps_control *control, unsigned workers)
             .site = control->site,
             .metrics = control->metrics,
             .access_log = control->access_log,
+            .finished = ps_gpu_finished(control->gpu),
             .peers = control->peers,
             .connections = &control->connections,
             .control = control->mailbox,
@@ -581,7 +607,8 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_signals(control);
     err = err != PS_OK ? err : setup_access_log(control, config);
     err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
-    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics);
+    err = err != PS_OK ? err : ps_custom_new(&control->custom, control->metrics, config->metrics.max_custom);
+    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics, control->custom);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
@@ -613,6 +640,7 @@ static void teardown(struct ps_control *control)
     ps_health_free(control->health);
     ps_engines_free(control->engines);
     ps_gpu_free(control->gpu);
+    ps_store_free(control->store);
     ps_api_free(control->api);
     ps_site_unref(control->site);
     ps_caches_free(control->caches);
@@ -622,6 +650,7 @@ static void teardown(struct ps_control *control)
     ignore_signals();
     ps_process_free(control->process);
     ps_metrics_free(control->metrics);
+    ps_custom_free(control->custom);
     ps_config_free(control->opts.config);
 }
 

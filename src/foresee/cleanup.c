@@ -19,9 +19,9 @@
 #define LEAD          2.0
 #define LAG           (-6.0)
 #define CHECK_EVERY   32u
-#define EVIDENCE      0.5  /* above the threshold, summed up, before something is needed */
-#define CALM          0.25 /* odds of trouble within the horizon ... */
-#define CALM_FOR      4u   /* ... below which nothing is needed any more, for so many samples */
+#define EVIDENCE      0.5 /* above the threshold, summed up, before something is needed */
+#define CALM          0.4 /* odds of trouble within the horizon ... */
+#define CALM_FOR      2u  /* ... below which nothing is needed any more, for so many samples */
 #define MOST_EVIDENCE 2.0
 #define MEMORY        0.995 /* of how well each of the two did, a sample */
 #define STAYS         10u   /* samples after trouble during which it is still there */

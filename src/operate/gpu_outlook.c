@@ -173,8 +173,10 @@ static void push(struct watch *watch, ps_time now, const struct ps_optimizer_tar
     bool pool = ps_adapters[target->adapter].preallocates;
     bool event = take_event(watch, target->vitals);
     double known[PS_FORECAST_STEPS];
+    /* What fills a device is models and what allocators keep, not requests: it goes on as it does.
+     */
     struct ps_cleanup_sample sample = {
-        .held = target->effective.value, .limit = 100, .flight = NAN, .event = event};
+        .held = target->effective.value, .limit = 100, .flight = pool ? NAN : 0, .event = event};
     add_demand(watch, target, crowd, &sample, known);
     watch->view.answer = ps_cleanup_push(&watch->cleanup, now, &sample);
     const struct ps_pressure_sample strain = {

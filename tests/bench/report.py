@@ -55,9 +55,21 @@ time. Added is the difference of the two 99th percentiles in one round, and the 
 ketama; what that makes of recorded keys behind the memory of one gateway, with six real nodes; and how long
 hits of both tiers take.
 """,
+    "metrics": """`make bench NAME=metrics`: what counting costs the thread that counts
+([docs/custom-metrics.md](custom-metrics.md)). The peer is what is usually written first: under one lock, name and
+labels become a string, and a hash table has the number.
+""",
+    "scrape": """`make bench NAME=scrape`: what the page costs, and those who count while it is written. The peer holds
+its lock for the whole page.
+""",
     "predict": """`make bench NAME=predict`: is trouble with memory foreseen ([docs/foresight.md](foresight.md))?
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
 recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.
+""",
+    "batch": """`make bench NAME=batch`: how good a batch is found in at most 32 tries
+([docs/gpu-batch.md](gpu-batch.md)). The servers are simulated; each kind has 200 members whose figures are drawn
+by chance, with seeds that nothing was tuned on, and the best fixed batch is found by looking at all 512 with the truth
+at hand. The peers get the same 32 tries.
 """,
     "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
 measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for

@@ -3,12 +3,15 @@
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
+    run.py batch [--quick] [--only search|queue|cost]
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py flight [--quick] [--rounds N]
+    run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
-    run.py telemetry [--quick] [--rounds N]
+    run.py scrape [--quick] [--rounds N]
+    run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
 what each is) and run(args, folder, save), which calls save(report) whenever it has got further.
@@ -30,13 +33,16 @@ import signal
 import sys
 import tempfile
 
+import batch
 import cache
 import chaos
 import eviction
 import flight
+import metrics
 import predict
 import proxy
 import ring
+import scrape
 import telemetry
 from rows import say
 from targets import BUILD, BenchError
@@ -100,8 +106,8 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "predict": predict,
-           "proxy": proxy, "ring": ring, "telemetry": telemetry}
+BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "metrics": metrics,
+           "predict": predict, "proxy": proxy, "ring": ring, "scrape": scrape, "telemetry": telemetry}
 
 
 def main():
