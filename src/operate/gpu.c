@@ -6,10 +6,10 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "operate/gpu_room.h"
 #include "gpu/amdgpu.h"
 #include "gpu/nvml.h"
 #include "operate/gpu_opts.h"
+#include "operate/gpu_room.h"
 
 #define CALL_TIMEOUT (15 * PS_SECOND) /* some servers answer only when they sleep */
 #define PATIENCE     (200 * PS_MILLISECOND)
@@ -191,7 +191,8 @@ static void on_figures(struct ps_gpu *gpu, ps_time now)
         ps_gpu_gates_push(gpu, now, targets, count);
     }
     if (second) {
-        gpu->gauges_at += now - gpu->gauges_at < PS_SECOND ? PS_SECOND : now + PS_SECOND - gpu->gauges_at;
+        gpu->gauges_at +=
+            now - gpu->gauges_at < PS_SECOND ? PS_SECOND : now + PS_SECOND - gpu->gauges_at;
         ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, targets, count);
         ps_gpu_gauges_update(gpu->gauges, targets, count);
     }
@@ -221,7 +222,8 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     gpu->timer.on_time = on_time;
     gpu->outlook = ps_gpu_outlook_new();
     gpu->gates = ps_gpu_gates_new();
-    int err = gpu->outlook == NULL || gpu->gates == NULL ? PS_ENOMEM : ps_optimizer_new(&gpu->optimizer, &ops);
+    int err = gpu->outlook == NULL || gpu->gates == NULL ? PS_ENOMEM
+                                                         : ps_optimizer_new(&gpu->optimizer, &ops);
     err = err != PS_OK ? err : ps_scrape_new(&gpu->scrape, loop, on_round, gpu);
     err = err != PS_OK ? err : ps_gpu_gauges_new(&gpu->gauges, gpu);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->timer, ps_loop_now(loop) + PS_SECOND);

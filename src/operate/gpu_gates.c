@@ -84,7 +84,8 @@ static void add_server(struct valve *valve, const struct ps_optimizer_target *ta
         (!sample->effective.known || target->effective.value > sample->effective.value)) {
         sample->effective = target->effective;
     }
-    valve->seen += count_of(vitals, PS_VITALS_PREEMPTIONS) + count_of(vitals, PS_VITALS_OUT_OF_MEMORY);
+    valve->seen +=
+        count_of(vitals, PS_VITALS_PREEMPTIONS) + count_of(vitals, PS_VITALS_OUT_OF_MEMORY);
 }
 
 /* A counter that fell began anew, or a server has left. */

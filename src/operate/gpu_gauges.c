@@ -308,8 +308,8 @@ static void show_bound(struct ps_gpu_gauges *gauges, const struct ps_scrape_view
     }
     struct ps_throttle_bound in_force = ps_gpu_gates_bound(gpu, view->backend->gate);
     snprintf(key, sizeof key, "bound\n%.200s", view->name);
-    struct slot *slot = slot_of(gauges, key, PS_LABELS(ps_str_from(view->name)), families,
-                                PS_ARRAY_LEN(families));
+    struct slot *slot =
+        slot_of(gauges, key, PS_LABELS(ps_str_from(view->name)), families, PS_ARRAY_LEN(families));
     if (slot != NULL) {
         set(slot, 0, bound(in_force.requests), 1);
         set(slot, 1, bound(in_force.tokens), 1);

@@ -13,8 +13,8 @@
 
 #include "base/check.h"
 #include "operate/gpu.h"
-#include "operate/gpu_room.h"
 #include "operate/gpu_opts.h"
+#include "operate/gpu_room.h"
 
 #define MIB        1048576.0
 #define TEXT_LIMIT ((size_t)8 * 1024 * 1024)

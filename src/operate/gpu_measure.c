@@ -10,8 +10,8 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "operate/gpu_room.h"
 #include "gateway/gateway.h"
+#include "operate/gpu_room.h"
 
 /* The memory of a group of devices. */
 struct group {

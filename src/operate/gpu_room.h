@@ -10,10 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "operate/gpu_outlook.h"
 #include "gpu/profile.h"
 #include "gpu/sampler.h"
 #include "io/loop.h"
+#include "operate/gpu_outlook.h"
 #include "operate/optimizer.h"
 #include "operate/scrape.h"
 #include "operate/throttle.h"

@@ -606,20 +606,38 @@ static void say_short(struct ps_optimizer_step *step, struct ps_device_reading f
     }
 }
 
+/* Of a server at work nothing is a lie that its other requests explain: it finishes who uses the
+ * model, and others take what it gives. True: that is what it is. */
+static bool explain(struct ps_optimizer *optimizer, bool lie, ps_time now)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    bool there = step->showable && !step->shown;
+    if (!step->hook->others || !(step->wanted || (lie && step->busy))) {
+        return false;
+    }
+    if (step->wanted || there) {
+        snprintf(step->why, sizeof step->why, "%s",
+                 step->wanted ? "a request came for it meanwhile"
+                              : "it is still there: a request may be using it");
+        end_step(optimizer, PS_OPTIMIZER_REFUSED, now);
+    } else {
+        snprintf(step->why, sizeof step->why,
+                 "its own state shows it; others of its models took memory meanwhile");
+        end_step(optimizer, PS_OPTIMIZER_UNPROVEN, now);
+    }
+    return true;
+}
+
 /* At the latest time for a verdict, with what is known by then. */
 static void conclude(struct ps_optimizer *optimizer, struct ps_device_reading freed, ps_time now)
 {
     struct ps_optimizer_step *step = optimizer->step;
     bool bytes = step->hook->frees == PS_HOOK_DEVICE_BYTES;
     bool lie = bytes && freed.known ? is_short(step, freed.value) : step->showable && !step->shown;
-    if (step->wanted) {
-        snprintf(step->why, sizeof step->why, "a request came for it meanwhile");
-        end_step(optimizer, PS_OPTIMIZER_REFUSED, now);
-    } else if (lie && bytes && step->shown && step->busy && step->hook->others) {
-        snprintf(step->why, sizeof step->why,
-                 "its own state shows it; others of its models took memory meanwhile");
-        end_step(optimizer, PS_OPTIMIZER_UNPROVEN, now);
-    } else if (lie) {
+    if (explain(optimizer, lie, now)) {
+        return;
+    }
+    if (lie) {
         say_short(step, freed);
         end_step(optimizer, PS_OPTIMIZER_SHORT, now);
     } else {
@@ -689,7 +707,7 @@ static void watch(struct ps_optimizer *optimizer, ps_time now)
         take_sample(optimizer, target);
     }
     struct ps_device_reading freed = freed_by(step, step->after);
-    if (sampled && is_clear(optimizer, freed)) {
+    if (sampled && (step->wanted || is_clear(optimizer, freed))) {
         conclude(optimizer, freed, now);
     } else if (now >= step->answered + PS_OPTIMIZER_VERDICT) {
         conclude(optimizer, freed, now);

@@ -1,9 +1,8 @@
 /* optimizer - the ladder: frees GPU memory rung by rung, and believes only what was measured.
  *
- *      watch --(over the target for a while or soon, or somebody asks)--> choose a rung and a server
- *        ^                                                          |            |
- *        |                                              nothing left: no_rung    | call
- *        |                                                                       v
+ *      watch --(over the target for a while or soon, or somebody asks)--> choose a rung and a
+ * server ^                                                          |            | | nothing left:
+ * no_rung    | call |                                                                       v
  *        '--(target met, or the ladder ends; then it cools down)-- verdict <-- measure every 200 ms
  *
  * A call that was answered with success is proven by the device's memory and by the server's own
@@ -56,7 +55,7 @@ struct ps_optimizer_opts {
     ps_span idle_after; /* a model that was not used for so long counts as idle, whatever else its
                            server does; 0 = only servers that do nothing are idle */
     ps_span hold;       /* how long it has to be over the target */
-    ps_span cool_down; /* from the end of a run that was not asked for to the next */
+    ps_span cool_down;  /* from the end of a run that was not asked for to the next */
 };
 
 /* A server that could be asked, as it is now. */

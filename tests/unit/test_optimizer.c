@@ -543,6 +543,22 @@ static void a_model_that_somebody_wants_after_all_is_no_lie(void **state)
     assert_string_equal(latest()->steps[0].why, "a request came for it meanwhile");
 }
 
+static void a_model_that_stays_may_be_in_use(void **state)
+{
+    (void)state;
+    set(watchful());
+    add_busy(23, 2);
+    world.servers[0].lie = KEEP;
+    run_for(5 * PS_SECOND + 200 * PS_MILLISECOND);
+    struct ps_vitals *vitals = &world.servers[0].vitals;
+    vitals->models[vitals->model_count] = vitals->models[0]; /* it never left */
+    snprintf(vitals->models[vitals->model_count].name, PS_VITALS_NAME, "m1");
+    vitals->models[vitals->model_count++].used = START - PS_SECOND;
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->steps[0].verdict, PS_OPTIMIZER_REFUSED);
+    assert_string_equal(latest()->steps[0].why, "it is still there: a request may be using it");
+}
+
 static void what_others_take_meanwhile_hides_what_was_freed(void **state)
 {
     (void)state;
@@ -708,6 +724,7 @@ int main(void)
         T(the_one_that_was_idle_for_longest_goes_first),
         T(what_could_not_be_done_is_done_as_soon_as_it_can_be),
         T(a_model_that_somebody_wants_after_all_is_no_lie),
+        T(a_model_that_stays_may_be_in_use),
         T(what_others_take_meanwhile_hides_what_was_freed),
         T(with_a_margin_it_begins_early_and_ends_late),
         T(it_acts_on_what_is_foreseen),
