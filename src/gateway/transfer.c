@@ -570,6 +570,7 @@ void ps_transfer_enter_gate(struct ps_transfer *transfer)
     enum ps_priority best = transfer->tenant == NULL ? PS_PRIORITY_HIGH : transfer->tenant->priority;
     transfer->ticket.priority = transfer->route->priority > best ? transfer->route->priority : best;
     transfer->ticket.tokens = transfer->estimate;
+    transfer->ticket.prompt = transfer->prompt;
     transfer->ticket.bytes = transfer->body.len;
     transfer->ticket.notify = on_notify;
     transfer->granted.on_delivery = on_granted;

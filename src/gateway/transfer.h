@@ -112,6 +112,7 @@ struct ps_transfer {
     uint64_t bytes_in;
     uint64_t estimate; /* tokens */
     uint64_t weight;   /* when endpoints are compared */
+    uint64_t prompt;   /* tokens of its prompt, where an answer is written to it; else 0 */
     bool parsed;       /* the body is JSON that is read */
     bool deferred;     /* ... at its end, if nobody knows what it says */
     bool streaming;    /* the body passes through and is not kept */
@@ -131,6 +132,7 @@ struct ps_transfer {
     bool zombie; /* finished, but the letter is still on its way */
     ps_time gate_since;
     ps_span waited; /* -1 = not yet */
+    struct ps_census_place place; /* among those at the endpoint */
 
     /* the call */
     struct ps_call *call;

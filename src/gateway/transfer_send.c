@@ -79,10 +79,33 @@ void ps_transfer_pump(struct ps_transfer *transfer)
 
 /* --- the call --------------------------------------------------------------------------------- */
 
+static struct ps_census *census_of(const struct ps_transfer *transfer)
+{
+    return &transfer->backend->endpoints[transfer->endpoint]->census;
+}
+
+/* It is counted there from now on, if it is one that holds memory. */
+static void be_counted(struct ps_transfer *transfer)
+{
+    if (transfer->prompt > 0) {
+        ps_census_enter(census_of(transfer), &transfer->place, transfer->prompt,
+                        !transfer->request->stream);
+    }
+}
+
+static void leave_count(struct ps_transfer *transfer, enum ps_outcome outcome)
+{
+    const struct ps_usage *usage = &transfer->usage;
+    bool whole = transfer->status == 200 && outcome == PS_OUTCOME_OK;
+    ps_census_leave(census_of(transfer), &transfer->place,
+                    usage->has_completion ? usage->completion_tokens : usage->events, whole);
+}
+
 void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome)
 {
     if (transfer->endpoint >= 0) {
         ps_time now = ps_loop_now(transfer->lane->loop);
+        leave_count(transfer, outcome);
         ps_backend_done(transfer->backend, transfer->endpoint, transfer->weight, outcome, now);
         transfer->endpoint = -1;
     }
@@ -189,6 +212,7 @@ static struct ps_client_pool *choose(struct ps_transfer *transfer)
         }
         transfer->endpoint = index;
         transfer->tried |= (uint64_t)1 << index;
+        be_counted(transfer);
         struct ps_endpoint *endpoint = transfer->backend->endpoints[index];
         struct ps_client_pool *pool = ps_pools_get(&transfer->lane->pools, transfer->gateway, transfer->backend, endpoint);
         if (pool != NULL) {

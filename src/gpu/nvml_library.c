@@ -53,12 +53,22 @@ static void *open_any(const char *path)
     return handle != NULL ? handle : dlopen("libnvidia-ml.so", RTLD_NOW | RTLD_LOCAL);
 }
 
-int ps_nvml_library_open(struct ps_nvml_library *library, const char *path,
-                         const struct ps_clock *clock, char *why, size_t size)
+void ps_nvml_library_init(struct ps_nvml_library *library, const struct ps_clock *clock)
 {
     memset(library, 0, sizeof *library);
     library->clock = clock;
     ps_toll_init(&library->book, library->called, PS_NVML_KINDS);
+}
+
+int ps_nvml_library_open(struct ps_nvml_library *library, const char *path,
+                         const struct ps_clock *clock, char *why, size_t size)
+{
+    ps_nvml_library_init(library, clock);
+    return ps_nvml_library_load(library, path, why, size);
+}
+
+int ps_nvml_library_load(struct ps_nvml_library *library, const char *path, char *why, size_t size)
+{
     library->handle = open_any(path);
     if (library->handle == NULL) {
         const char *error = dlerror();

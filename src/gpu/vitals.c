@@ -13,9 +13,10 @@
 #include "gpu/vitals_pages.h"
 
 /* The largest number that is believed: DCGM's "blank" integers begin just above it. */
-#define MOST_BELIEVED 9.2e18
+#define MOST_BELIEVED  9.2e18
 /* DCGM's "blank" double (2^47), as it leaks into pages. */
-#define DCGM_BLANK    140737488355328.0
+#define DCGM_BLANK     140737488355328.0
+#define KV_SHARE_LEAST 0.02 /* of the cache, before its size follows from it */
 
 const struct ps_vitals_row ps_vitals_rows[PS_VITALS_FIELDS] = {
 #define PS_VITALS_ROW(NAME, name, unit, text) [PS_VITALS_##NAME] = {name, unit, text},
@@ -575,6 +576,20 @@ struct ps_device_reading ps_vitals_device_total(const struct ps_vitals *vitals)
     return sum_devices(vitals, PS_DEVICE_MEMORY_TOTAL);
 }
 
+struct ps_device_reading ps_vitals_kv_capacity(const struct ps_vitals *vitals)
+{
+    const struct ps_device_reading *readings = vitals->readings;
+    struct ps_device_reading blocks = readings[PS_VITALS_KV_BLOCKS_TOTAL];
+    struct ps_device_reading each = readings[PS_VITALS_KV_BLOCK_TOKENS];
+    struct ps_device_reading used = readings[PS_VITALS_KV_TOKENS_USED];
+    struct ps_device_reading share = readings[PS_VITALS_KV_USE];
+    if (blocks.known && each.known && blocks.value * each.value >= 1) {
+        return ps_device_known(blocks.value * each.value);
+    }
+    bool enough = used.known && share.known && share.value >= KV_SHARE_LEAST && used.value >= 1;
+    return enough ? ps_device_known(used.value / share.value) : (struct ps_device_reading){0};
+}
+
 bool ps_vitals_is_busy(const struct ps_vitals *vitals, bool *known)
 {
     struct ps_device_reading running = vitals->readings[PS_VITALS_RUNNING];
@@ -587,19 +602,6 @@ bool ps_vitals_is_busy(const struct ps_vitals *vitals, bool *known)
 
 /* Dates come with rounding. */
 #define SAME_MARK 0.05
-
-struct ps_device_reading ps_vitals_kv_tokens(const struct ps_vitals *vitals)
-{
-    const struct ps_device_reading *total = &vitals->readings[PS_VITALS_KV_BLOCKS_TOTAL];
-    const struct ps_device_reading *each = &vitals->readings[PS_VITALS_KV_BLOCK_TOKENS];
-    const struct ps_device_reading *used = &vitals->readings[PS_VITALS_KV_TOKENS_USED];
-    const struct ps_device_reading *use = &vitals->readings[PS_VITALS_KV_USE];
-    if (total->known && each->known) {
-        return ps_device_known(total->value * each->value);
-    }
-    bool told = used->known && use->known && use->value > 0.01; /* else rounding is all there is */
-    return (struct ps_device_reading){told ? used->value / use->value : 0, told};
-}
 
 void ps_vitals_watch(struct ps_vitals *vitals, const struct ps_vitals *before, ps_time now)
 {

@@ -74,7 +74,7 @@ static void add_server(struct valve *valve, const struct ps_optimizer_target *ta
     struct ps_device_reading tokens = {0};
     struct ps_throttle_sample *sample = &valve->sample;
     if (ps_adapters[target->adapter].preallocates) {
-        tokens = ps_vitals_kv_tokens(vitals);
+        tokens = ps_vitals_kv_capacity(vitals);
     }
     valve->fresh = true;
     valve->unknown = valve->unknown || !tokens.known || !use.known;

@@ -1,5 +1,10 @@
 #include "operate/gpu_opts.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#include "http/url.h"
+
 /* clang-format off */
 const struct ps_option ps_gpu_options[] = {
     PS_OPTION_ROW(ps_gpu_opts, mode, ENUM, "advise",
@@ -31,6 +36,9 @@ const struct ps_option ps_gpu_options[] = {
      "how long all answers of one server may take together", .min = 1e6, .max = 6e10),
     PS_OPTION_ROW(ps_gpu_opts, drivers, BOOL, "yes",
      "ask this machine's drivers (NVIDIA's library, the kernel's amdgpu)", .no_reload = true),
+    PS_OPTION_ROW(ps_gpu_opts, nvml_library, STRING, NULL,
+     "NVIDIA's library (`libnvidia-ml.so.1`), where the system does not find it by name", .path = true,
+     .no_reload = true),
     PS_OPTION_ROW(ps_gpu_opts, runtime_key, SECRET, NULL,
      "TensorRT-LLM's `TRTLLM_RUNTIME_CONTROL_API_KEY`, which signs calls about its memory"),
     PS_OPTION_ROW(ps_gpu_opts, sources, LIST, NULL,
@@ -62,6 +70,47 @@ int ps_gpu_rungs(const struct ps_option_strings *names, unsigned *out, const cha
     }
     *out = bits;
     return PS_OK;
+}
+
+static void check_source(const struct ps_source_opts *sources, size_t at,
+                         ps_gpu_mistake_fn *on_mistake, void *ctx)
+{
+    const struct ps_source_opts *source = &sources[at];
+    struct ps_url url;
+    char path[64];
+    char sentence[96];
+    if (source->url != NULL && ps_url_parse(ps_str_from(source->url), &url) != PS_OK) {
+        snprintf(path, sizeof path, "gpu.sources[%zu].url", at);
+        on_mistake(ctx, path, "expected a URL such as http://127.0.0.1:9400");
+    }
+    for (size_t i = 0; i < at && source->name != NULL; i++) {
+        if (sources[i].name != NULL && strcmp(sources[i].name, source->name) == 0) {
+            snprintf(path, sizeof path, "gpu.sources[%zu].name", at);
+            snprintf(sentence, sizeof sentence, "the same as in gpu.sources[%zu]", i);
+            on_mistake(ctx, path, sentence);
+            return;
+        }
+    }
+}
+
+void ps_gpu_check_opts(const struct ps_gpu_opts *opts, ps_gpu_mistake_fn *on_mistake, void *ctx)
+{
+    char sentence[160];
+    unsigned rungs;
+    const char *bad;
+    if (ps_gpu_rungs(&opts->rungs, &rungs, &bad) != PS_OK) {
+        snprintf(sentence, sizeof sentence,
+                 "`%.64s` is no rung: prefix_cache, host_cache, unload, sleep or deep_sleep", bad);
+        on_mistake(ctx, "gpu.rungs", sentence);
+    }
+    if (opts->sources.count > PS_OPTIMIZER_TARGETS) {
+        snprintf(sentence, sizeof sentence, "at most %d", PS_OPTIMIZER_TARGETS);
+        on_mistake(ctx, "gpu.sources", sentence);
+        return;
+    }
+    for (size_t i = 0; i < opts->sources.count; i++) {
+        check_source(opts->sources.items, i, on_mistake, ctx);
+    }
 }
 
 void ps_gpu_optimizer_opts(const struct ps_gpu_opts *opts, struct ps_optimizer_opts *out)

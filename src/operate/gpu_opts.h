@@ -33,6 +33,7 @@ struct ps_gpu_opts {
     ps_span interval;
     ps_span timeout;
     bool drivers;
+    char *nvml_library;
     char *runtime_key;
     struct ps_option_list sources; /* of struct ps_source_opts */
 };
@@ -46,6 +47,11 @@ enum ps_rung ps_gpu_rung(struct ps_str name);
  * part of a cleanup). */
 PS_MUST_CHECK int ps_gpu_rungs(const struct ps_option_strings *names, unsigned *out,
                                const char **bad);
+
+/* What no row can find: names of rungs, URLs, names that are there twice. Each mistake is told with
+ * the path of what is wrong ("gpu.sources[0].url"). */
+typedef void ps_gpu_mistake_fn(void *ctx, const char *path, const char *sentence);
+void ps_gpu_check_opts(const struct ps_gpu_opts *opts, ps_gpu_mistake_fn *on_mistake, void *ctx);
 
 void ps_gpu_optimizer_opts(const struct ps_gpu_opts *opts, struct ps_optimizer_opts *out);
 void ps_gpu_scrape_opts(const struct ps_gpu_opts *opts, struct ps_scrape_opts *out);

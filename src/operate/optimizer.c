@@ -42,6 +42,7 @@ struct ps_optimizer {
     enum ps_optimizer_mode mode;
     struct ps_optimizer_run runs[PS_OPTIMIZER_RUNS]; /* a ring */
     uint64_t count;                                  /* of runs so far */
+    uint64_t first;                                  /* number of the one before the first */
     bool running;
     ps_time now;                    /* of the figures */
     struct ps_optimizer_step *step; /* under way */
@@ -174,7 +175,8 @@ static struct ps_optimizer_run *begin_run(struct ps_optimizer *optimizer, ps_tim
     optimizer->count++;
     struct ps_optimizer_run *run = current(optimizer);
     memset(run, 0, sizeof *run);
-    run->number = optimizer->count;
+    run->number = optimizer->first + optimizer->count;
+    run->mode = optimizer->mode;
     run->manual = manual;
     run->rungs = optimizer->opts.rungs;
     run->target_percent = manual ? optimizer->opts.target_percent : end_percent(optimizer);
@@ -218,29 +220,54 @@ static void end_step(struct ps_optimizer *optimizer, enum ps_optimizer_verdict v
     tell(optimizer);
 }
 
-void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mode mode, ps_time now)
+void ps_optimizer_end(struct ps_optimizer *optimizer, const char *why, ps_time now)
 {
-    optimizer->mode = mode;
-    optimizer->quiet = 0;
-    optimizer->cool_until = 0;
-    if (mode != PS_OPTIMIZER_OFF || !optimizer->running) {
+    if (!optimizer->running) {
         return;
     }
     if (optimizer->step != NULL) {
         bool calling = optimizer->step->verdict == PS_OPTIMIZER_CALLING;
-        snprintf(optimizer->step->why, sizeof optimizer->step->why, "switched off");
+        snprintf(optimizer->step->why, sizeof optimizer->step->why, "%s", why);
         end_step(optimizer, PS_OPTIMIZER_STOPPED, now);
         if (calling) {
             optimizer->ops.cancel(optimizer->ops.ctx);
         }
     }
-    snprintf(current(optimizer)->why, PS_OPTIMIZER_WHY, "switched off");
+    snprintf(current(optimizer)->why, PS_OPTIMIZER_WHY, "%s", why);
     end_run(optimizer, PS_OPTIMIZER_ENDED, now);
+}
+
+void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mode mode, ps_time now)
+{
+    optimizer->mode = mode;
+    optimizer->quiet = 0;
+    optimizer->cool_until = 0;
+    if (mode == PS_OPTIMIZER_OFF) {
+        ps_optimizer_end(optimizer, "switched off", now);
+    }
 }
 
 enum ps_optimizer_mode ps_optimizer_mode(const struct ps_optimizer *optimizer)
 {
     return optimizer->mode;
+}
+
+void ps_optimizer_count_from(struct ps_optimizer *optimizer, uint64_t number)
+{
+    PS_CHECK(optimizer->count == 0);
+    optimizer->first = number;
+}
+
+/* Cut between characters, not inside one. */
+static void copy_who(struct ps_optimizer_run *run, const char *who)
+{
+    struct ps_str rest = ps_str_from(who);
+    size_t len = 0;
+    for (size_t n; (n = ps_str_utf8_length(rest)) > 0 && len + n < sizeof run->who; len += n) {
+        rest = ps_str_skip(rest, n);
+    }
+    memcpy(run->who, len == 0 ? "" : who, len);
+    run->who[len] = '\0';
 }
 
 int ps_optimizer_order(struct ps_optimizer *optimizer, const struct ps_optimizer_order *order,
@@ -255,6 +282,8 @@ int ps_optimizer_order(struct ps_optimizer *optimizer, const struct ps_optimizer
     measure(optimizer, now);
     struct ps_optimizer_run *run = begin_run(optimizer, now, true);
     run->dry_run = order->dry_run;
+    run->level = order->level;
+    copy_who(run, order->who);
     run->rungs = order->rungs != 0 ? order->rungs : run->rungs;
     run->target_percent = order->target_percent > 0 ? order->target_percent : run->target_percent;
     run->percent_before = fullest(optimizer, true);
@@ -511,7 +540,8 @@ static void begin_step(struct ps_optimizer *optimizer, const struct candidate *c
                                        .before = target->used,
                                        .kv_before = target->vitals->readings[PS_VITALS_KV_USE],
                                        .busy = target->busy,
-                                       .state = target->vitals->state};
+                                       .state = target->vitals->state,
+                                       .simulated = target->vitals->simulated};
     snprintf(step->target, sizeof step->target, "%s", target->name);
     snprintf(step->model, sizeof step->model, "%s", candidate->model);
     optimizer->step = step;
@@ -555,6 +585,7 @@ void ps_optimizer_on_answer(struct ps_optimizer *optimizer, int err, enum ps_hoo
         return;
     }
     step->answered = now;
+    step->status = err == PS_OK ? status : 0;
     if (err != PS_OK) {
         snprintf(step->why, sizeof step->why, "%s", ps_err_text(err));
         end_step(optimizer, PS_OPTIMIZER_FAILED, now);
@@ -853,9 +884,9 @@ const struct ps_optimizer_run *ps_optimizer_run(const struct ps_optimizer *optim
 const struct ps_optimizer_run *ps_optimizer_find(const struct ps_optimizer *optimizer,
                                                  uint64_t number)
 {
-    bool known =
-        number > 0 && number <= optimizer->count && number + PS_OPTIMIZER_RUNS > optimizer->count;
-    return known ? ps_optimizer_run(optimizer, (size_t)(optimizer->count - number)) : NULL;
+    uint64_t last = optimizer->first + optimizer->count;
+    bool known = number > optimizer->first && number <= last && number + PS_OPTIMIZER_RUNS > last;
+    return known ? ps_optimizer_run(optimizer, (size_t)(last - number)) : NULL;
 }
 
 void ps_optimizer_stats(const struct ps_optimizer *optimizer, struct ps_optimizer_stats *stats)

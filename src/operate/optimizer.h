@@ -37,6 +37,7 @@
 #define PS_OPTIMIZER_TARGETS 256
 #define PS_OPTIMIZER_WHY     200
 #define PS_OPTIMIZER_NAME    128
+#define PS_OPTIMIZER_WHO     64
 
 #define PS_OPTIMIZER_POLL    (200 * PS_MILLISECOND)
 #define PS_OPTIMIZER_VERDICT (2 * PS_SECOND)
@@ -99,7 +100,7 @@ enum ps_optimizer_verdict {
     PS_OPTIMIZER_MISSING,
     PS_OPTIMIZER_DENIED,
     PS_OPTIMIZER_FAILED,
-    PS_OPTIMIZER_STOPPED /* switched off meanwhile */
+    PS_OPTIMIZER_STOPPED /* ended meanwhile: why says it */
 };
 
 extern const char *const ps_optimizer_verdict_names[];
@@ -121,6 +122,8 @@ struct ps_optimizer_step {
     bool shown, showable;       /* its own state shows it; it could */
     bool busy;                  /* the server worked on requests meanwhile */
     bool wanted;                /* somebody came for the model */
+    int status;                 /* of the answer; 0 = none */
+    bool simulated;             /* the server says that it is */
 };
 
 enum ps_optimizer_outcome {
@@ -129,7 +132,7 @@ enum ps_optimizer_outcome {
     PS_OPTIMIZER_EXHAUSTED, /* rungs were used, and it is still over the target */
     PS_OPTIMIZER_NO_RUNG,   /* nothing could be done: why says it */
     PS_OPTIMIZER_PLANNED,   /* dry run */
-    PS_OPTIMIZER_ENDED      /* switched off meanwhile */
+    PS_OPTIMIZER_ENDED      /* switched off meanwhile, or its time was up */
 };
 
 extern const char *const ps_optimizer_outcome_names[];
@@ -137,6 +140,9 @@ extern const char *const ps_optimizer_outcome_names[];
 struct ps_optimizer_run {
     uint64_t number; /* counts up from 1 */
     bool manual, dry_run;
+    char who[PS_OPTIMIZER_WHO];  /* asked for it; "" = nobody */
+    const char *level;           /* the rung that they named, static; NULL = none */
+    enum ps_optimizer_mode mode; /* in force when it began */
     unsigned rungs;
     double target_percent;
     ps_time began, ended;
@@ -167,11 +173,19 @@ void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mod
                            ps_time now);
 enum ps_optimizer_mode ps_optimizer_mode(const struct ps_optimizer *optimizer);
 
+/* Likewise ends what runs, because of `why`, and leaves the mode alone. */
+void ps_optimizer_end(struct ps_optimizer *optimizer, const char *why, ps_time now);
+
+/* The next run's number is the one after `number`. Only before the first. */
+void ps_optimizer_count_from(struct ps_optimizer *optimizer, uint64_t number);
+
 /* What somebody asks for. */
 struct ps_optimizer_order {
     unsigned rungs;        /* 0: those of the configuration */
     double target_percent; /* 0: that of the configuration */
     bool dry_run;
+    const char *level; /* the rung that was named, static; or NULL */
+    const char *who;   /* asks; cut at PS_OPTIMIZER_WHO */
 };
 
 /* Begins a run; its number in *number. PS_OK; PS_EBUSY while one runs; PS_ECANCELED: it is off. */

@@ -9,7 +9,7 @@
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
-    run.py telemetry [--quick] [--rounds N]
+    run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
 what each is) and run(args, folder, save), which calls save(report) whenever it has got further.

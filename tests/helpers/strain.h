@@ -70,8 +70,8 @@ void strain_free(struct strain *strain);
 /* Plays one second. */
 void strain_next(struct strain *strain, struct strain_sample *sample);
 
-/* Seconds until the server runs out of memory if nothing changes; INFINITY beyond the horizon. What
- * it does not see is chance, so the truth is this or an event that came in the same phase. */
+/* Seconds until the server runs out of memory if nothing changes; INFINITY beyond the horizon. No
+ * chance is in it: what comes of luck is not in the state of the server. */
 double strain_until_event(const struct strain *strain);
 
 #endif
