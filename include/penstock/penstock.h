@@ -284,7 +284,7 @@ struct ps_gpu_profile {
     char server[PS_GPU_TEXT]; /* its name and URL; "" = no server is known on the device */
     bool simulated;           /* the numbers were made up by a program */
     size_t devices;           /* how many are known in all */
-    size_t servers;           /* likewise, those that were asked in vain counted */
+    size_t servers;           /* servers and exporters that are asked, in vain too */
     uint64_t reserved[8];
 };
 

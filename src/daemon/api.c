@@ -293,6 +293,20 @@ static void answer_gpu(struct ps_api *api, struct ps_ask *ask, write_gpu_fn *wri
     }
 }
 
+static void answer_batch_size(struct ps_api *api, struct ps_ask *ask)
+{
+    char reason[200];
+    text(ask, 200, "application/json");
+    int err = ps_gpu_write_batch(api->gpu, ask->query, &ask->reply, reason, sizeof reason);
+    if (err == PS_EINVAL) {
+        problem(ask, 400, "invalid_request", reason);
+    } else if (err == PS_ENOTFOUND) {
+        problem(ask, 404, "not_seen", reason);
+    } else if (err != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    }
+}
+
 static void answer_cleanup(struct ps_api *api, struct ps_ask *ask, ps_time now)
 {
     char reason[200];
@@ -423,6 +437,8 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask) ? answer_gpu(api, ask, ps_gpu_write_profile) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/gpu/report"))) {
         is_read(ask) ? answer_gpu(api, ask, ps_gpu_write_report) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/gpu/batch-size"))) {
+        is_read(ask) ? answer_batch_size(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/gpu/cleanup"))) {
         is_post(ask) ? answer_cleanup(api, ask, now) : refuse_method(ask, "POST");
     } else if (ps_reserved_path(ask->path)) {

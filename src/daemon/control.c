@@ -565,6 +565,7 @@ static int setup_workers(struct ps_control *control, unsigned workers)
             .site = control->site,
             .metrics = control->metrics,
             .access_log = control->access_log,
+            .finished = ps_gpu_finished(control->gpu),
             .peers = control->peers,
             .connections = &control->connections,
             .control = control->mailbox,

@@ -106,28 +106,35 @@ void ps_survival_push(struct ps_survival *survival, const struct ps_survival_cou
 
 /* ---------------------------------------------------------------- what is expected */
 
-/* The logarithm of the share of those who begin a cell that get beyond it. */
-static double log_passing(const struct ps_survival *survival, unsigned cell)
+/* The share of those who begin a cell that get beyond it. */
+static double passing(const struct ps_survival *survival, unsigned cell)
 {
     double passed = survival->passed[cell] + LEAN - LEAN_ENDED;
-    return log(passed / (survival->passed[cell] + survival->ended[cell] + LEAN));
+    return passed / (survival->passed[cell] + survival->ended[cell] + LEAN);
 }
 
-/* table[i]: the logarithm of the share that gets to the beginning of cell i. */
-static void write_table(const struct ps_survival *survival, double *table)
+/* share[2 i]: of all answers, those that get to the beginning of cell i; share[2 i + 1]: to its
+ * middle, if as many end in each token of it. */
+static void write_shares(const struct ps_survival *survival, double *share)
 {
-    table[0] = 0;
+    share[0] = 1;
     for (unsigned i = 0; i < LAST; i++) {
-        table[i + 1] = table[i] + log_passing(survival, i);
+        double beyond = passing(survival, i);
+        share[2 * i + 1] = share[2 * i] * sqrt(beyond);
+        share[2 * i + 2] = share[2 * i] * beyond;
     }
 }
 
-static double log_share(const double *table, double answer)
+/* The share that gets to so many tokens: a straight line within half a cell. */
+static double share_at(const double *share, double answer)
 {
     unsigned cell = ps_survival_cell((uint64_t)answer);
-    double part = (answer - edges[cell]) / width(cell);
-    double slope = cell < LAST ? table[cell + 1] - table[cell] : -1;
-    return table[cell] + slope * part;
+    double part = 2 * (answer - edges[cell]) / width(cell);
+    if (cell == LAST) {
+        return share[2 * LAST] / (1 + part);
+    }
+    const double *from = &share[2 * cell + (part >= 1)];
+    return from[0] + (from[1] - from[0]) * (part >= 1 ? part - 1 : part);
 }
 
 double ps_survival_mean(const struct ps_survival *survival)
@@ -135,7 +142,7 @@ double ps_survival_mean(const struct ps_survival *survival)
     double sum = 0;
     double here = 1; /* the share that gets to the cell */
     for (unsigned i = 0; i < LAST; i++) {
-        double beyond = here * exp(log_passing(survival, i));
+        double beyond = here * passing(survival, i);
         sum += (here + beyond) / 2 * width(i);
         here = beyond;
     }
@@ -163,21 +170,21 @@ double ps_survival_held(const struct ps_survival_count *count)
 bool ps_survival_expect(const struct ps_survival *survival, const struct ps_survival_count *count,
                         const unsigned *ahead, size_t steps, double *out)
 {
-    double table[PS_SURVIVAL_CELLS];
+    double share[2 * PS_SURVIVAL_CELLS];
     if (survival->loudness < SPEED_FROM || survival->speed <= 0) {
         return false;
     }
-    write_table(survival, table);
+    write_shares(survival, share);
     memset(out, 0, steps * sizeof *out);
     for (unsigned i = 0; i < PS_SURVIVAL_CELLS; i++) {
         if (count->requests[i] <= 0) {
             continue;
         }
         double from = middle(i);
-        double now = log_share(table, from);
+        double now = share_at(share, from);
         for (size_t k = 0; k < steps; k++) {
             double then = from + survival->speed * ahead[k];
-            double goes_on = exp(log_share(table, then) - now);
+            double goes_on = share_at(share, then) / now;
             out[k] += goes_on * (count->prompts[i] + count->requests[i] * then);
         }
     }

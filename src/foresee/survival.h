@@ -9,7 +9,7 @@
  *
  *      P(longer than g + a | longer than g) * (prompt + g + a)       tokens after a more tokens
  *
- * Costs about 20 ns for each cell that somebody is in and each time asked for, however many
+ * Costs about 5 ns for each cell that somebody is in and each time asked for, however many
  * requests there are. foresee/demand knows the lengths by prompt too, and looks at each request.
  *
  * Thread: owned by one thread. Nothing is allocated; about 1 KB.

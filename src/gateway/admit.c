@@ -312,6 +312,7 @@ void ps_gate_read(struct ps_gate *gate, struct ps_gate_stats *out)
 {
     pthread_mutex_lock(&gate->mutex);
     *out = gate->stats;
+    out->max_in_flight = gate->opts.max_in_flight;
     pthread_mutex_unlock(&gate->mutex);
 }
 

@@ -122,6 +122,7 @@ struct ps_gate_stats {
     uint64_t waited_total;   /* those of them that had to wait */
     uint64_t refused_total;
     uint64_t canceled_total;
+    uint64_t max_in_flight; /* as configured; 0 = no bound */
     ps_span waited_sum; /* by those that were admitted after waiting */
 };
 

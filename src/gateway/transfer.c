@@ -201,6 +201,9 @@ static void let_go(struct ps_transfer *transfer, enum ps_outcome outcome, ps_tim
     transfer->call = NULL;
     settle(transfer, now);
     count_tokens(transfer);
+    if (outcome == PS_OUTCOME_OK && transfer->status == 200 && transfer->endpoint >= 0) {
+        ps_transfer_tell_finished(transfer);
+    }
     leave_gate(transfer, now); /* before a client hears of the end: its next request finds room */
     ps_pilot_end(transfer);
     ps_transfer_unbook(transfer, outcome);

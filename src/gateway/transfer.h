@@ -64,6 +64,7 @@ struct ps_lane {
     struct ps_pools pools;
     struct ps_rng rng;
     unsigned shard;
+    struct ps_finished_ring *finished; /* who learns from calls; or NULL */
     void (*on_done)(void *ctx, const struct ps_record *record); /* or NULL */
     void *ctx;
 };
@@ -139,6 +140,8 @@ struct ps_transfer {
     int endpoint; /* index, -1 = none booked */
     uint64_t tried;
     unsigned attempts;
+    ps_time called;  /* when the last try was sent; 0 = not yet */
+    uint32_t beside; /* requests in flight at its endpoint then, itself included */
     bool fresh; /* a kept connection had died: the next call opens a new one */
     uint64_t sent;      /* bytes of the body handed to the call */
     size_t edit;        /* next edit to send */
@@ -225,6 +228,9 @@ bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, b
 /* The endpoint does not have what was asked for: asks the next one, as long as there is one. True: the
  * present call is not of interest any more. */
 bool ps_transfer_elsewhere(struct ps_transfer *transfer);
+
+/* The call has ended as it should, and the endpoint is still booked: tells who learns from it. */
+void ps_transfer_tell_finished(const struct ps_transfer *transfer);
 
 /* Takes the request off its endpoint. */
 void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome);

@@ -421,9 +421,11 @@ static enum ps_batch_limit limit_of(const struct ps_batch_model *model, const st
     return PS_BATCH_BY_THROUGHPUT;
 }
 
-static bool is_enough(const struct ps_batch_model *model)
+/* Two sizes, or the one beyond which there is no room. */
+static bool is_enough(const struct ps_batch_model *model, const struct ps_batch_goal *goal)
 {
-    size_t sizes = 0;
+    bool alone = model->largest == 1 && ps_memory_model_fit(&model->memory, goal->memory, 2) < 2;
+    size_t sizes = alone ? 2 : 0;
     for (size_t n = 1; n <= model->largest && sizes < 2; n++) {
         sizes += model->cell[n].count > 0 ? 1 : 0;
     }
@@ -434,7 +436,7 @@ struct ps_batch_advice ps_batch_model_look(struct ps_batch_model *model,
                                            const struct ps_batch_goal *goal, size_t size)
 {
     struct ps_batch_advice advice = {.memory = NAN, .samples = model->samples};
-    if (is_enough(model) && size > 0 && size <= PS_BATCH_MODEL_MOST) {
+    if (is_enough(model, goal) && size > 0 && size <= PS_BATCH_MODEL_MOST) {
         ps_batch_model_refresh(model);
         advice.size = size;
         advice.limit = PS_BATCH_BY_CONFIGURED;
@@ -448,7 +450,7 @@ struct ps_batch_advice ps_batch_model_look(struct ps_batch_model *model,
 struct ps_batch_advice ps_batch_model_advise(struct ps_batch_model *model,
                                              const struct ps_batch_goal *goal)
 {
-    if (!is_enough(model)) {
+    if (!is_enough(model, goal)) {
         return ps_batch_model_look(model, goal, 0);
     }
     ps_batch_model_refresh(model);

@@ -50,7 +50,9 @@ static void *open_any(const char *path)
         return dlopen(path, RTLD_NOW | RTLD_LOCAL);
     }
     void *handle = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-    return handle != NULL ? handle : dlopen("libnvidia-ml.so", RTLD_NOW | RTLD_LOCAL);
+    handle = handle != NULL ? handle : dlopen("libnvidia-ml.so", RTLD_NOW | RTLD_LOCAL);
+    /* Where both are missing, the first is the one to complain of. */
+    return handle != NULL ? handle : dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
 }
 
 void ps_nvml_library_init(struct ps_nvml_library *library, const struct ps_clock *clock)

@@ -30,6 +30,7 @@
 
 #define PS_VITALS_MODELS_MAX  64
 #define PS_VITALS_DEVICES_MAX 64
+#define PS_VITALS_BATCHES_MAX 256
 #define PS_VITALS_NAME        128 /* of a model, with the terminator */
 
 /* X(NAME, name on the wire, unit, what it is) */
@@ -90,6 +91,14 @@ struct ps_vitals_model {
     bool listed;  /* it says "loaded" or not: what is only named in labels is not listed */
 };
 
+/* Batches of one size that a model has computed since its start. */
+struct ps_vitals_batch {
+    size_t model; /* index into models */
+    double size;  /* rows */
+    double count; /* batches */
+    double seconds; /* all of them together, from input to output, without waiting */
+};
+
 struct ps_vitals {
     struct ps_device_reading readings[PS_VITALS_FIELDS];
     unsigned char rank[PS_VITALS_FIELDS]; /* of the name that gave it; a better one replaces it */
@@ -98,6 +107,9 @@ struct ps_vitals {
     struct ps_vitals_model models[PS_VITALS_MODELS_MAX];
     size_t model_count;
     size_t models_left_out;
+    struct ps_vitals_batch batches[PS_VITALS_BATCHES_MAX];
+    size_t batch_count;
+    size_t batches_left_out;
     struct ps_device devices[PS_VITALS_DEVICES_MAX];
     size_t device_count;
     size_t devices_left_out;

@@ -5,16 +5,18 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "operate/gpu_batch.h"
 #include "operate/gpu_demand.h"
 #include "operate/gpu_opts.h"
 #include "operate/gpu_room.h"
 #include "store/ledger.h"
 
-#define CALL_TIMEOUT (15 * PS_SECOND) /* some servers answer only when they sleep */
-#define PATIENCE     (200 * PS_MILLISECOND)
-#define SETTLE_AFTER (20 * PS_MILLISECOND) /* looks for first answers ... */
-#define SETTLED_BY   (5 * PS_SECOND)       /* ... and waits no longer */
-#define TEXT_LIMIT   ((size_t)4096)
+#define CALL_TIMEOUT  (15 * PS_SECOND) /* some servers answer only when they sleep */
+#define MEANS_TIMEOUT PS_MINUTE        /* what a device held is copied to host memory */
+#define PATIENCE      (200 * PS_MILLISECOND)
+#define SETTLE_AFTER  (20 * PS_MILLISECOND) /* looks for first answers ... */
+#define SETTLED_BY    (5 * PS_SECOND)       /* ... and waits no longer */
+#define TEXT_LIMIT    ((size_t)4096)
 
 /* --- the optimizer's hands -------------------------------------------------------------------- */
 
@@ -50,9 +52,36 @@ static int send_call(struct ps_gpu *gpu, uint32_t id, struct ps_str path, struct
     return ps_scrape_ask(gpu->scrape, id, &request, CALL_TIMEOUT, &gpu->call, on_answer, gpu);
 }
 
+static void on_means_end(void *ctx, enum ps_hook_answer answer, const char *why)
+{
+    struct ps_gpu *gpu = ctx;
+    ps_time now = ps_loop_now(gpu->loop);
+    if (answer == PS_HOOK_FAILED) {
+        ps_optimizer_on_failure(gpu->optimizer, why, now);
+    } else {
+        ps_optimizer_on_answer(gpu->optimizer, PS_OK, answer, 0, now);
+    }
+    step(gpu);
+}
+
+static const char *url_of(const struct ps_gpu *gpu, uint32_t id)
+{
+    struct ps_scrape_view view = {.endpoint = ""};
+    for (size_t i = 0; i < ps_scrape_count(gpu->scrape); i++) {
+        ps_scrape_read(gpu->scrape, i, ps_loop_now(gpu->loop), &view);
+        if (view.id == id) {
+            return view.endpoint;
+        }
+    }
+    return "";
+}
+
 static int call_server(void *ctx, uint32_t id, const struct ps_hook *hook, const char *model)
 {
     struct ps_gpu *gpu = ctx;
+    if (hook->means != PS_HOOK_ASKS) {
+        return ps_gpu_means_call(gpu->means, url_of(gpu, id), hook, MEANS_TIMEOUT);
+    }
     struct ps_buf path = ps_buf_make(TEXT_LIMIT);
     struct ps_buf body = ps_buf_make(TEXT_LIMIT);
     gpu->hook = hook;
@@ -68,6 +97,7 @@ static void cancel_call(void *ctx)
     struct ps_gpu *gpu = ctx;
     ps_inquiry_cancel(gpu->call);
     gpu->call = NULL;
+    ps_gpu_means_ignore(gpu->means);
 }
 
 /* --- what observers are told ------------------------------------------------------------------ */
@@ -173,6 +203,7 @@ static void on_second(struct ps_gpu *gpu, ps_time now, size_t count)
     gpu->gauges_at = late < PS_SECOND ? gpu->gauges_at + PS_SECOND : now + PS_SECOND;
     look_at_gateway(gpu, now, gpu->targets, count, gpu->crowds, known);
     ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, gpu->targets, known, count);
+    ps_gpu_batch_learn(gpu->batch, gpu->scrape, now, gpu->targets, count);
     ps_gpu_plain_push(gpu->plain, gpu, now);
     if (gpu->gauges != NULL) {
         ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
@@ -273,8 +304,10 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
                   ? PS_ENOMEM
                   : ps_optimizer_new(&gpu->optimizer, &ops);
     err = err != PS_OK ? err : ps_scrape_new(&gpu->scrape, loop, on_round, gpu);
+    err = err != PS_OK ? err : ps_gpu_means_new(&gpu->means, loop, on_means_end, gpu);
     err = err != PS_OK ? err : ps_gpu_attribution_new(&gpu->attribution);
     err = err != PS_OK || metrics == NULL ? err : ps_gpu_gauges_new(&gpu->gauges, gpu);
+    err = err != PS_OK ? err : ps_gpu_batch_new(&gpu->batch, metrics);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->timer, ps_loop_now(loop) + PS_SECOND);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->settle, ps_loop_now(loop) + SETTLE_AFTER);
     if (err != PS_OK) {
@@ -301,6 +334,7 @@ void ps_gpu_free(struct ps_gpu *gpu)
     free(gpu->past);
     ps_inquiry_cancel(gpu->call);
     ps_gpu_forget(gpu);
+    ps_gpu_batch_free(gpu->batch);
     ps_gpu_gauges_free(gpu->gauges);
     ps_gpu_outlook_free(gpu->outlook);
     ps_gpu_gates_free(gpu->gates);
@@ -308,6 +342,7 @@ void ps_gpu_free(struct ps_gpu *gpu)
     for (size_t i = 0; i < gpu->driver_count; i++) {
         ps_sampler_stop(gpu->drivers[i], PATIENCE);
     }
+    ps_gpu_means_free(gpu->means);
     ps_gpu_attribution_free(gpu->attribution);
     ps_scrape_free(gpu->scrape);
     ps_optimizer_free(gpu->optimizer);
@@ -327,8 +362,10 @@ int ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_gat
         ps_gpu_gates_open(gpu, ps_loop_now(gpu->loop));
     }
     gpu->target_percent = opts->target_percent;
+    int can = ps_gpu_means_set(gpu->means, &opts->servers, opts->cuda_checkpoint);
     gpu->asks_sources = opts->interval > 0;
     gpu->has_gateway = gateway != NULL;
+    ps_gpu_batch_set(gpu->batch, &opts->batch, opts->target_percent, gateway);
     if (gpu->mode != opts->mode) {
         gpu->mode = opts->mode;
         ps_optimizer_set_mode(gpu->optimizer, (enum ps_optimizer_mode)opts->mode,
@@ -339,7 +376,10 @@ int ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_gat
         snprintf(reason, size, "gpu processes can't be attributed: out of memory");
         err = PS_ENOMEM;
     }
-    return err;
+    if (can != PS_OK) {
+        snprintf(reason, size, "gpu.servers can't be used: out of memory");
+    }
+    return can != PS_OK ? can : err;
 }
 
 static bool has_devices(const struct ps_device_snapshot *snapshot)
@@ -365,6 +405,17 @@ bool ps_gpu_is_known(struct ps_gpu *gpu)
 void ps_gpu_end_cleanup(struct ps_gpu *gpu, const char *why)
 {
     ps_optimizer_end(gpu->optimizer, why, ps_loop_now(gpu->loop));
+}
+
+struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu)
+{
+    return ps_gpu_batch_ring(gpu->batch);
+}
+
+int ps_gpu_write_batch(struct ps_gpu *gpu, struct ps_str query, struct ps_buf *out, char *reason,
+                       size_t size)
+{
+    return ps_gpu_batch_write(gpu->batch, query, out, reason, size);
 }
 
 void ps_gpu_look(struct ps_gpu *gpu)

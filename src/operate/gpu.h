@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "observe/metric.h"
 
+struct ps_finished_ring;
 struct ps_gateway;
 struct ps_gpu;
 struct ps_gpu_opts;
@@ -90,5 +91,13 @@ PS_MUST_CHECK int ps_gpu_write_cleanup(struct ps_gpu *gpu, const struct ps_optim
 
 /* No further call of the cleanup that runs, if one does: it ends now, because of `why`. */
 void ps_gpu_end_cleanup(struct ps_gpu *gpu, const char *why);
+
+/* Where workers put calls that have ended; as long as the room lives. */
+struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu);
+
+/* Appends the JSON of GET /api/gpu/batch-size?QUERY. PS_OK; PS_EINVAL or PS_ENOTFOUND with a sentence
+ * in reason; PS_ENOMEM. */
+PS_MUST_CHECK int ps_gpu_write_batch(struct ps_gpu *gpu, struct ps_str query, struct ps_buf *out,
+                                     char *reason, size_t size);
 
 #endif

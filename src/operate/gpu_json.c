@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "operate/gpu.h"
+#include "operate/gpu_batch.h"
 #include "operate/gpu_opts.h"
 #include "operate/gpu_room.h"
 
@@ -547,6 +548,7 @@ static json_t *advice_json(const struct ps_gpu *gpu)
     if (run != NULL) {
         add_advice(list, run);
     }
+    ps_gpu_batch_advise(gpu->batch, list);
     return list;
 }
 
@@ -564,6 +566,7 @@ int ps_gpu_write_profile(struct ps_gpu *gpu, struct ps_buf *out)
     bool known = false;
     json_t *root = profile_json(gpu, &known);
     if (root != NULL) {
+        json_object_set_new(root, "batch", ps_gpu_batch_json(gpu->batch));
         json_object_set_new(root, "recommendations", advice_json(gpu));
     }
     return write_known(root, known, out);
@@ -581,6 +584,7 @@ int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out)
     json_t *cleanups = runs_json(gpu);
     json_object_set_new(root, "since", json_real(since(gpu, cleanups)));
     json_object_set_new(root, "cleanups", cleanups);
+    json_object_set_new(root, "batch", ps_gpu_batch_json(gpu->batch));
     json_object_set_new(root, "recommendations", advice_json(gpu));
     json_decref(profile);
     return write_known(root, known || json_array_size(cleanups) > 0, out);
@@ -602,8 +606,8 @@ static int read_level(const json_t *value, struct ps_optimizer_order *order, cha
         json_is_string(value) ? ps_gpu_rung(ps_str_from(json_string_value(value))) : PS_RUNG_COUNT;
     if (rung == PS_RUNG_COUNT) {
         return refuse(reason, size,
-                      "\"level\" is one of prefix_cache, host_cache, unload, sleep, deep_sleep and "
-                      "wake");
+                      "\"level\" is one of prefix_cache, host_cache, kv_limit, unload, sleep, "
+                      "deep_sleep, checkpoint, restart and wake");
     }
     order->level = ps_rung_names[rung];
     order->rungs = rung == PS_RUNG_WAKE ? 1u << rung : (2u << rung) - 1;

@@ -129,7 +129,7 @@ static void write_step(struct ps_gpu *gpu, const struct ps_optimizer_run *run, s
         time_value(gpu, step->answered),
         time_value(gpu, step->ended),
         ps_ledger_text(step->target),
-        ps_ledger_text(ps_adapters[step->hook->adapter].name),
+        ps_ledger_text(ps_adapters[step->adapter].name),
         ps_ledger_integer(step->simulated),
         ps_ledger_text(ps_rung_names[step->hook->rung]),
         ps_ledger_text(step->hook->path),
@@ -200,7 +200,7 @@ static const char get_runs[] =
 
 static const char get_steps[] =
     "SELECT number, since_us, began_us, answered_us, ended_us, server, engine, simulated, "
-    "rung, model, expected_bytes, used_before_bytes, used_after_bytes, kv_use_before, "
+    "rung, call, model, expected_bytes, used_before_bytes, used_after_bytes, kv_use_before, "
     "kv_use_after, late_bytes, late_us, server_state, shown_by_server, status, verdict, reason "
     "FROM gpu_cleanup_step WHERE (since_us, number) IN " LATEST " ORDER BY since_us, number, step";
 
@@ -271,16 +271,28 @@ static void take_run(struct reader *reader, struct ps_optimizer_run *run)
     run->percent_after = take_reading(reader);
 }
 
-/* The row of the table, or NULL: this version has no such call. */
-static const struct ps_hook *hook_of(const char *engine, const char *rung)
+static enum ps_adapter_id adapter_of(const char *engine)
 {
+    int id = 0;
+    while (id < PS_ADAPTER_COUNT && strcmp(ps_adapters[id].name, engine) != 0) {
+        id++;
+    }
+    return (enum ps_adapter_id)id;
+}
+
+/* The row of the table, or NULL: this version has no such call. */
+static const struct ps_hook *hook_of(enum ps_adapter_id adapter, const char *rung, const char *call)
+{
+    const struct ps_hook *hook = NULL;
     for (size_t i = 0; i < ps_hook_count; i++) {
-        if (strcmp(ps_adapters[ps_hooks[i].adapter].name, engine) == 0 &&
-            strcmp(ps_rung_names[ps_hooks[i].rung], rung) == 0) {
-            return &ps_hooks[i];
+        const struct ps_hook *one = &ps_hooks[i];
+        bool same = (one->adapter == adapter || one->adapter == PS_ADAPTER_COUNT) &&
+                    strcmp(ps_rung_names[one->rung], rung) == 0;
+        if (same && (hook == NULL || strcmp(one->path, call) == 0)) {
+            hook = one;
         }
     }
-    return NULL;
+    return hook;
 }
 
 static void take_step(struct reader *reader, struct ps_optimizer_step *step)
@@ -289,9 +301,10 @@ static void take_step(struct reader *reader, struct ps_optimizer_step *step)
     step->answered = take_time(reader);
     step->ended = take_time(reader);
     snprintf(step->target, sizeof step->target, "%s", take_text(reader));
-    const char *engine = take_text(reader);
+    step->adapter = adapter_of(take_text(reader));
     step->simulated = take_integer(reader) != 0;
-    step->hook = hook_of(engine, take_text(reader));
+    const char *rung = take_text(reader);
+    step->hook = hook_of(step->adapter, rung, take_text(reader));
     snprintf(step->model, sizeof step->model, "%s", take_text(reader));
     step->expected = take_reading(reader);
     step->before = take_reading(reader);
@@ -345,7 +358,8 @@ static void take_steps(struct ps_gpu *gpu, const struct ps_ledger_rows *rows)
         uint64_t number = (uint64_t)take_integer(&reader);
         struct ps_optimizer_run *run = find_run(gpu, number, take_integer(&reader));
         take_step(&reader, &step);
-        if (run != NULL && step.hook != NULL && run->step_count < PS_OPTIMIZER_STEPS) {
+        if (run != NULL && step.hook != NULL && step.adapter < PS_ADAPTER_COUNT &&
+            run->step_count < PS_OPTIMIZER_STEPS) {
             run->steps[run->step_count++] = step;
         }
     }

@@ -14,10 +14,17 @@
 #include "base/err.h"
 #include "base/option.h"
 #include "base/str.h"
+#include "operate/gpu_means.h"
 #include "operate/hooks.h"
 #include "operate/optimizer.h"
 #include "operate/scrape.h"
 #include "operate/throttle.h"
+
+/* The section `gpu.batch`. */
+struct ps_gpu_batch_opts {
+    ps_span p95;   /* objective; 0 = none */
+    uint64_t most; /* 0 = no bound */
+};
 
 struct ps_gpu_opts {
     int mode; /* enum ps_optimizer_mode */
@@ -35,9 +42,13 @@ struct ps_gpu_opts {
     bool drivers;
     char *nvml_library;
     char *runtime_key;
+    struct ps_gpu_batch_opts batch;
     struct ps_option_list sources; /* of struct ps_source_opts */
+    struct ps_option_list servers; /* of struct ps_server_means_opts */
+    char *cuda_checkpoint;
 };
 
+extern const struct ps_option ps_gpu_batch_options[];
 extern const struct ps_option ps_gpu_options[];
 
 /* The rung that is called so, or PS_RUNG_COUNT. */

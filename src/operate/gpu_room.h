@@ -16,6 +16,7 @@
 #include "operate/gpu.h"
 #include "operate/gpu_attribution.h"
 #include "operate/gpu_demand.h"
+#include "operate/gpu_means.h"
 #include "operate/gpu_outlook.h"
 #include "operate/gpu_plain.h"
 #include "operate/optimizer.h"
@@ -25,6 +26,7 @@
 #define PS_GPU_DRIVERS 2
 
 struct ps_gate;
+struct ps_gpu_batch;
 struct ps_gpu_gates;  /* gpu_gates.c */
 struct ps_gpu_gauges; /* gpu_gauges.c */
 struct ps_ledger;
@@ -59,6 +61,7 @@ struct ps_gpu {
     ps_time settled_by;
     bool settled; /* every source was heard or failed, or had its time */
     struct ps_inquiry *call;
+    struct ps_gpu_means *means; /* what this machine can do itself */
     const struct ps_hook *hook; /* of the call */
     int mode;                   /* as configured */
     ps_time since;              /* wall clock, when it began */
@@ -74,6 +77,7 @@ struct ps_gpu {
     int in_flight; /* enum ps_throttle_mode */
     struct ps_gpu_plain *plain;
     struct ps_gpu_attribution *attribution;
+    struct ps_gpu_batch *batch;
     struct ps_gpu_gauges *gauges; /* NULL without metrics */
     ps_time gauges_at;            /* the next time that figures are published */
     struct ps_ledger *ledger;     /* NULL = nothing is kept */

@@ -312,7 +312,10 @@ static bool is_pointless(const struct ps_optimizer_target *target, const struct 
     bool asleep =
         target->vitals->state == PS_VITALS_ASLEEP || target->vitals->state == PS_VITALS_EMPTY;
     if (hook->rung == PS_RUNG_WAKE) {
-        return target->vitals->state == PS_VITALS_AWAKE;
+        return target->vitals->state == PS_VITALS_AWAKE && !target->stopped && !target->limited;
+    }
+    if (target->stopped) {
+        return hook->rung != PS_RUNG_RESTART;
     }
     bool sleeps = hook->rung == PS_RUNG_SLEEP || hook->rung == PS_RUNG_DEEP_SLEEP;
     return (sleeps && asleep && !hook->deepens) || (expected.known && expected.value <= 0);
@@ -374,9 +377,21 @@ static void consider(const struct ps_optimizer *optimizer, const struct ps_optim
 static struct candidate candidate_of(const struct ps_optimizer_target *target,
                                      const struct ps_hook *hook, const char *model)
 {
-    struct ps_device_reading alone = target->alone ? target->used : (struct ps_device_reading){0};
+    bool spares = hook->expects == PS_HOOK_EXPECTS_SPARE;
+    struct ps_device_reading alone = spares          ? target->spare
+                                     : target->alone ? target->used
+                                                     : (struct ps_device_reading){0};
     return (struct candidate){target, hook, model,
                               ps_hook_expected(hook, target->vitals, model, alone), -1};
+}
+
+/* What the server can be asked for comes before what is done to it, unless that is to be undone. */
+static const struct ps_hook *hook_for(const struct ps_optimizer_target *target, enum ps_rung rung)
+{
+    bool undo = target->stopped || (target->limited && rung == PS_RUNG_WAKE);
+    const struct ps_hook *asked = undo ? NULL : ps_hook_find(target->adapter, rung);
+    bool can = (target->means & 1u << rung) != 0;
+    return asked != NULL || !can ? asked : ps_hook_find(PS_ADAPTER_COUNT, rung);
 }
 
 static void consider_target(const struct ps_optimizer *optimizer,
@@ -384,7 +399,7 @@ static void consider_target(const struct ps_optimizer *optimizer,
                             const struct ps_optimizer_target *target, enum ps_rung rung,
                             struct candidate *best, struct blocked *blocked)
 {
-    const struct ps_hook *hook = ps_hook_find(target->adapter, rung);
+    const struct ps_hook *hook = hook_for(target, rung);
     if (hook == NULL) {
         return;
     }
@@ -409,7 +424,7 @@ static bool is_concerned(const struct ps_optimizer *optimizer, const struct ps_o
                          const struct ps_optimizer_target *target)
 {
     if (!target->fresh) {
-        return false;
+        return target->stopped && is_wake(run);
     }
     bool known = percent_of(target, run->manual).known;
     return is_wake(run) || (run->manual && !known) ||
@@ -534,6 +549,7 @@ static void begin_step(struct ps_optimizer *optimizer, const struct candidate *c
     struct ps_optimizer_step *step = &run->steps[run->step_count++];
     bool unverified = candidate->hook->verified == NULL && !optimizer->opts.trust_unverified;
     *step = (struct ps_optimizer_step){.id = target->id,
+                                       .adapter = target->adapter,
                                        .hook = candidate->hook,
                                        .began = now,
                                        .expected = candidate->expected,
@@ -601,6 +617,16 @@ void ps_optimizer_on_answer(struct ps_optimizer *optimizer, int err, enum ps_hoo
              verdict == PS_OPTIMIZER_MISSING && step->hook->needs != NULL ? ": it needs " : "",
              verdict == PS_OPTIMIZER_MISSING && step->hook->needs != NULL ? step->hook->needs : "");
     end_step(optimizer, verdict, now);
+}
+
+void ps_optimizer_on_failure(struct ps_optimizer *optimizer, const char *why, ps_time now)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    if (step != NULL && step->verdict == PS_OPTIMIZER_CALLING) {
+        step->answered = now;
+        snprintf(step->why, sizeof step->why, "%s", why);
+        end_step(optimizer, PS_OPTIMIZER_FAILED, now);
+    }
 }
 
 /* Bytes that left the device since before the call; unknown where nobody tells. */

@@ -71,6 +71,10 @@ struct ps_optimizer_target {
     struct ps_device_reading utilization; /* percent of its devices' memory */
     struct ps_device_reading effective;   /* percent that counts: gpu/pressure */
     struct ps_device_reading soon;        /* what it will be in ten seconds, as forecast */
+    struct ps_device_reading spare;       /* bytes that its cache has ahead of what it uses */
+    unsigned means;                       /* a bit for each rung that this machine does to it */
+    bool stopped;                         /* checkpointed from here: it may not even answer */
+    bool limited;                         /* its cache's limit was lowered from here */
     bool alone;                           /* no other server is on its devices */
     bool busy;                            /* works on requests, or has some in flight here */
     bool fresh;
@@ -107,6 +111,7 @@ extern const char *const ps_optimizer_verdict_names[];
 
 struct ps_optimizer_step {
     uint32_t id;
+    enum ps_adapter_id adapter;
     const struct ps_hook *hook;
     char target[PS_OPTIMIZER_NAME];
     char model[PS_VITALS_NAME]; /* "" = all of the server */
@@ -196,6 +201,9 @@ PS_MUST_CHECK int ps_optimizer_order(struct ps_optimizer *optimizer,
 /* What the call that is under way was answered. `err`: it was not. */
 void ps_optimizer_on_answer(struct ps_optimizer *optimizer, int err, enum ps_hook_answer answer,
                             int status, ps_time now);
+
+/* The call that is under way failed, in words. */
+void ps_optimizer_on_failure(struct ps_optimizer *optimizer, const char *why, ps_time now);
 
 /* Does what is due. Call it when new figures came and at the time that it returns. */
 ps_time ps_optimizer_step(struct ps_optimizer *optimizer, ps_time now);

@@ -86,13 +86,6 @@ static struct outcome search(const struct curve *curve, struct ps_rng *rng)
         outcome.tries++;
         outcome.failures += learn(curve, size, rng, now += PS_SECOND) ? 0 : 1;
     }
-    if (getenv("CELLS") != NULL) {
-        for (size_t n = 1; n <= model.largest; n++) {
-            if (model.cell[n].count > 0) {
-                fprintf(stderr, "   %zu: %.0f x %.3f, curve %.3f, truth %.3f; said %.3f +- %.3f\n", n, model.cell[n].count, exp(model.cell[n].log)/curve_seconds(curve, n), ps_batch_fit_at(&model.fit, n)/curve_seconds(curve, n), 1.0, exp(model.log[n])/curve_seconds(curve, n), model.doubt[n]);
-            }
-        }
-    }
     struct ps_batch_advice advice = ps_batch_model_advise(&model, &goal);
     outcome.size = advice.size == 0 ? 1 : advice.size;
     outcome.limit = advice.limit;
@@ -199,7 +192,7 @@ static void print_sums(const char *name, const struct sums *sums, unsigned runs,
     printf("}%s", end);
 }
 
-static void run_search(uint64_t seed, unsigned runs, bool tell)
+static void run_search(uint64_t seed, unsigned runs)
 {
     printf("{\"kinds\":{");
     for (int kind = 0; kind < CURVE_KINDS; kind++) {
@@ -214,20 +207,6 @@ static void run_search(uint64_t seed, unsigned runs, bool tell)
                 struct ps_rng rng = ps_rng_make(seed + run);
                 struct outcome outcome = run_rule((enum rule)rule, &curve, &rng);
                 add(&sums[rule], &curve, &outcome, &rng);
-                double best = rate_of(&curve, curve_best(&curve));
-                double late = curve_p95(&curve, outcome.size) / curve.p95;
-                if (tell && rule == OURS &&
-                    (late > 1.05 || rate_of(&curve, outcome.size) < 0.95 * best)) {
-                    fprintf(stderr,
-                            "%s %u: %zu by %s after %zu, best %zu (%.3f late %.3f) base %g each %g knee %g "
-                            "x%.2g p95 %g device/each %g spread %.3f misfit %.3f tail %.3f\n",
-                            curve_kind_names[kind], run, outcome.size,
-                            ps_batch_limit_names[outcome.limit], outcome.tries, curve_best(&curve),
-                            rate_of(&curve, outcome.size) / best, late, curve.base, curve.each,
-                            curve.knee, curve.steeper, curve.p95,
-                            (curve.device - curve.fixed) / curve.of_each, model.spread,
-                            model.misfit, model.tail);
-                }
             }
         }
         printf("\"%s\":{", curve_kind_names[kind]);
@@ -239,12 +218,170 @@ static void run_search(uint64_t seed, unsigned runs, bool tell)
     printf("}}\n");
 }
 
+/* ---------------------------------------------------------------- a queue */
+
+/* The inception_onnx of Triton's guide (docs/user_guide/optimization.md): 73.4 a second alone, 272 a
+ * second in batches of four. b + a n through both. */
+#define GUIDE_EACH   0.000361
+#define GUIDE_BASE   0.013263
+#define GUIDE_NOISE  0.05
+#define SERVED       200000u
+#define WAITING_MOST 4096u
+
+static double guide_seconds(size_t size, struct ps_rng *rng)
+{
+    double unit = ps_rng_unit(rng) + ps_rng_unit(rng) + ps_rng_unit(rng) - 1.5; /* nearly normal */
+    return (GUIDE_BASE + GUIDE_EACH * (double)size) * exp(2 * GUIDE_NOISE * unit);
+}
+
+struct served {
+    double rate; /* a second */
+    double p95;
+};
+
+static double spans[SERVED];
+
+static int by_size(const void *a, const void *b)
+{
+    const double *left = a;
+    const double *right = b;
+    return (*left > *right) - (*left < *right);
+}
+
+/* So many clients, each of which asks again at once when it has its answer; the server takes up to
+ * `most` of those that wait together. */
+static struct served serve_clients(size_t clients, size_t most, struct ps_rng *rng)
+{
+    static double asked[WAITING_MOST];
+    double now = 0;
+    size_t first = 0;
+    size_t served = 0;
+    for (size_t i = 0; i < clients; i++) {
+        asked[i] = 0;
+    }
+    while (served < SERVED) {
+        size_t size = clients < most ? clients : most;
+        now += guide_seconds(size, rng);
+        for (size_t i = 0; i < size && served < SERVED; i++) {
+            size_t at = (first + i) % clients;
+            spans[served++] = now - asked[at];
+            asked[at] = now; /* at the end of the queue */
+        }
+        first = (first + size) % clients;
+    }
+    qsort(spans, SERVED, sizeof *spans, by_size);
+    return (struct served){(double)SERVED / now, spans[SERVED * 95 / 100]};
+}
+
+/* Requests that come by chance, so many a second. */
+static struct served serve_stream(double rate, size_t most, struct ps_rng *rng)
+{
+    static double asked[WAITING_MOST];
+    double now = 0;
+    double next = ps_rng_exponential(rng, 1 / rate);
+    size_t first = 0;
+    size_t waiting = 0;
+    size_t served = 0;
+    while (served < SERVED) {
+        if (waiting == 0) {
+            now = next > now ? next : now;
+        }
+        while (next <= now && waiting < WAITING_MOST) {
+            asked[(first + waiting++) % WAITING_MOST] = next;
+            next += ps_rng_exponential(rng, 1 / rate);
+        }
+        size_t size = waiting < most ? waiting : most;
+        now += guide_seconds(size, rng);
+        for (size_t i = 0; i < size && served < SERVED; i++) {
+            spans[served++] = now - asked[(first + i) % WAITING_MOST];
+        }
+        first = (first + size) % WAITING_MOST;
+        waiting -= size;
+    }
+    qsort(spans, SERVED, sizeof *spans, by_size);
+    return (struct served){(double)SERVED / now, spans[SERVED * 95 / 100]};
+}
+
+/* What is recommended when nobody may wait longer than they do now, with batches of one. */
+static size_t recommended(double p95, struct ps_rng *rng, size_t *tries)
+{
+    const struct ps_batch_goal goal = {.p95 = p95, .turns = 2, .memory = INFINITY, .most = 0};
+    ps_batch_model_init(&model);
+    for (*tries = 0; *tries < TRIES; ++*tries) {
+        size_t size = ps_batch_model_next(&model, &goal);
+        if (size == 0) {
+            break;
+        }
+        ps_batch_model_learn(&model, (ps_time)*tries * PS_SECOND, size, guide_seconds(size, rng), 1);
+    }
+    return ps_batch_model_advise(&model, &goal).size;
+}
+
+static void run_queue(uint64_t seed)
+{
+    struct ps_rng rng = ps_rng_make(seed);
+    size_t tries;
+    struct served alone = serve_clients(4, 1, &rng);
+    size_t size = recommended(alone.p95, &rng, &tries);
+    struct served full = serve_clients(2 * size, size, &rng);
+    struct served four = serve_clients(8, 4, &rng);
+    double capacity = 1 / (GUIDE_BASE + GUIDE_EACH);
+    struct served busy = serve_stream(0.9 * capacity, 1, &rng);
+    struct served same = serve_stream(0.9 * capacity, size, &rng);
+    struct served more = serve_stream(3.5 * capacity, size, &rng);
+    printf("{\"recommended\":%zu,\"tries\":%zu,\"alone\":{\"rate\":%.1f,\"p95\":%.5f},"
+           "\"full\":{\"rate\":%.1f,\"p95\":%.5f},\"guide\":{\"rate\":%.1f,\"p95\":%.5f},"
+           "\"busy\":{\"rate\":%.1f,\"p95\":%.5f},\"same\":{\"rate\":%.1f,\"p95\":%.5f},"
+           "\"more\":{\"rate\":%.1f,\"p95\":%.5f}}\n",
+           size, tries, alone.rate, alone.p95, full.rate, full.p95, four.rate, four.p95, busy.rate,
+           busy.p95, same.rate, same.p95, more.rate, more.p95);
+}
+
+/* ---------------------------------------------------------------- what it costs */
+
+static double cpu_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+static void run_cost(void)
+{
+    enum { CALLS = 200000, QUESTIONS = 500 };
+    struct curve curve = curve_make(CURVE_NOISY, 1);
+    struct ps_rng rng = ps_rng_make(1);
+    const struct ps_batch_goal goal = goal_of(&curve);
+    static struct curve_call calls[CALLS];
+    for (size_t i = 0; i < CALLS; i++) {
+        calls[i] = curve_run(&curve, 1 + i % 64, &rng);
+    }
+    ps_batch_model_init(&model);
+    double begin = cpu_us();
+    for (size_t i = 0; i < CALLS; i++) {
+        ps_batch_model_learn(&model, (ps_time)i * PS_MILLISECOND, 1 + i % 64, calls[i].seconds, 1);
+    }
+    double learned = cpu_us();
+    size_t sum = 0;
+    for (size_t i = 0; i < QUESTIONS; i++) {
+        ps_batch_model_learn(&model, PS_HOUR, 1 + i % 64, calls[i].seconds, 1);
+        sum += ps_batch_model_advise(&model, &goal).size;
+    }
+    double asked = cpu_us();
+    printf("{\"learn_us\":%.4f,\"advise_us\":%.2f,\"sum\":%zu}\n", (learned - begin) / CALLS,
+           (asked - learned) / QUESTIONS, sum);
+}
+
 int main(int argc, char **argv)
 {
-    if (argc >= 4 && strcmp(argv[1], "search") == 0) {
-        run_search(strtoull(argv[2], NULL, 10), (unsigned)strtoul(argv[3], NULL, 10), argc > 4);
+    if (argc == 4 && strcmp(argv[1], "search") == 0) {
+        run_search(strtoull(argv[2], NULL, 10), (unsigned)strtoul(argv[3], NULL, 10));
+    } else if (argc == 3 && strcmp(argv[1], "queue") == 0) {
+        run_queue(strtoull(argv[2], NULL, 10));
+    } else if (argc == 2 && strcmp(argv[1], "cost") == 0) {
+        run_cost();
     } else {
-        die("usage: bench_batch search SEED RUNS");
+        die("usage: bench_batch search SEED RUNS | queue SEED | cost");
     }
     return 0;
 }

@@ -3,6 +3,7 @@
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
+    run.py batch [--quick] [--only search|queue|cost]
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py flight [--quick] [--rounds N]
@@ -31,6 +32,7 @@ import signal
 import sys
 import tempfile
 
+import batch
 import cache
 import chaos
 import eviction
@@ -102,7 +104,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "predict": predict,
+BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "predict": predict,
            "pressure": pressure, "proxy": proxy, "ring": ring, "telemetry": telemetry}
 
 

@@ -6,6 +6,7 @@
  *
  *      0 bare     init, count and handle, and nothing else
  *      1 old      functions without versions; processes of 16 bytes
+ *      2 r470     with FAKE_LISTS_V2: processes of 24 bytes under names that end in _v2
  *      2 r530     processes of 32 bytes under the names that have 24 before and after
  *      3 new      all
  *
@@ -387,8 +388,12 @@ FN(nvmlShutdown, void)
 
 FN(nvmlSystemGetDriverVersion, char *out, uint32_t size)
 {
+#ifdef FAKE_LISTS_V2
+    (void)snprintf(out, size, "470.57.02");
+#else
     static const char *const versions[] = {"", "304.137", "530.41.03", "580.65.06"};
     (void)snprintf(out, size, "%s", versions[FAKE_ABI]);
+#endif
     return OK;
 }
 
@@ -563,10 +568,16 @@ FN(nvmlDeviceGetTotalEccErrors, const struct card *card, uint32_t kind, uint32_t
 
 #if FAKE_ABI == 1
 #define PROCESS_BYTES 16
+#define LISTS(name)   name
+#elif defined FAKE_LISTS_V2
+#define PROCESS_BYTES 24
+#define LISTS(name)   name##_v2
 #elif FAKE_ABI == 2
 #define PROCESS_BYTES 32
+#define LISTS(name)   name##_v3
 #else
 #define PROCESS_BYTES 24
+#define LISTS(name)   name##_v3
 #endif
 
 /* Writes one entry byte by byte, so that the layout is what it says. */
@@ -622,20 +633,12 @@ static int list(const struct card *card, long many, uint32_t *room, char *out)
 }
 
 /* All compute; the first of them draws, too. */
-#if FAKE_ABI == 1
-FN(nvmlDeviceGetComputeRunningProcesses, const struct card *card, uint32_t *room, void *out)
-#else
-FN(nvmlDeviceGetComputeRunningProcesses_v3, const struct card *card, uint32_t *room, void *out)
-#endif
+FN(LISTS(nvmlDeviceGetComputeRunningProcesses), const struct card *card, uint32_t *room, void *out)
 {
     return list(card, own_count > 0 ? OWNS : KNOB(processes), room, out);
 }
 
-#if FAKE_ABI == 1
-FN(nvmlDeviceGetGraphicsRunningProcesses, const struct card *card, uint32_t *room, void *out)
-#else
-FN(nvmlDeviceGetGraphicsRunningProcesses_v3, const struct card *card, uint32_t *room, void *out)
-#endif
+FN(LISTS(nvmlDeviceGetGraphicsRunningProcesses), const struct card *card, uint32_t *room, void *out)
 {
     return list(card, own_count > 0 ? 0 : KNOB(processes) > 0 ? 1 : 0, room, out);
 }
@@ -644,12 +647,14 @@ FN(nvmlDeviceGetGraphicsRunningProcesses_v3, const struct card *card, uint32_t *
 
 #if FAKE_ABI >= 2
 
+#ifndef FAKE_LISTS_V2
 FN(nvmlDeviceGetConfComputeMemSizeInfo, const struct card *card, void *out)
 {
     (void)card;
     (void)out;
     return NOT_SUPPORTED;
 }
+#endif
 
 FN(nvmlDeviceGetCurrentClocksThrottleReasons, const struct card *card, uint64_t *out)
 {

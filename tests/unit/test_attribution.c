@@ -139,8 +139,8 @@ static void reads_lines_of_sockets(void **state)
     char text[PS_ATTRIBUTION_TEXT];
     uint64_t inode = 0;
     bool listens = false;
-    assert_true(ps_attribution_parse_socket(PS_STR("   0: 0100007F:1F40" TAIL "4711 1 0"),
-                                            &address, &inode, &listens));
+    assert_true(ps_attribution_parse_socket(PS_STR("   0: 0100007F:1F40" TAIL "4711 1 0"), &address,
+                                            &inode, &listens));
     assert_true(listens);
     assert_int_equal(inode, 4711);
     assert_string_equal(ps_attribution_text(&address, text), "127.0.0.1:8000");
@@ -175,7 +175,8 @@ static void refuses_lines_that_are_no_sockets(void **state)
         struct ps_attribution_address address;
         uint64_t inode;
         bool listens;
-        assert_false(ps_attribution_parse_socket(ps_str_from(lines[i]), &address, &inode, &listens));
+        assert_false(
+            ps_attribution_parse_socket(ps_str_from(lines[i]), &address, &inode, &listens));
     }
 }
 
@@ -254,10 +255,12 @@ static void follows_the_tree_up_and_down(void **state)
     struct ps_attribution_address address = at("127.0.0.1", 8000);
     assert_int_equal(kin_of(61, "127.0.0.1", 8000), PS_ATTRIBUTION_ABOVE);
     assert_int_equal(kin_of(62, "127.0.0.1", 8000), PS_ATTRIBUTION_ABOVE);
-    assert_int_equal(ps_attribution_find(found, ps_attribution_place(found, 63, 63), &address, &steps),
-                     PS_ATTRIBUTION_ABOVE);
+    assert_int_equal(
+        ps_attribution_find(found, ps_attribution_place(found, 63, 63), &address, &steps),
+        PS_ATTRIBUTION_ABOVE);
     assert_int_equal(steps, 2);
-    assert_int_equal(kin_of(70, "127.0.0.1", 8000), PS_ATTRIBUTION_NONE); /* only the shell is shared */
+    assert_int_equal(kin_of(70, "127.0.0.1", 8000),
+                     PS_ATTRIBUTION_NONE); /* only the shell is shared */
     assert_int_equal(kin_of(70, "127.0.0.1", 8002), PS_ATTRIBUTION_NONE);
     assert_int_equal(kin_of(80, "127.0.0.1", 8002), PS_ATTRIBUTION_BELOW);
     assert_int_equal(ps_attribution_cost(found).seen, 8); /* without the kernel's threads */
@@ -338,7 +341,8 @@ static void reaches_into_other_networks_by_their_addresses(void **state)
     assert_int_equal(kin_of(60, "192.0.2.7", 8000), PS_ATTRIBUTION_SELF);
     assert_int_equal(kin_of(60, "192.0.2.9", 8000), PS_ATTRIBUTION_NONE);
     assert_int_equal(kin_of(61, "192.0.2.9", 8000), PS_ATTRIBUTION_SELF);
-    assert_int_equal(kin_of(60, "127.0.0.1", 8000), PS_ATTRIBUTION_NONE); /* its loopback, not ours */
+    assert_int_equal(kin_of(60, "127.0.0.1", 8000),
+                     PS_ATTRIBUTION_NONE); /* its loopback, not ours */
     assert_int_equal(kin_of(60, "127.0.0.1", 9000), PS_ATTRIBUTION_SELF);
     assert_int_equal(kin_of(61, "127.0.0.1", 9000), PS_ATTRIBUTION_NONE);
 }
@@ -500,7 +504,8 @@ static const struct ps_device_process *process_of(const struct ps_device_snapsho
                                                   pid_t pid, uint32_t device)
 {
     for (size_t i = 0; i < snapshot->process_count; i++) {
-        if (snapshot->processes[i].pid == (uint32_t)pid && snapshot->processes[i].device == device) {
+        if (snapshot->processes[i].pid == (uint32_t)pid &&
+            snapshot->processes[i].device == device) {
             return &snapshot->processes[i];
         }
     }
@@ -542,6 +547,9 @@ static void explains_what_real_processes_have(void **state)
     name_process(&fake, second.pid, 1, 4000);
     name_process(&fake, getpid(), 0, 3000);
     ps_nvml_opts_init(&opts);
+    struct ps_clock clock; /* stands still, so nothing is too dear for one step */
+    ps_clock_init_manual(&clock, PS_SECOND, PS_SECOND);
+    opts.clock = &clock;
     opts.library = fake.path;
     opts.root = tree.root;
     char target[64];

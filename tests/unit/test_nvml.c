@@ -242,6 +242,21 @@ static void understands_the_long_processes_of_r530(void **state)
     assert_reading(&now->devices[0], PS_DEVICE_TEMPERATURE, 61);
 }
 
+static void understands_the_second_lists_of_r470(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml-r470");
+    nvml_fake_set(&fake, "processes", 5);
+    start();
+    assert_string_equal(now->driver, "470.57.02");
+    assert_int_equal(now->process_count, 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(now->processes[i].pid, 1000 + i);
+        assert_float_equal(now->processes[i].memory.value, 3072 * MIB, 1);
+    }
+    assert_int_equal(calls_of("nvmlDeviceGetComputeRunningProcesses_v2"), 1);
+}
+
 static void understands_functions_without_versions(void **state)
 {
     (void)state;
@@ -626,7 +641,8 @@ static void goes_on_without_a_card_that_is_lost_and_takes_it_back(void **state)
     assert_int_equal(now->process_count, 4);
 }
 
-/* --- cards that come ---------------------------------------------------------------------------- */
+/* --- cards that come ----------------------------------------------------------------------------
+ */
 
 static void finds_cards_that_come_when_the_kernel_lists_them(void **state)
 {
@@ -853,6 +869,7 @@ int main(void)
         CASE(reads_everything_from_a_new_driver),
         CASE(names_processes_and_their_containers),
         CASE(understands_the_long_processes_of_r530),
+        CASE(understands_the_second_lists_of_r470),
         CASE(understands_functions_without_versions),
         CASE(lives_with_a_library_that_has_nothing_more_than_it_needs),
         CASE(says_why_a_driver_does_not_start),
