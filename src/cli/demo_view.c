@@ -15,6 +15,7 @@
 #define VIEW_MAX 8192
 #define WINDOW (10 * PS_SECOND)
 #define BAR 10
+#define EVENTS_SHOWN 6u /* on a terminal */
 
 /* The text only ever grows by pieces of bounded size, far below VIEW_MAX. */
 static void say(struct ps_buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -113,13 +114,20 @@ static double number(const json_t *state, const char *object, const char *name)
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static void say_gauge(struct ps_buf *out, const struct ps_demo_view *view, const json_t *state)
+/* As the gateway has it; what it can't measure, the server says of itself. */
+static void say_gauge(struct ps_buf *out, const struct ps_demo_gauge *gauge, const json_t *state)
 {
-    bool memory = view->engine->shows_memory;
-    double used = memory ? number(state, "device", "used_bytes") : number(state, "blocks", "used");
-    double total = memory ? number(state, "device", "total_bytes") : number(state, "blocks", "total");
-    if (used >= 0 && total > 0) {
-        say_bar(out, memory ? "memory" : "KV cache", used / total);
+    double used = number(state, "blocks", "used");
+    double total = number(state, "blocks", "total");
+    if (gauge->known) {
+        say_bar(out, gauge->cache ? "KV cache" : "memory  ", gauge->percent / 100);
+        say(out, " %-8s", gauge->level);
+    } else if (used >= 0 && total > 0) {
+        say_bar(out, "KV cache", used / total);
+        say(out, " %-8s", "");
+    }
+    if (gauge->known && gauge->until >= 0) {
+        say(out, "  full in %.0f s", gauge->until);
     }
 }
 
@@ -128,9 +136,10 @@ static void say_server(struct ps_buf *out, const struct ps_demo_view *view,
 {
     struct ps_str page = ps_probe_body(server->state);
     json_t *state = page.len == 0 ? NULL : json_loadb(page.ptr, page.len, 0, NULL);
+    bool shared = number_of - 1 == PS_DEMO_SHARED;
     say(out, "GPU %zu (sim)", number_of);
-    say_gauge(out, view, state);
-    if (view->engine->protocol == PS_PROTOCOL_COMFYUI) {
+    say_gauge(out, &view->story.gauges[number_of - 1], state);
+    if (view->engine->protocol == PS_PROTOCOL_COMFYUI && !shared) {
         say_count(out, "jobs", number(state, "sequences", "images"));
     } else {
         say_count(out, "running", number(state, "sequences", "running"));
@@ -238,19 +247,49 @@ static void say_cluster(struct ps_buf *out, const struct ps_demo_view *view)
     json_decref(stats);
 }
 
+struct clock {
+    char text[24];
+};
+
+/* How far the traces were played at that time: minutes and seconds. */
+static struct clock clock_text(const struct ps_demo_view *view, ps_time at)
+{
+    struct clock clock;
+    long played = (long)(ps_span_seconds(at - view->began) * view->speed);
+    snprintf(clock.text, sizeof clock.text, "%ld:%02ld", played / 60, played % 60);
+    return clock;
+}
+
 static void say_title(struct ps_buf *out, const struct ps_demo_view *view, ps_time now)
 {
-    long played = (long)(ps_span_seconds(now - view->began) * view->speed);
+    const struct clock clock = clock_text(view, now);
     if (view->screen.terminal) {
-        say(out, "\nPenstock demo   open %s   traces at %ld:%02ld", view->gateways[0].url,
-            played / 60, played % 60);
+        say(out, "\nPenstock demo   open %s   traces at %s", view->gateways[0].url, clock.text);
     } else {
-        say(out, "traces at %ld:%02ld", played / 60, played % 60);
+        say(out, "traces at %s", clock.text);
     }
     if (view->speed != 1) {
         say(out, " (%g times as fast)", view->speed);
     }
     say(out, "\n");
+}
+
+/* On a terminal the latest, which stay; elsewhere those that are new. */
+static void say_events(struct ps_buf *out, struct ps_demo_view *view)
+{
+    const struct ps_demo_story *story = &view->story;
+    bool terminal = view->screen.terminal;
+    uint64_t first = story->count > EVENTS_SHOWN ? story->count - EVENTS_SHOWN : 0;
+    if (terminal && story->count > 0) {
+        say(out, "\n");
+    }
+    for (uint64_t n = terminal ? first : view->told; n < story->count; n++) {
+        const struct ps_demo_event *event = ps_demo_story_event(story, n);
+        if (event != NULL) {
+            say(out, "%s%s  %s\n", terminal ? " " : "", clock_text(view, event->at).text, event->text);
+        }
+    }
+    view->told = story->count;
 }
 
 void ps_demo_view_draw(struct ps_demo_view *view, ps_time now)
@@ -269,6 +308,7 @@ void ps_demo_view_draw(struct ps_demo_view *view, ps_time now)
     }
     say_cache(&out, view);
     say_cluster(&out, view);
+    say_events(&out, view);
     view->drawn = now;
     ps_screen_draw(&view->screen, ps_buf_str(&out));
     ps_buf_fini(&out);

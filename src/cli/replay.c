@@ -208,8 +208,10 @@ static int begin(struct run *run)
 {
     const struct opts *opts = &run->opts;
     struct ps_replay_opts replay = {
-        .pace = {opts->speed, opts->limit, opts->duration},
-        .prompt = {opts->model, opts->ignore_eos, ps_protocol_find(ps_str_from(opts->protocol))},
+        .pace = {.speed = opts->speed, .limit = opts->limit, .duration = opts->duration},
+        .prompt = {.model = opts->model,
+                   .ignore_eos = opts->ignore_eos,
+                   .protocol = ps_protocol_find(ps_str_from(opts->protocol))},
         .max_in_flight = bound_in_flight(opts->max_in_flight),
         .timeout = opts->timeout,
     };

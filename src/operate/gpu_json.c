@@ -141,12 +141,28 @@ static void add_vitals(json_t *one, const struct ps_scrape_result *result)
     add_seconds(one, "took_seconds", result->took);
 }
 
+static json_t *prediction_json(const struct ps_cleanup_answer *answer)
+{
+    json_t *one = json_pack("{sb ss}", "cleanup_needed", (int)answer->needed, "basis",
+                            answer->basis == PS_CLEANUP_BY_LEVEL ? "level" : "forecast");
+    if (isfinite(answer->probability)) {
+        json_object_set_new(one, "probability", json_real(answer->probability));
+        json_object_set_new(one, "confidence_interval",
+                            json_pack("[ff]", answer->low, answer->high));
+    }
+    if (isfinite(answer->until)) {
+        json_object_set_new(one, "seconds_to_critical", json_real(answer->until));
+    }
+    return one;
+}
+
 static void add_target(json_t *one, const struct ps_gpu *gpu,
                        const struct ps_optimizer_target *target)
 {
     struct ps_gpu_view view;
     if (target->fresh && ps_gpu_outlook_read(gpu->outlook, target->id, &view)) {
         json_object_set_new(one, "pressure_level", json_string(ps_pressure_levels[view.level]));
+        json_object_set_new(one, "prediction", prediction_json(&view.answer));
     }
     add_real(one, "effective_percent", target->effective, 1);
     if (ps_gpu_basis(target) != NULL) {
@@ -273,19 +289,8 @@ static void add_outlook(json_t *root, json_t *profile, const struct ps_gpu *gpu,
     if (!ps_gpu_outlook_read(gpu->outlook, target->id, &view)) {
         return;
     }
-    const struct ps_cleanup_answer *answer = &view.answer;
     json_object_set_new(profile, "pressure_level", json_string(ps_pressure_levels[view.level]));
-    json_t *one = json_pack("{sb ss}", "cleanup_needed", (int)answer->needed, "basis",
-                            answer->basis == PS_CLEANUP_BY_LEVEL ? "level" : "forecast");
-    if (isfinite(answer->probability)) {
-        json_object_set_new(one, "probability", json_real(answer->probability));
-        json_object_set_new(one, "confidence_interval",
-                            json_pack("[ff]", answer->low, answer->high));
-    }
-    if (isfinite(answer->until)) {
-        json_object_set_new(one, "seconds_to_critical", json_real(answer->until));
-    }
-    json_object_set_new(root, "prediction", one);
+    json_object_set_new(root, "prediction", prediction_json(&view.answer));
 }
 
 /* The fullest server decides which device is shown. */
