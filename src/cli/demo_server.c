@@ -13,8 +13,8 @@
 #define WORD       80
 
 const char *const ps_demo_server_models[] = {
-    "support", "search", "code",     "summary",  "translate", "mail",
-    "legal",   "sales",  "planning", "recruit", "press",     "archive", NULL,
+    "support", "search", "code",     "summary", "translate", "mail", "legal",  "sales", "planning",
+    "hiring",  "press",  "training", "risk",    "audit",     "lab",  "archive", NULL,
 };
 
 /* A command line that is being put together; the words are copies. */
@@ -38,19 +38,19 @@ static void add_option(struct line *line, const char *name, const char *value)
     add(line, value);
 }
 
-/* Models of about 2 GiB: ten of them fill the card. */
+/* Models of 1.4 GiB: all of them together don't leave much of the card. */
 static void add_shared(struct line *line)
 {
     static const char *const options[][2] = {
-        {"--engine", "ollama"},     {"--weights", "1600MiB"}, {"--activations", "128MiB"},
-        {"--kv-tokens", "8192"},    {"--kv-bytes-per-token", "32KiB"},
+        {"--engine", "ollama"},     {"--weights", "1200MiB"}, {"--activations", "128MiB"},
+        {"--kv-tokens", "32768"},   {"--kv-bytes-per-token", "4KiB"},
         {"--max-num-seqs", "16"},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(options); i++) {
         add_option(line, options[i][0], options[i][1]);
     }
-    for (size_t i = 0; ps_demo_server_models[i] != NULL; i++) {
-        add_option(line, "--model", ps_demo_server_models[i]);
+    for (size_t i = PS_ARRAY_LEN(ps_demo_server_models) - 1; i > 0; i--) {
+        add_option(line, "--model", ps_demo_server_models[i - 1]);
     }
 }
 

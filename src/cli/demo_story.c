@@ -47,7 +47,6 @@ const struct ps_demo_event *ps_demo_story_event(const struct ps_demo_story *stor
     return kept ? &story->events[n % PS_DEMO_EVENTS] : NULL;
 }
 
-/* The server's name comes first, with "simulated" where it is that. */
 static void tell(struct ps_demo_story *story, ps_time now, const struct ps_demo_gauge *gauge,
                  const char *format, ...) __attribute__((format(printf, 4, 5)));
 
@@ -56,11 +55,11 @@ static void tell(struct ps_demo_story *story, ps_time now, const struct ps_demo_
 {
     struct ps_demo_event *event = &story->events[story->count++ % PS_DEMO_EVENTS];
     event->at = now;
-    int len = snprintf(event->text, sizeof event->text, "GPU %d%s  ",
-                       (int)(gauge - story->gauges) + 1, gauge->simulated ? " (simulated)" : "");
+    event->server = (unsigned)(gauge - story->gauges);
+    event->simulated = gauge->simulated;
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(event->text + len, sizeof event->text - (size_t)len, format, args);
+    (void)vsnprintf(event->text, sizeof event->text, format, args);
     va_end(args);
 }
 
@@ -114,7 +113,7 @@ static const char *climb_text(const struct ps_demo_gauge *gauge, ps_time now, ch
     return text;
 }
 
-/* ", out of memory in 34 s (probability 0.8)"; what is not known is left out. */
+/* ", full in 34 s (probability 0.80)"; what is not known is left out. */
 static const char *outlook_text(const struct ps_demo_gauge *gauge, char *text, size_t size)
 {
     char odds[40] = "";
@@ -123,11 +122,11 @@ static const char *outlook_text(const struct ps_demo_gauge *gauge, char *text, s
     }
     text[0] = '\0';
     if (gauge->until >= 1) {
-        snprintf(text, size, ", out of memory in %.0f s%s", gauge->until, odds);
+        snprintf(text, size, ", full in %.0f s%s", gauge->until, odds);
     } else if (gauge->until >= 0) {
-        snprintf(text, size, ", out of memory now%s", odds);
+        snprintf(text, size, ", full now%s", odds);
     } else if (odds[0] != '\0') {
-        snprintf(text, size, ", it may run out%s", odds);
+        snprintf(text, size, ", it may run full%s", odds);
     }
     return text;
 }
@@ -148,9 +147,10 @@ static void tell_changes(struct ps_demo_story *story, ps_time now, const struct 
         return;
     }
     if (after > before && !(gauge->needed && !old->needed)) {
-        tell(story, now, gauge, "level %s -> %s: %s%s", levels[before], gauge->level, climb, outlook);
+        tell(story, now, gauge, "%s%s: level %s -> %s", climb, outlook, levels[before],
+             gauge->level);
     } else {
-        tell(story, now, gauge, "level %s -> %s: %s %.0f %%", levels[before], gauge->level,
+        tell(story, now, gauge, "level %s -> %s: %s at %.0f %%", levels[before], gauge->level,
              gauge->cache ? "KV cache" : "memory", gauge->percent);
     }
 }
@@ -201,27 +201,52 @@ static const char *took_text(const json_t *step, char *text, size_t size)
     return text;
 }
 
+/* What came of it, in words. */
+static void write_result(const json_t *step, char *text, size_t size)
+{
+    char took[24];
+    const char *verdict = text_of(step, "verdict");
+    double freed = number_of(step, "freed_mb") / MIB_OF_GIB;
+    took_text(step, took, sizeof took);
+    if (strcmp(verdict, "freed") == 0 && !isnan(freed)) {
+        snprintf(text, size, "%.1f GiB freed%s", freed, took);
+    } else if (strcmp(verdict, "not_freed") == 0 && !isnan(freed)) {
+        snprintf(text, size, "only %.1f GiB freed%s", fmax(freed, 0), took);
+    } else {
+        snprintf(text, size, "%s%s%.80s", verdict, text_of(step, "reason")[0] == '\0' ? "" : ", ",
+                 text_of(step, "reason"));
+    }
+}
+
 static void tell_step(struct ps_demo_story *story, ps_time now, const json_t *step)
 {
     const struct ps_demo_gauge *gauge = find_gauge(story, text_of(step, "server"));
     char expected[32] = "";
-    char took[24];
-    double wanted = number_of(step, "expected_mb");
-    double freed = number_of(step, "freed_mb");
+    char result[128];
+    double wanted = number_of(step, "expected_mb") / MIB_OF_GIB;
     if (gauge == NULL) {
         return;
     }
     if (!isnan(wanted)) {
-        snprintf(expected, sizeof expected, " %.1f GiB expected,", wanted / MIB_OF_GIB);
+        snprintf(expected, sizeof expected, "%.1f GiB expected, ", wanted);
     }
-    bool measured = strcmp(text_of(step, "verdict"), "freed") == 0 ||
-                    strcmp(text_of(step, "verdict"), "not_freed") == 0;
-    if (measured && !isnan(freed)) {
-        tell(story, now, gauge, "cleanup: %s %s:%s %.1f GiB freed%s", text_of(step, "rung"),
-             text_of(step, "model"), expected, freed / MIB_OF_GIB, took_text(step, took, sizeof took));
-    } else {
-        tell(story, now, gauge, "cleanup: %s %s:%s %s %s", text_of(step, "rung"), text_of(step, "model"),
-             expected, text_of(step, "verdict"), text_of(step, "reason"));
+    write_result(step, result, sizeof result);
+    tell(story, now, gauge, "%s %.40s: %s%s", text_of(step, "rung"), text_of(step, "model"),
+         expected, result);
+}
+
+/* Of the server that the first step was about; a cleanup that did nothing is not told of. */
+static void tell_end(struct ps_demo_story *story, ps_time now, const json_t *cleanup)
+{
+    const json_t *step = json_array_get(json_object_get(cleanup, "steps"), 0);
+    const struct ps_demo_gauge *gauge = find_gauge(story, text_of(step, "server"));
+    bool met = strcmp(text_of(cleanup, "outcome"), "target_met") == 0;
+    double before = number_of(cleanup, "percent_before");
+    double after = number_of(cleanup, "percent_after");
+    double target = number_of(cleanup, "target_percent");
+    if (gauge != NULL && !isnan(before) && !isnan(after) && !isnan(target)) {
+        tell(story, now, gauge, "cleanup ended: %.0f %% -> %.0f %%, the target of %.0f %% is %s",
+             before, after, target, met ? "met" : "not met");
     }
 }
 
@@ -242,6 +267,7 @@ static void tell_cleanup(struct ps_demo_story *story, ps_time now, const json_t 
     }
     if (strcmp(text_of(cleanup, "outcome"), "running") != 0) {
         story->ended = true;
+        tell_end(story, now, cleanup);
     }
 }
 

@@ -43,6 +43,8 @@ struct ps_demo_gauge {
 
 struct ps_demo_event {
     ps_time at;
+    unsigned server; /* its place among the gauges */
+    bool simulated;
     char text[PS_DEMO_SENTENCE];
 };
 

@@ -15,7 +15,6 @@
 #define VIEW_MAX 8192
 #define WINDOW (10 * PS_SECOND)
 #define BAR 10
-#define EVENTS_SHOWN 6u /* on a terminal */
 
 /* The text only ever grows by pieces of bounded size, far below VIEW_MAX. */
 static void say(struct ps_buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -121,10 +120,9 @@ static void say_gauge(struct ps_buf *out, const struct ps_demo_gauge *gauge, con
     double total = number(state, "blocks", "total");
     if (gauge->known) {
         say_bar(out, gauge->cache ? "KV cache" : "memory  ", gauge->percent / 100);
-        say(out, " %-8s", gauge->level);
+        say(out, " %s", gauge->level);
     } else if (used >= 0 && total > 0) {
         say_bar(out, "KV cache", used / total);
-        say(out, " %-8s", "");
     }
     if (gauge->known && gauge->until >= 0) {
         say(out, "  full in %.0f s", gauge->until);
@@ -274,22 +272,43 @@ static void say_title(struct ps_buf *out, const struct ps_demo_view *view, ps_ti
     say(out, "\n");
 }
 
-/* On a terminal the latest, which stay; elsewhere those that are new. */
-static void say_events(struct ps_buf *out, struct ps_demo_view *view)
+/* The last so many events, below a heading that says whose they are. */
+static void say_last(struct ps_buf *out, const struct ps_demo_view *view, uint64_t count)
 {
     const struct ps_demo_story *story = &view->story;
-    bool terminal = view->screen.terminal;
-    uint64_t first = story->count > EVENTS_SHOWN ? story->count - EVENTS_SHOWN : 0;
-    if (terminal && story->count > 0) {
-        say(out, "\n");
-    }
-    for (uint64_t n = terminal ? first : view->told; n < story->count; n++) {
+    for (uint64_t n = story->count - count; n < story->count; n++) {
         const struct ps_demo_event *event = ps_demo_story_event(story, n);
+        if (n + count == story->count) {
+            say(out, "\nGPU memory%s\n", event->simulated ? " (simulated)" : "");
+        }
+        say(out, "%5s  GPU %u  %s\n", clock_text(view, event->at).text, event->server + 1,
+            event->text);
+    }
+}
+
+/* As many of the latest as there is room for. */
+static void show_events(struct ps_buf *out, struct ps_demo_view *view)
+{
+    uint64_t count = view->story.count < PS_DEMO_EVENTS ? view->story.count : PS_DEMO_EVENTS;
+    size_t len = out->len;
+    say_last(out, view, count);
+    while (count > 0 && !ps_screen_fits(&view->screen, ps_buf_str(out))) {
+        out->len = len;
+        say_last(out, view, --count);
+    }
+}
+
+/* Those that are new, each with all that there is to know of whose it is. */
+static void print_events(struct ps_buf *out, struct ps_demo_view *view)
+{
+    const struct ps_demo_event *event;
+    for (; view->told < view->story.count; view->told++) {
+        event = ps_demo_story_event(&view->story, view->told);
         if (event != NULL) {
-            say(out, "%s%s  %s\n", terminal ? " " : "", clock_text(view, event->at).text, event->text);
+            say(out, "%s  GPU %u%s  %s\n", clock_text(view, event->at).text, event->server + 1,
+                event->simulated ? " (simulated)" : "", event->text);
         }
     }
-    view->told = story->count;
 }
 
 void ps_demo_view_draw(struct ps_demo_view *view, ps_time now)
@@ -308,7 +327,11 @@ void ps_demo_view_draw(struct ps_demo_view *view, ps_time now)
     }
     say_cache(&out, view);
     say_cluster(&out, view);
-    say_events(&out, view);
+    if (view->screen.terminal) {
+        show_events(&out, view);
+    } else {
+        print_events(&out, view);
+    }
     view->drawn = now;
     ps_screen_draw(&view->screen, ps_buf_str(&out));
     ps_buf_fini(&out);

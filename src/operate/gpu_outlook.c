@@ -101,8 +101,11 @@ static void push(struct watch *watch, ps_time now, const struct ps_optimizer_tar
 {
     bool pool = ps_adapters[target->adapter].preallocates;
     bool event = take_event(watch, target->vitals);
-    const struct ps_cleanup_sample sample = {
-        .held = target->effective.value, .limit = 100, .flight = NAN, .event = event};
+    /* What fills a device is models and what allocators keep, not requests: it goes on as it does. */
+    const struct ps_cleanup_sample sample = {.held = target->effective.value,
+                                             .limit = 100,
+                                             .flight = pool ? NAN : 0,
+                                             .event = event};
     watch->view.answer = ps_cleanup_push(&watch->cleanup, now, &sample);
     const struct ps_pressure_sample strain = {
         .device_used = value_or(target->utilization, NAN),
