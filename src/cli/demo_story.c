@@ -213,7 +213,7 @@ static void write_result(const json_t *step, char *text, size_t size)
     } else if (strcmp(verdict, "not_freed") == 0 && !isnan(freed)) {
         snprintf(text, size, "only %.1f GiB freed%s", fmax(freed, 0), took);
     } else {
-        snprintf(text, size, "%s%s%.80s", verdict, text_of(step, "reason")[0] == '\0' ? "" : ", ",
+        snprintf(text, size, "%.20s%s%.80s", verdict, text_of(step, "reason")[0] == '\0' ? "" : ", ",
                  text_of(step, "reason"));
     }
 }
@@ -231,8 +231,9 @@ static void tell_step(struct ps_demo_story *story, ps_time now, const json_t *st
         snprintf(expected, sizeof expected, "%.1f GiB expected, ", wanted);
     }
     write_result(step, result, sizeof result);
-    tell(story, now, gauge, "%s %.40s: %s%s", text_of(step, "rung"), text_of(step, "model"),
-         expected, result);
+    const char *model = text_of(step, "model");
+    tell(story, now, gauge, "%s%s%.40s: %s%s", text_of(step, "rung"), model[0] == '\0' ? "" : " ",
+         model, expected, result);
 }
 
 /* Of the server that the first step was about; a cleanup that did nothing is not told of. */
@@ -279,6 +280,9 @@ void ps_demo_story_report(struct ps_demo_story *story, ps_time now, struct ps_st
     for (size_t i = json_array_size(cleanups); i > 0; i--) {
         const json_t *cleanup = json_array_get(cleanups, i - 1);
         int64_t id = json_integer_value(json_object_get(cleanup, "id"));
+        if (id <= 0) {
+            continue;
+        }
         if (id > story->cleanup) {
             story->cleanup = id;
             story->steps = 0;
