@@ -99,7 +99,8 @@ static size_t find_low(const struct ps_demo_gauge *gauge)
 }
 
 /* "memory 41 % -> 63 % in 20 s", or "memory 63 %" where it did not climb. */
-static const char *climb_text(const struct ps_demo_gauge *gauge, ps_time now, char *text, size_t size)
+static const char *climb_text(const struct ps_demo_gauge *gauge, ps_time now, char *text,
+                              size_t size)
 {
     size_t low = find_low(gauge);
     const char *what = gauge->cache ? "KV cache" : "memory";
@@ -193,7 +194,8 @@ void ps_demo_story_profile(struct ps_demo_story *story, ps_time now, struct ps_s
 /* " in 1.2 s": from the call to the verdict. */
 static const char *took_text(const json_t *step, char *text, size_t size)
 {
-    double seconds = number_of(step, "answered_after_seconds") + number_of(step, "verdict_after_seconds");
+    double seconds =
+        number_of(step, "answered_after_seconds") + number_of(step, "verdict_after_seconds");
     text[0] = '\0';
     if (!isnan(seconds)) {
         snprintf(text, size, " in %.1f s", seconds);
@@ -212,9 +214,11 @@ static void write_result(const json_t *step, char *text, size_t size)
         snprintf(text, size, "%.1f GiB freed%s", freed, took);
     } else if (strcmp(verdict, "not_freed") == 0 && !isnan(freed)) {
         snprintf(text, size, "only %.1f GiB freed%s", fmax(freed, 0), took);
+    } else if (strcmp(verdict, "unproven") == 0) {
+        snprintf(text, size, "gone by its own account%s", took);
     } else {
-        snprintf(text, size, "%.20s%s%.80s", verdict, text_of(step, "reason")[0] == '\0' ? "" : ", ",
-                 text_of(step, "reason"));
+        snprintf(text, size, "%.20s%s%.80s", verdict,
+                 text_of(step, "reason")[0] == '\0' ? "" : ", ", text_of(step, "reason"));
     }
 }
 

@@ -63,7 +63,8 @@ static void a_climb_is_told_with_when_it_is_full(void **state)
     look(41, "low", CALM);
     look(52, "low", CALM);
     look(63, "low",
-         "{\"cleanup_needed\":true,\"basis\":\"forecast\",\"seconds_to_critical\":33.6,\"probability\":"
+         "{\"cleanup_needed\":true,\"basis\":\"forecast\",\"seconds_to_critical\":33.6,"
+         "\"probability\":"
          "0.8}");
     assert_int_equal(story.count, 1);
     assert_string_equal(
@@ -90,25 +91,30 @@ static void what_was_not_said_is_not_told(void **state)
     assert_string_equal(told(0), "cleanup foreseen: memory 63 %");
     assert_true(isnan(story.gauges[2].until) && isnan(story.gauges[2].probability));
     assert_false(story.gauges[0].known);
-    ps_demo_story_profile(&story, now, PS_STR("{\"engines\":[{\"endpoint\":\"http://127.0.0.1:8001\"}]}"));
+    ps_demo_story_profile(&story, now,
+                          PS_STR("{\"engines\":[{\"endpoint\":\"http://127.0.0.1:8001\"}]}"));
     assert_false(story.gauges[0].known);
 }
 
-#define STEP                                                                                          \
-    "{\"server\":\"shared http://127.0.0.1:8003\",\"rung\":\"unload\",\"model\":\"b\",\"verdict\":\"%s\","  \
-    "\"expected_mb\":12288,\"freed_mb\":%s,\"answered_after_seconds\":0.2,\"verdict_after_seconds\":1}"
+#define STEP                                                                                \
+    "{\"server\":\"shared "                                                                 \
+    "http://127.0.0.1:8003\",\"rung\":\"unload\",\"model\":\"b\",\"verdict\":\"%s\","       \
+    "\"expected_mb\":12288,\"freed_mb\":%s,\"answered_after_seconds\":0.2,\"verdict_after_" \
+    "seconds\":1}"
 
 static void a_cleanup_is_told_step_by_step_and_once(void **state)
 {
     char json[1024];
     (void)state;
     look(80, "low", CALM);
-    snprintf(json, sizeof json, "{\"cleanups\":[{\"id\":7,\"outcome\":\"running\",\"steps\":[" STEP
-             "]}]}", "measuring", "0");
+    snprintf(json, sizeof json,
+             "{\"cleanups\":[{\"id\":7,\"outcome\":\"running\",\"steps\":[" STEP "]}]}",
+             "measuring", "0");
     report(json);
     assert_int_equal(story.count, 0);
-    snprintf(json, sizeof json, "{\"cleanups\":[{\"id\":7,\"outcome\":\"running\",\"steps\":[" STEP
-             "]}]}", "freed", "12185.6");
+    snprintf(json, sizeof json,
+             "{\"cleanups\":[{\"id\":7,\"outcome\":\"running\",\"steps\":[" STEP "]}]}", "freed",
+             "12185.6");
     report(json);
     report(json);
     assert_int_equal(story.count, 1);
@@ -122,6 +128,18 @@ static void a_cleanup_is_told_step_by_step_and_once(void **state)
     assert_int_equal(story.count, 3);
     assert_string_equal(told(1), "unload b: 12.0 GiB expected, only 0.0 GiB freed in 1.2 s");
     assert_string_equal(told(2), "cleanup ended: 80 % -> 31 %, the target of 75 % is met");
+}
+
+static void what_only_the_server_says_is_told_as_that(void **state)
+{
+    char json[512];
+    (void)state;
+    look(80, "low", CALM);
+    snprintf(json, sizeof json,
+             "{\"cleanups\":[{\"id\":1,\"outcome\":\"running\",\"steps\":[" STEP "]}]}", "unproven",
+             "-1456");
+    report(json);
+    assert_string_equal(told(0), "unload b: 12.0 GiB expected, gone by its own account in 1.2 s");
 }
 
 static void cleanups_that_came_between_two_looks_are_told_in_their_order(void **state)
@@ -139,7 +157,11 @@ static void cleanups_that_came_between_two_looks_are_told_in_their_order(void **
 
 static void what_is_no_answer_is_passed_over(void **state)
 {
-    static const char *const texts[] = {"", "{", "[]", "{\"engines\":7}", "{\"engines\":[7,null]}",
+    static const char *const texts[] = {"",
+                                        "{",
+                                        "[]",
+                                        "{\"engines\":7}",
+                                        "{\"engines\":[7,null]}",
                                         "{\"cleanups\":[3,{\"id\":\"x\"},{\"id\":5,\"steps\":4}]}"};
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -171,7 +193,9 @@ int main(void)
         cmocka_unit_test_setup(a_level_that_falls_is_told, set_up),
         cmocka_unit_test_setup(what_was_not_said_is_not_told, set_up),
         cmocka_unit_test_setup(a_cleanup_is_told_step_by_step_and_once, set_up),
-        cmocka_unit_test_setup(cleanups_that_came_between_two_looks_are_told_in_their_order, set_up),
+        cmocka_unit_test_setup(what_only_the_server_says_is_told_as_that, set_up),
+        cmocka_unit_test_setup(cleanups_that_came_between_two_looks_are_told_in_their_order,
+                               set_up),
         cmocka_unit_test_setup(what_is_no_answer_is_passed_over, set_up),
         cmocka_unit_test_setup(old_events_are_let_go, set_up),
     };
