@@ -201,9 +201,9 @@ static void let_go(struct ps_transfer *transfer, enum ps_outcome outcome, ps_tim
     transfer->call = NULL;
     settle(transfer, now);
     count_tokens(transfer);
+    leave_gate(transfer, now); /* before a client hears of the end: its next request finds room */
     ps_pilot_end(transfer);
     ps_transfer_unbook(transfer, outcome);
-    leave_gate(transfer, now);
     ps_chunks_fini(&transfer->body);
     ps_buf_fini(&transfer->headers);
     ps_transfer_end_scan(transfer);

@@ -39,6 +39,7 @@
     X(WAITING, "waiting", "requests", "requests that wait inside the engine for room")                      \
     X(KV_USE, "kv_use", "ratio", "share of the key-value cache that living requests hold")                  \
     X(KV_BLOCKS_TOTAL, "kv_blocks_total", "blocks", "blocks of the key-value cache")                        \
+    X(KV_BLOCK_TOKENS, "kv_block_tokens", "tokens", "tokens that one of these holds")                       \
     X(KV_BLOCKS_USED, "kv_blocks_used", "blocks", "of these, held by living requests")                      \
     X(KV_TOKENS_USED, "kv_tokens_used", "tokens", "tokens in the key-value cache that requests hold")       \
     X(PREFIX_QUERIES, "prefix_queries", "tokens", "tokens looked up in the prefix cache since the start")   \
@@ -84,6 +85,8 @@ struct ps_vitals_model {
     char name[PS_VITALS_NAME];
     struct ps_device_reading bytes; /* on the device */
     bool loaded;                    /* false: the server could load it */
+    struct ps_device_reading mark;  /* seconds; another one than before: it was used in between */
+    ps_time used; /* no use of it was seen since; written by operate/scrape; 0 = nobody can tell */
     bool listed; /* it says "loaded" or not: what is only named in labels is not listed */
 };
 
@@ -149,6 +152,13 @@ PS_MUST_CHECK int ps_vitals_snapshot(const struct ps_vitals *vitals, const char 
 /* One number for the memory in use on all its devices; unknown unless all of them tell. */
 struct ps_device_reading ps_vitals_device_used(const struct ps_vitals *vitals);
 struct ps_device_reading ps_vitals_device_total(const struct ps_vitals *vitals);
+
+/* Tokens that the key-value cache holds; unknown where no page tells. */
+struct ps_device_reading ps_vitals_kv_tokens(const struct ps_vitals *vitals);
+
+/* Notes for each model since when no use of it was seen. `before`: the vitals of an earlier time,
+ * NULL at first. */
+void ps_vitals_watch(struct ps_vitals *vitals, const struct ps_vitals *before, ps_time now);
 
 /* Does it work on something, or does something wait? False in *known when it does not say. */
 bool ps_vitals_is_busy(const struct ps_vitals *vitals, bool *known);

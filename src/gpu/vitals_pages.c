@@ -30,6 +30,7 @@ static const struct ps_vitals_meaning vllm[] = {
     FIELD("vllm:gpu_cache_usage_perc", KV_USE, .how = PS_VITALS_MOST),
     FIELD("vllm:kv_cache_usage_perc", KV_USE, .how = PS_VITALS_MOST, .rank = 1),
     FIELD("vllm:cache_config_info", KV_BLOCKS_TOTAL, .label = "num_gpu_blocks"),
+    FIELD("vllm:cache_config_info", KV_BLOCK_TOKENS, .label = "block_size", .how = PS_VITALS_MOST),
     FIELD("vllm:gpu_prefix_cache_queries", PREFIX_QUERIES),
     FIELD("vllm:gpu_prefix_cache_hits", PREFIX_HITS),
     FIELD("vllm:prefix_cache_queries", PREFIX_QUERIES, .rank = 1),
@@ -104,6 +105,7 @@ static const struct ps_vitals_meaning triton[] = {
 static const struct ps_vitals_meaning triton_stats[] = {
     ROW("model_stats[].name", MODEL, .loaded = true),
     ROW("model_stats[].memory_usage[].byte_size", MODEL_BYTES),
+    ROW("model_stats[].last_inference", MODEL_MARK, .scale = 1e-3),
     {0},
 };
 
@@ -138,6 +140,7 @@ static const struct ps_vitals_meaning llamacpp_models[] = {
 static const struct ps_vitals_meaning ollama[] = {
     ROW("models[].name", MODEL, .loaded = true),
     ROW("models[].size_vram", MODEL_BYTES),
+    ROW("models[].expires_at", MODEL_MARK), /* moves on when a request ends */
     FIELD("models[].size_vram", HELD),
     FIELD("models", HELD, .how = PS_VITALS_SUM), /* nothing loaded: nothing held */
     ROW("simulated", SIMULATED, .when = "true"),

@@ -142,6 +142,13 @@ static void on_change(void *ctx)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+/* Gates and a watchful optimizer go by the latest figures, not by the second's. */
+static bool is_eager(const struct ps_gpu *gpu)
+{
+    return gpu->in_flight == PS_THROTTLE_AUTO ||
+           ps_optimizer_mode(gpu->optimizer) == PS_OPTIMIZER_AUTO;
+}
+
 static void set_timer(struct ps_gpu *gpu, ps_time when)
 {
     PS_IGNORE(ps_timer_set(gpu->loop, &gpu->timer, when)); /* it is in the heap already */
@@ -162,17 +169,29 @@ static void on_round(void *ctx, uint32_t id)
     struct ps_gpu *gpu = ctx;
     const struct ps_optimizer_run *run = ps_optimizer_run(gpu->optimizer, 0);
     (void)id;
+    if (is_eager(gpu)) {
+        set_timer(gpu, ps_loop_now(gpu->loop));
+        return;
+    }
     if (run != NULL && run->outcome == PS_OPTIMIZER_RUNNING) {
         set_timer(gpu, ps_loop_now(gpu->loop));
     }
 }
 
-static void on_second(struct ps_gpu *gpu, ps_time now)
+/* Levels, forecasts and gauges go by the second, gates by whatever came. */
+static void on_figures(struct ps_gpu *gpu, ps_time now)
 {
     static struct ps_optimizer_target targets[PS_OPTIMIZER_TARGETS];
-    if (now >= gpu->gauges_at) {
-        gpu->gauges_at = now + PS_SECOND;
-        size_t count = ps_gpu_measure(gpu, now, targets, PS_OPTIMIZER_TARGETS);
+    bool second = now >= gpu->gauges_at;
+    if (!second && gpu->in_flight != PS_THROTTLE_AUTO) {
+        return;
+    }
+    size_t count = ps_gpu_measure(gpu, now, targets, PS_OPTIMIZER_TARGETS);
+    if (gpu->in_flight == PS_THROTTLE_AUTO) {
+        ps_gpu_gates_push(gpu, now, targets, count);
+    }
+    if (second) {
+        gpu->gauges_at += now - gpu->gauges_at < PS_SECOND ? PS_SECOND : now + PS_SECOND - gpu->gauges_at;
         ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, targets, count);
         ps_gpu_gauges_update(gpu->gauges, targets, count);
     }
@@ -182,7 +201,7 @@ static void on_time(struct ps_timer *timer, ps_time now)
 {
     struct ps_gpu *gpu = PS_CONTAINER_OF(timer, struct ps_gpu, timer);
     set_timer(gpu, now + PS_SECOND);
-    on_second(gpu, now);
+    on_figures(gpu, now);
     step(gpu);
 }
 
@@ -201,7 +220,8 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     gpu->since = ps_clock_wall(ps_loop_clock(loop));
     gpu->timer.on_time = on_time;
     gpu->outlook = ps_gpu_outlook_new();
-    int err = gpu->outlook == NULL ? PS_ENOMEM : ps_optimizer_new(&gpu->optimizer, &ops);
+    gpu->gates = ps_gpu_gates_new();
+    int err = gpu->outlook == NULL || gpu->gates == NULL ? PS_ENOMEM : ps_optimizer_new(&gpu->optimizer, &ops);
     err = err != PS_OK ? err : ps_scrape_new(&gpu->scrape, loop, on_round, gpu);
     err = err != PS_OK ? err : ps_gpu_gauges_new(&gpu->gauges, gpu);
     err = err != PS_OK ? err : ps_timer_set(loop, &gpu->timer, ps_loop_now(loop) + PS_SECOND);
@@ -227,6 +247,7 @@ void ps_gpu_free(struct ps_gpu *gpu)
     ps_gpu_forget(gpu);
     ps_gpu_gauges_free(gpu->gauges);
     ps_gpu_outlook_free(gpu->outlook);
+    ps_gpu_gates_free(gpu->gates);
     for (size_t i = 0; i < gpu->driver_count; i++) {
         ps_sampler_stop(gpu->drivers[i], PATIENCE);
     }
@@ -243,6 +264,10 @@ void ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_ga
     ps_gpu_optimizer_opts(opts, &optimizer);
     ps_gpu_scrape_opts(opts, &scrape);
     ps_optimizer_set(gpu->optimizer, &optimizer);
+    if (gpu->in_flight != opts->in_flight) {
+        gpu->in_flight = opts->in_flight;
+        ps_gpu_gates_open(gpu, ps_loop_now(gpu->loop));
+    }
     gpu->target_percent = opts->target_percent;
     if (gpu->mode != opts->mode) {
         gpu->mode = opts->mode;

@@ -17,6 +17,7 @@
 #include "operate/hooks.h"
 #include "operate/optimizer.h"
 #include "operate/scrape.h"
+#include "operate/throttle.h"
 
 struct ps_gpu_opts {
     int mode; /* enum ps_optimizer_mode */
@@ -24,6 +25,9 @@ struct ps_gpu_opts {
     struct ps_option_strings rungs;
     bool trust_unverified;
     bool act_on_busy;
+    double margin_percent;
+    ps_span idle_after;
+    int in_flight; /* enum ps_throttle_mode */
     ps_span hold;
     ps_span cool_down;
     ps_span interval;

@@ -30,6 +30,7 @@
 #include "operate/adapter.h"
 #include "operate/inquiry.h"
 
+struct ps_backend;
 struct ps_gateway;
 struct ps_loop;
 struct ps_scrape;
@@ -85,6 +86,7 @@ struct ps_scrape_view {
     const char *instance; /* of LMCache, else "" */
     struct ps_str host;
     bool is_upstream;
+    const struct ps_backend *backend; /* NULL for sources */
     bool simulated;
     int64_t in_flight; /* requests of the gateway; 0 for sources */
     enum ps_scrape_state state;

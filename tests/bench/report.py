@@ -59,6 +59,11 @@ hits of both tiers take.
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
 recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.
 """,
+    "pressure": """`make bench NAME=pressure`: memory of simulated servers under load, and nobody watching as the peer
+([docs/gpu-optimizer.md](gpu-optimizer.md)). The servers are simulated, so what is in use and who died of it is known
+exactly. Two classes, never averaged: rows without `live` are an Ollama with ten models, three of them in demand, whose idle
+models can be reclaimed; rows with `live` are a vLLM whose cache is full of living requests, of which nothing can be.
+""",
     "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
 measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for
 everything each second, as a plain exporter does.

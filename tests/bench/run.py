@@ -7,6 +7,7 @@
     run.py eviction [--quick] [--only traces|gpu]
     run.py flight [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
+    run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py telemetry [--quick] [--rounds N]
 
@@ -35,6 +36,7 @@ import chaos
 import eviction
 import flight
 import predict
+import pressure
 import proxy
 import ring
 import telemetry
@@ -101,7 +103,7 @@ def raise_priority():
 
 
 BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "predict": predict,
-           "proxy": proxy, "ring": ring, "telemetry": telemetry}
+           "pressure": pressure, "proxy": proxy, "ring": ring, "telemetry": telemetry}
 
 
 def main():

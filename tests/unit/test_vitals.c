@@ -203,6 +203,32 @@ static void ollama_tells_what_each_model_holds(void **state)
     assert_unknown(RUNNING);
 }
 
+static void what_moves_a_models_mark_is_a_use_of_it(void **state)
+{
+    (void)state;
+    static struct ps_vitals before;
+    read_one(PS_VITALS_PAGE_OLLAMA,
+             PS_STR("{\"models\":[{\"name\":\"a\",\"expires_at\":\"2026-11-28T22:15:39.5Z\"},"
+                    "{\"name\":\"b\",\"expires_at\":\"2026-11-28T22:15:39+01:00\"},"
+                    "{\"name\":\"c\",\"expires_at\":\"soon\"}]}"));
+    assert_true(vitals.models[0].mark.known && vitals.models[1].mark.known);
+    double apart = vitals.models[0].mark.value - vitals.models[1].mark.value;
+    assert_float_equal(apart, 0.5, 1e-3);
+    assert_false(vitals.models[2].mark.known);
+    ps_vitals_watch(&vitals, NULL, 100);
+    before = vitals;
+    read_one(PS_VITALS_PAGE_OLLAMA,
+             PS_STR("{\"models\":[{\"name\":\"b\",\"expires_at\":\"2026-11-28T22:15:39.01+01:00\"},"
+                    "{\"name\":\"a\",\"expires_at\":\"2026-11-28T22:15:41Z\"},"
+                    "{\"name\":\"c\",\"expires_at\":\"later\"},"
+                    "{\"name\":\"d\",\"expires_at\":\"2026-11-28T22:15:41Z\"}]}"));
+    ps_vitals_watch(&vitals, &before, 200);
+    assert_int_equal(vitals.models[0].used, 100); /* b: the same but for rounding */
+    assert_int_equal(vitals.models[1].used, 200);
+    assert_int_equal(vitals.models[2].used, 0); /* nobody can tell */
+    assert_int_equal(vitals.models[3].used, 200);
+}
+
 static void comfyui_and_a1111_tell_their_allocators(void **state)
 {
     (void)state;
@@ -375,6 +401,21 @@ static void what_finds_no_room_is_counted(void **state)
     assert_string_equal(vitals.models[0].name, "m0\\n?");
 }
 
+static void the_size_of_a_cache_follows_from_what_is_told(void **state)
+{
+    (void)state;
+    read_one(PS_VITALS_PAGE_VLLM,
+             PS_STR("vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"2667\"} 1\n"));
+    assert_float_equal(ps_vitals_kv_tokens(&vitals).value, 42672, 0);
+    read_one(PS_VITALS_PAGE_SGLANG,
+             PS_STR("sglang:token_usage 0.25\nsglang:num_used_tokens 10000\n"));
+    assert_float_equal(ps_vitals_kv_tokens(&vitals).value, 40000, 1e-6);
+    read_one(PS_VITALS_PAGE_SGLANG, PS_STR("sglang:token_usage 0\nsglang:num_used_tokens 3\n"));
+    assert_false(ps_vitals_kv_tokens(&vitals).known);
+    read_one(PS_VITALS_PAGE_TEI, PS_STR("te_queue_size 2\n"));
+    assert_false(ps_vitals_kv_tokens(&vitals).known);
+}
+
 static void busy_is_known_only_where_it_is_told(void **state)
 {
     (void)state;
@@ -397,7 +438,9 @@ int main(void)
         cmocka_unit_test(triton_tells_devices_and_the_size_of_models),
         cmocka_unit_test(llamacpp_tells_slots_and_what_is_loaded),
         cmocka_unit_test(ollama_tells_what_each_model_holds),
+        cmocka_unit_test(what_moves_a_models_mark_is_a_use_of_it),
         cmocka_unit_test(comfyui_and_a1111_tell_their_allocators),
+        cmocka_unit_test(the_size_of_a_cache_follows_from_what_is_told),
         cmocka_unit_test(the_rest_tell_their_queues),
         cmocka_unit_test(a_simulated_server_tells_what_a_driver_would),
         cmocka_unit_test(dcgm_gives_a_snapshot_without_blank_numbers),
