@@ -49,8 +49,9 @@ static int write_gpu(const struct ps_demo_config *config, struct ps_buf *out)
                           "  mode: auto\n"
                           "  trust_unverified: yes\n"
                           "  rungs: [unload]\n"
-                          "  act_on_busy: yes\n"
-                          "  hold: 2s\n"
+                          "  idle_after: 5s\n"
+                          "  margin_percent: 15\n"
+                          "  hold: 5s\n"
                           "  cool_down: 15s\n"
                           "  drivers: no\n")
                  : PS_STR("# The other gateway does it.\n"

@@ -43,8 +43,8 @@ static void add_shared(struct line *line)
 {
     static const char *const options[][2] = {
         {"--engine", "ollama"},     {"--weights", "1200MiB"}, {"--activations", "128MiB"},
-        {"--kv-tokens", "32768"},   {"--kv-bytes-per-token", "4KiB"},
-        {"--max-num-seqs", "16"},
+        {"--kv-tokens", "65536"},   {"--kv-bytes-per-token", "2KiB"},
+        {"--max-num-seqs", "32"},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(options); i++) {
         add_option(line, options[i][0], options[i][1]);

@@ -132,22 +132,25 @@ static const char *outlook_text(const struct ps_demo_gauge *gauge, char *text, s
     return text;
 }
 
-static void tell_changes(struct ps_demo_story *story, ps_time now, const struct ps_demo_gauge *old,
-                         const struct ps_demo_gauge *gauge)
+/* What is foreseen, when it is foreseen first; otherwise a level, when it is another one. */
+static void tell_changes(struct ps_demo_story *story, ps_time now, struct ps_demo_gauge *gauge,
+                         bool was_needed)
 {
     char climb[64];
     char outlook[80];
-    int before = rank_of(old->known ? old->level : "low");
+    bool foreseen = gauge->needed && !was_needed;
+    int before = gauge->told;
     int after = rank_of(gauge->level);
     climb_text(gauge, now, climb, sizeof climb);
     outlook_text(gauge, outlook, sizeof outlook);
-    if (gauge->needed && !old->needed) {
+    if (foreseen) {
         tell(story, now, gauge, "cleanup foreseen: %s%s", climb, outlook);
     }
-    if (before < 0 || after < 0 || before == after) {
+    if (after < 0 || before == after) {
         return;
     }
-    if (after > before && !(gauge->needed && !old->needed)) {
+    gauge->told = after;
+    if (after > before && !foreseen) {
         tell(story, now, gauge, "%s%s: level %s -> %s", climb, outlook, levels[before],
              gauge->level);
     } else {
@@ -161,11 +164,14 @@ static void take_engine(struct ps_demo_story *story, ps_time now, const json_t *
     struct ps_demo_gauge *gauge = find_gauge(story, text_of(engine, "endpoint"));
     const json_t *prediction = json_object_get(engine, "prediction");
     double percent = number_of(engine, "effective_percent");
-    if (gauge == NULL || isnan(percent)) {
+    if (gauge == NULL) {
         return;
     }
-    struct ps_demo_gauge old = *gauge;
-    gauge->known = true;
+    gauge->known = !isnan(percent);
+    if (!gauge->known) {
+        return;
+    }
+    bool was_needed = gauge->needed;
     gauge->simulated = json_is_true(json_object_get(engine, "simulated"));
     gauge->cache = strcmp(text_of(engine, "basis"), "kv_cache") == 0;
     gauge->percent = percent;
@@ -174,7 +180,7 @@ static void take_engine(struct ps_demo_story *story, ps_time now, const json_t *
     gauge->until = number_of(prediction, "seconds_to_critical");
     snprintf(gauge->level, sizeof gauge->level, "%s", text_of(engine, "pressure_level"));
     keep_sample(gauge, now);
-    tell_changes(story, now, &old, gauge);
+    tell_changes(story, now, gauge, was_needed);
 }
 
 void ps_demo_story_profile(struct ps_demo_story *story, ps_time now, struct ps_str json)

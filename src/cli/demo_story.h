@@ -34,6 +34,7 @@ struct ps_demo_gauge {
     bool cache;     /* percent is that of the key-value cache, not of the device */
     double percent; /* that counts for the target */
     char level[12]; /* "low", "medium", "high", "critical"; "" = not told */
+    int told;       /* place of the level that was told last, from the best */
     bool needed;    /* a cleanup, it is foreseen */
     double probability, until; /* seconds until it is full; NAN = not told */
     double past[PS_DEMO_PAST]; /* a ring */

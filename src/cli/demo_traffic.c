@@ -13,9 +13,9 @@
 #include "load/replay.h"
 
 #define KEY_RATE        (20000.0 / 600) /* both samples end together */
-#define SHARED_PACE     0.35 /* of the trace's, on average */
+#define SHARED_PACE     0.3 /* of the trace's, on average */
 #define SWELL           0.9
-#define SWELL_PERIOD    (80 * PS_SECOND)
+#define SWELL_PERIOD    (60 * PS_SECOND)
 #define TRACES_LAST     (600 * PS_SECOND)
 #define MODEL           "sim"
 #define IN_FLIGHT_MAX   4096
@@ -162,7 +162,7 @@ int ps_demo_traffic_start(struct ps_demo_traffic *traffic)
     const char *const names[PS_DEMO_LANES] = {
         [PS_DEMO_CHATS] = engine->chats,
         [PS_DEMO_KEYS] = engine->embeddings ? "embeddings" : NULL,
-        [PS_DEMO_MODELS] = "16 models",
+        [PS_DEMO_MODELS] = "models",
     };
     int err = PS_OK;
     for (size_t i = 0; err == PS_OK && i < PS_DEMO_LANES; i++) {
