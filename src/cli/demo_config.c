@@ -41,21 +41,23 @@ static int write_servers(const struct ps_demo_config *config, struct ps_buf *out
 static int write_gpu(const struct ps_demo_config *config, struct ps_buf *out)
 {
     return ps_buf_append_str(
-        out, config->cleans
-                 ? PS_STR("# The servers are simulated, so calls may be trusted that were never tried\n"
-                          "# against a real one. In front of real servers leave that at \"no\" until you\n"
-                          "# have seen what a dry run plans.\n"
-                          "gpu:\n"
-                          "  mode: auto\n"
-                          "  trust_unverified: yes\n"
-                          "  rungs: [unload]\n"
-                          "  idle_after: 5s\n"
-                          "  margin_percent: 15\n"
-                          "  hold: 5s\n"
-                          "  cool_down: 15s\n"
-                          "  drivers: no\n")
-                 : PS_STR("# The other gateway does it.\n"
-                          "gpu: {mode: \"off\", drivers: no}\n"));
+        out,
+        config->cleans
+            ? PS_STR(
+                  "# The servers are simulated, so calls may be trusted that were never tried\n"
+                  "# against a real one. In front of real servers leave that at \"no\" until you\n"
+                  "# have seen what a dry run plans.\n"
+                  "gpu:\n"
+                  "  mode: auto\n"
+                  "  trust_unverified: yes\n"
+                  "  rungs: [unload]\n"
+                  "  idle_after: 5s\n"
+                  "  margin_percent: 15\n"
+                  "  hold: 5s\n"
+                  "  cool_down: 15s\n"
+                  "  drivers: no\n")
+            : PS_STR("# The other gateway does it.\n"
+                     "gpu: {mode: \"off\", drivers: no}\n"));
 }
 
 static int write_all(const struct ps_demo_config *config, struct ps_buf *out)

@@ -19,7 +19,8 @@ struct ps_demo_config {
 };
 
 /* Writes the file: the equal servers behind one upstream, the shared one behind another, answers
- * remembered wherever the same question has the same answer. PS_OK, PS_EIO, PS_ELIMIT or PS_ENOMEM. */
+ * remembered wherever the same question has the same answer. PS_OK, PS_EIO, PS_ELIMIT or PS_ENOMEM.
+ */
 PS_MUST_CHECK int ps_demo_config_write(const struct ps_demo_config *config, const char *path);
 
 #endif

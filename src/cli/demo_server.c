@@ -13,7 +13,7 @@
 #define WORD       80
 
 const char *const ps_demo_server_models[] = {
-    "support", "search", "code",     "summary", "translate", "mail", "legal",  "sales", "planning",
+    "support", "search", "code",     "summary", "translate", "mail", "legal",   "sales", "planning",
     "hiring",  "press",  "training", "risk",    "audit",     "lab",  "archive", NULL,
 };
 
@@ -42,9 +42,8 @@ static void add_option(struct line *line, const char *name, const char *value)
 static void add_shared(struct line *line)
 {
     static const char *const options[][2] = {
-        {"--engine", "ollama"},     {"--weights", "1200MiB"}, {"--activations", "128MiB"},
-        {"--kv-tokens", "65536"},   {"--kv-bytes-per-token", "2KiB"},
-        {"--max-num-seqs", "32"},
+        {"--engine", "ollama"},   {"--weights", "1200MiB"},         {"--activations", "128MiB"},
+        {"--kv-tokens", "65536"}, {"--kv-bytes-per-token", "2KiB"}, {"--max-num-seqs", "32"},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(options); i++) {
         add_option(line, options[i][0], options[i][1]);

@@ -1,9 +1,8 @@
 /* demo_server - the simulated GPU servers of the demo.
  *
- *      GPU 1, GPU 2   the engine that was asked for, each with one model: what the recorded chats and
- *                     embeddings go to
- *      GPU 3          Ollama with a dozen models that share one card. Whoever is asked for is loaded
- *                     and stays, so that a rising load fills the card with models which hardly
+ *      GPU 1, GPU 2   the engine that was asked for, each with one model: what the recorded chats
+ * and embeddings go to GPU 3          Ollama with a dozen models that share one card. Whoever is
+ * asked for is loaded and stays, so that a rising load fills the card with models which hardly
  *                     anybody uses: what a cleanup can take back
  *
  * Thread: the main thread.

@@ -2,8 +2,8 @@
  * /api/gpu/report of the gateway that frees it.
  *
  *      profile, report (each second) --> gauges   how each server is now
- *                                    --> events   what became of it: it fills up, something is freed,
- *                                                 the level falls
+ *                                    --> events   what became of it: it fills up, something is
+ * freed, the level falls
  *
  * Nothing is known here that the gateway does not say; what it does not say is not told.
  *
@@ -31,11 +31,11 @@ struct ps_demo_gauge {
     const char *address; /* host:port, as the gateway has it in the server's URL; borrowed */
     bool known;          /* the rest means something */
     bool simulated;
-    bool cache;     /* percent is that of the key-value cache, not of the device */
-    double percent; /* that counts for the target */
-    char level[12]; /* "low", "medium", "high", "critical"; "" = not told */
-    int told;       /* place of the level that was told last, from the best */
-    bool needed;    /* a cleanup, it is foreseen */
+    bool cache;                /* percent is that of the key-value cache, not of the device */
+    double percent;            /* that counts for the target */
+    char level[12];            /* "low", "medium", "high", "critical"; "" = not told */
+    int told;                  /* place of the level that was told last, from the best */
+    bool needed;               /* a cleanup, it is foreseen */
     double probability, until; /* seconds until it is full; NAN = not told */
     double past[PS_DEMO_PAST]; /* a ring */
     ps_time past_at[PS_DEMO_PAST];
@@ -58,7 +58,8 @@ struct ps_demo_story {
     bool ended;
 };
 
-/* Takes an answer of /api/gpu/profile, or /api/gpu/report. What is no such answer is passed over. */
+/* Takes an answer of /api/gpu/profile, or /api/gpu/report. What is no such answer is passed over.
+ */
 void ps_demo_story_profile(struct ps_demo_story *story, ps_time now, struct ps_str json);
 void ps_demo_story_report(struct ps_demo_story *story, ps_time now, struct ps_str json);
 

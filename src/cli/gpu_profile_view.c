@@ -74,14 +74,13 @@ static const char *teller_of(const json_t *device)
 static int put_device(const json_t *device, struct ps_buf *out)
 {
     const char *name = text_of(device, "name");
-    return ps_buf_printf(out, "%-4s %-21.21s %-16s %5s  %5s  %6s  %5s  %.40s%s%s\n",
-                         cell_of(device, "index", "").text, teller_of(device),
-                         memory_of(device).text, cell_of(device, "utilization_percent", " %").text,
-                         cell_of(device, "busy_percent", " %").text,
-                         cell_of(device, "power_watts", " W").text,
-                         cell_of(device, "temperature_celsius", " C").text, name,
-                         is_true(device, "simulated") ? " simulated" : "",
-                         is_true(device, "lost") ? " LOST" : "");
+    return ps_buf_printf(
+        out, "%-4s %-21.21s %-16s %5s  %5s  %6s  %5s %s%.40s%s%s\n",
+        cell_of(device, "index", "").text, teller_of(device), memory_of(device).text,
+        cell_of(device, "utilization_percent", " %").text,
+        cell_of(device, "busy_percent", " %").text, cell_of(device, "power_watts", " W").text,
+        cell_of(device, "temperature_celsius", " C").text, name[0] == '\0' ? "" : " ", name,
+        is_true(device, "simulated") ? " simulated" : "", is_true(device, "lost") ? " LOST" : "");
 }
 
 static int put_devices(const json_t *list, struct ps_buf *out)
@@ -125,7 +124,8 @@ static struct cell outlook_of(const json_t *engine)
         len += (size_t)snprintf(cell.text, CELL, "full in %.0f s", until);
     }
     if (is_true(prediction, "cleanup_needed")) {
-        len += (size_t)snprintf(cell.text + len, CELL - len, "%scleanup needed", len > 0 ? ", " : "");
+        len +=
+            (size_t)snprintf(cell.text + len, CELL - len, "%scleanup needed", len > 0 ? ", " : "");
     }
     if (!isnan(odds) && len < CELL) {
         snprintf(cell.text + len, CELL - len, "%sprobability %.2f", len > 0 ? ", " : "", odds);
@@ -143,8 +143,8 @@ static int put_engine(const json_t *engine, struct ps_buf *out)
              is_true(engine, "simulated") ? " (simulated)" : "");
     return ps_buf_printf(out, "%-22.40s %-20s %-14s  %-8.8s  %s%s%s%.80s\n",
                          short_of(text_of(engine, "endpoint")), kind, fullness_of(engine).text,
-                         level[0] == '\0' ? "-" : level, outlook_of(engine).text, fresh ? "" : state,
-                         fresh ? "" : " ", fresh ? "" : text_of(engine, "why"));
+                         level[0] == '\0' ? "-" : level, outlook_of(engine).text,
+                         fresh ? "" : state, fresh ? "" : " ", fresh ? "" : text_of(engine, "why"));
 }
 
 static int put_engines(const json_t *list, struct ps_buf *out)
@@ -153,8 +153,8 @@ static int put_engines(const json_t *list, struct ps_buf *out)
     size_t i;
     int err = json_array_size(list) == 0
                   ? PS_OK
-                  : ps_buf_printf(out, "\n%-22s %-20s %-14s  %-8s  %s\n", "SERVER", "ENGINE", "USED",
-                                  "LEVEL", "OUTLOOK");
+                  : ps_buf_printf(out, "\n%-22s %-20s %-14s  %-8s  %s\n", "SERVER", "ENGINE",
+                                  "USED", "LEVEL", "OUTLOOK");
     json_array_foreach(list, i, engine)
     {
         err = err != PS_OK ? err : put_engine(engine, out);

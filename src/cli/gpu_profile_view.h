@@ -9,8 +9,8 @@
 
 #include "base/buf.h"
 
-/* Appends lines. What the profile does not say is a dash. PS_OK, PS_ELIMIT, PS_ENOMEM, or PS_EPARSE:
- * it is no profile. */
+/* Appends lines. What the profile does not say is a dash. PS_OK, PS_ELIMIT, PS_ENOMEM, or
+ * PS_EPARSE: it is no profile. */
 PS_MUST_CHECK int ps_gpu_profile_view_write(struct ps_str json, struct ps_buf *out);
 
 #endif

@@ -46,8 +46,9 @@ static void print_detail(struct ps_str body)
 
 static const char *advice_of(int status)
 {
-    return status == 401 || status == 403 ? "it wants a token with the role read: PENSTOCK_TOKEN, or "
-                                            "--api-key-file"
+    return status == 401 || status == 403
+               ? "it wants a token with the role read: PENSTOCK_TOKEN, or "
+                 "--api-key-file"
            : status == 404 || status == 501 ? "it is no Penstock that knows GPUs"
            : status == 200                  ? "the answer is no profile of GPUs"
                                             : "";

@@ -13,7 +13,8 @@
 
 #define PS_SECRET_MAX 4096 /* bytes, with the terminator */
 
-/* Reads the first line of the file, without its end. PS_OK; PS_EIO with a reason in *why (static). */
+/* Reads the first line of the file, without its end. PS_OK; PS_EIO with a reason in *why (static).
+ */
 PS_MUST_CHECK int ps_secret_read(const char *path, char out[PS_SECRET_MAX], const char **why);
 
 #endif
