@@ -14,7 +14,7 @@ set -eu
 # package          or package:command (the command on the PATH is as good as the package)
 BUILD="make:make gcc:gcc libc6-dev meson:meson ninja-build:ninja pkgconf:pkg-config
     libuv1-dev libssl-dev libyajl-dev libjansson-dev libyaml-dev zlib1g-dev
-    libhiredis-dev libzstd-dev
+    libhiredis-dev libzstd-dev libsqlite3-dev
     python3:python3 git:git xz-utils:xz ca-certificates"
 TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:slowhttptest
     mandoc:mandoc"

@@ -1,4 +1,4 @@
-/* penstock - Penstock's engine rooms for C programs. So far there is the cache.
+/* penstock - Penstock's engine rooms for C programs: the cache, and the GPU optimizer.
  *
  *      #include <penstock/penstock.h>          cc program.c $(pkg-config --cflags --libs penstock)
  *
@@ -11,7 +11,7 @@
  * another thread still uses. No function is for signal handlers.
  *
  * fork(): a child gets nothing of what its parent made: all of that answers PS_ECLOSED there, and
- * freeing it does nothing. The child makes its own; ps_cache_default() is new in it.
+ * freeing it does nothing. The child makes its own; what *_default() returns is new in it.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -47,6 +47,9 @@ PS_API const char *ps_last_error(void);
 /* Frees what the *_default() functions made; they would make it anew. At the end of a program, or
  * before its library is unloaded. */
 PS_API void ps_shutdown(void);
+
+/* Frees a text that a function made for the caller. */
+PS_API void ps_free(void *memory);
 
 /* --- the cache -------------------------------------------------------------------------------- */
 
@@ -213,6 +216,225 @@ struct ps_cache_node {
  * PS_ECLOSED. */
 PS_API int ps_cache_node_distribution(struct ps_cache *cache, struct ps_cache_node *nodes,
                                       size_t max, size_t *count);
+
+/* --- the GPU optimizer ------------------------------------------------------------------------ */
+
+/* How full the GPUs are, whether their memory will run out, and what can be done about it: what the
+ * gateway shows at /api/gpu, without a gateway.
+ *
+ *      this machine's drivers --.
+ *      gpu.sources: inference   +--> one thread of the library's own --> level, prediction, cleanup
+ *      servers and exporters  --'    (and one for each driver)
+ *
+ * Every source is asked once a second by itself, also while nobody calls, so that there is a past
+ * to predict from. The section `gpu` of the configuration means the same as in the gateway: with
+ * `mode: auto` the library cleans up by itself. Where gateway and program should not both do that,
+ * the program has a file of its own.
+ *
+ * The first calls wait until every source has answered or failed once, at most 5 s; all others are
+ * answered at once, whatever a driver or server does. Without any source they are PS_ENOTFOUND, and
+ * ps_last_error() names the settings that would give one and says what was tried.
+ *
+ * Numbers are doubles, in the unit that their name ends with. What is not known is NAN, an empty
+ * text or an enum's `unknown`: never 0. */
+struct ps_gpu_optimizer;
+
+/* The program's optimizer: made by the first call from the section `gpu` of the file that the
+ * variable PENSTOCK_CONFIG names, which may be the gateway's own file; without the variable there
+ * are this machine's drivers alone. Freed by ps_shutdown(), by nobody else. NULL:
+ * ps_last_error(). */
+PS_API struct ps_gpu_optimizer *ps_gpu_optimizer_default(void);
+
+/* One more, from a file (NULL = defaults), or from the text of one. PS_OK, PS_ENOMEM, PS_EIO (no
+ * thread, no loop), or PS_EINVAL: ps_last_error() says where the mistake is. */
+PS_API int ps_gpu_optimizer_new(struct ps_gpu_optimizer **out, const char *file);
+PS_API int ps_gpu_optimizer_new_text(struct ps_gpu_optimizer **out, const char *text, size_t len);
+
+/* A driver that hangs in a call is left behind with its thread. */
+PS_API void ps_gpu_optimizer_free(struct ps_gpu_optimizer *optimizer);
+
+/* How near memory is to running out; worse is greater. */
+enum ps_gpu_level {
+    PS_GPU_LEVEL_UNKNOWN = 0,
+    PS_GPU_LEVEL_LOW,
+    PS_GPU_LEVEL_MEDIUM,  /* over `gpu.target_percent` */
+    PS_GPU_LEVEL_HIGH,    /* it runs out within a minute if nothing changes */
+    PS_GPU_LEVEL_CRITICAL /* it has run out, or will within 10 s */
+};
+
+/* "low", ..., "unknown"; static. */
+PS_API const char *ps_gpu_level_name(enum ps_gpu_level level);
+
+#define PS_GPU_TEXT 128 /* bytes of a name, terminator included; longer ones are cut */
+
+/* The device of the fullest server; where no server can be measured, the fullest device. */
+struct ps_gpu_profile {
+    double total_bytes; /* of the device */
+    double used_bytes;
+    double free_bytes;
+    double reserved_bytes;        /* by driver and firmware */
+    double utilization_percent;   /* used of total */
+    double fragmentation_percent; /* of what an allocator holds, what nobody uses */
+    double effective_percent;     /* what the target, the level and the prediction are about ... */
+    char basis[16]; /* ... "kv_cache": of a server that takes the whole device at start; "device" */
+    enum ps_gpu_level level;
+    int64_t index; /* as the source counts; -1 = not known */
+    char uuid[PS_GPU_TEXT];
+    char source[PS_GPU_TEXT]; /* "nvml", "amdgpu", "engine", "dcgm", "remote" */
+    char server[PS_GPU_TEXT]; /* its name and URL; "" = no server is known on the device */
+    bool simulated;           /* the numbers were made up by a program */
+    size_t devices;           /* how many are known in all */
+    size_t servers;           /* servers and exporters that are asked, in vain too */
+    uint64_t reserved[8];
+};
+
+/* PS_OK; PS_ENOTFOUND: nothing is known of any GPU; PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_gpu_optimizer_profile(struct ps_gpu_optimizer *optimizer, struct ps_gpu_profile *out);
+
+/* All that is known, as the JSON of GET /api/gpu/profile: every device, process, server and source.
+ * *json is the caller's: ps_free(). As ps_gpu_optimizer_profile(). */
+PS_API int ps_gpu_optimizer_profile_json(struct ps_gpu_optimizer *optimizer, char **json);
+
+/* Will something have to be done soon? About the server or device that the profile is about. */
+struct ps_gpu_prediction {
+    bool needed;
+    char basis[16];             /* "level": it has run out already; "forecast" */
+    double probability;         /* that memory runs out within half a minute, 0 to 1; NAN until such
+                                   predictions have come true on this server often enough to be told */
+    double low, high;           /* of the probability; NAN with it */
+    double seconds_to_critical; /* until the limit is met if things go on as they are; NAN: it is
+                                   not in sight */
+    enum ps_gpu_level level;
+    char server[PS_GPU_TEXT];
+    uint64_t reserved[8];
+};
+
+/* PS_OK; PS_ENOTFOUND: nothing is known of any GPU, or nobody can say how full it is; PS_ENOMEM,
+ * PS_ECLOSED. */
+PS_API int ps_gpu_optimizer_predict_cleanup_need(struct ps_gpu_optimizer *optimizer,
+                                                 struct ps_gpu_prediction *out);
+
+/* What a cleanup may do. Zero-initialise; every field may stay so. */
+struct ps_gpu_order {
+    const char *level; /* a rung: it and all cheaper ones may be used; "wake" is for itself. NULL =
+                          `gpu.rungs`. Rungs: docs/gpu-optimizer.md */
+    bool dry_run;      /* plan only */
+    double target_percent; /* 1 to 100: it ends as soon as this is met; 0 = `gpu.target_percent` */
+    int64_t limit_ms;      /* no call is begun after that; 0 = a minute */
+    uint64_t reserved[4];
+};
+
+enum ps_gpu_outcome {
+    PS_GPU_OUTCOME_UNKNOWN = 0,
+    PS_GPU_OUTCOME_TARGET_MET,
+    PS_GPU_OUTCOME_EXHAUSTED, /* it did what it may, and it is still over the target */
+    PS_GPU_OUTCOME_NO_RUNG,   /* nothing could be done: reason */
+    PS_GPU_OUTCOME_PLANNED,   /* dry run: steps are what it would have done */
+    PS_GPU_OUTCOME_ENDED      /* the time was up, or the mode was set to off */
+};
+
+/* "target_met", ..., "unknown"; static. */
+PS_API const char *ps_gpu_outcome_name(enum ps_gpu_outcome outcome);
+
+#define PS_GPU_REASON 256
+#define PS_GPU_STEPS  16
+
+/* One call, or in a dry run what it would have been. */
+struct ps_gpu_step {
+    char server[PS_GPU_TEXT];
+    char rung[32];
+    char model[PS_GPU_TEXT]; /* "" = all of the server */
+    char verdict[32];        /* "freed", "not_freed", "dry_run", ...: docs/gpu-optimizer.md */
+    char reason[PS_GPU_REASON];
+    double expected_bytes;
+    double freed_bytes; /* of device memory, as measured; it may be negative */
+    uint64_t reserved[4];
+};
+
+struct ps_gpu_cleanup {
+    enum ps_gpu_outcome outcome;
+    char reason[PS_GPU_REASON];
+    bool dry_run;
+    double target_percent;
+    double percent_before, percent_after; /* of the fullest server */
+    double freed_bytes;                   /* the sum of what was measured; NAN: nothing could be */
+    size_t step_count;                    /* at most PS_GPU_STEPS */
+    struct ps_gpu_step steps[PS_GPU_STEPS];
+    uint64_t reserved[8];
+};
+
+/* Frees memory now, rung by rung, cheapest first, and measures after each; the rules of the gateway
+ * hold: a server that works on requests is left alone unless `gpu.act_on_busy`, and a call that was
+ * never tried against a real server stays a dry run unless `gpu.trust_unverified`. Waits for the
+ * end; when the time is up, no further call is made and the outcome is `ended`. order may be NULL.
+ * PS_OK: *out has what was done, which may be nothing. PS_EBUSY: another cleanup runs;
+ * PS_ECANCELED: `gpu.mode` is off; PS_EINVAL: no such level, or a number out of bounds;
+ * PS_ENOTFOUND: nothing is known of any GPU; PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_gpu_optimizer_aggressive_cleanup(struct ps_gpu_optimizer *optimizer,
+                                               const struct ps_gpu_order *order,
+                                               struct ps_gpu_cleanup *out);
+
+/* What happened, as the JSON of GET /api/gpu/report: profile, prediction, the latest cleanups,
+ * recommendations. *json is the caller's: ps_free(). PS_OK; PS_ENOTFOUND, PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_gpu_optimizer_report(struct ps_gpu_optimizer *optimizer, char **json);
+
+/* Its recommendations alone, a JSON list of {id, severity, text, evidence, expected_effect,
+ * action}, which may be empty. Likewise. */
+PS_API int ps_gpu_optimizer_recommendations(struct ps_gpu_optimizer *optimizer, char **json);
+
+/* A batch as the program saw it: the rows of one call, or the requests at work together.
+ * Zero-initialise. */
+struct ps_gpu_batch {
+    const char *model; /* at most 127 bytes of printable ASCII */
+    const char *shape; /* what makes batches of one model alike, as the program names it: at most 31
+                          bytes; NULL = they all are */
+    uint64_t size;     /* 1 to 512 */
+    double seconds;    /* what it took; 0 = not known */
+    double memory_bytes; /* that it needed on the device beyond what is there without it; 0 = not
+                            known */
+    bool out_of_memory;  /* it failed: memory_bytes is what there was, and was too little */
+    uint64_t reserved[4];
+};
+
+/* Learns from a batch: there is no gateway here that could. Takes about a microsecond; what is old
+ * counts half after an hour in which something was learned, and of more than 64 models and shapes
+ * the one that was not used for the longest time is forgotten. PS_OK; PS_EINVAL: a size or a number
+ * out of bounds, or a name that is too long; PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_gpu_optimizer_observe_batch(struct ps_gpu_optimizer *optimizer,
+                                          const struct ps_gpu_batch *batch);
+
+/* What a batch is to be good for. Zero-initialise; every field but model may stay so. */
+struct ps_gpu_batch_goal {
+    const char *model;
+    const char *shape;
+    double free_bytes; /* that a batch may take; 0 = what the profile's device has below
+                          `gpu.target_percent` now, or any number where no device is known */
+    double p95_ms;     /* how long a request may take 19 times in 20; 0 = any time */
+    bool one_by_one;   /* a batch ends before the next begins, so that a request may wait for one
+                          before its own */
+    uint64_t most;     /* the largest size; 0 = 512 */
+    uint64_t reserved[4];
+};
+
+struct ps_gpu_batch_advice {
+    uint64_t size;          /* recommended; 0: too little was seen, and what follows is not known */
+    char limited_by[16];    /* "samples", "throughput", "latency", "memory", "configured" (most),
+                               "seen":    more than twice the largest that was seen is not believed */
+    double expected_p95_ms; /* at most */
+    double expected_memory_bytes; /* at most */
+    double rows_per_second;       /* at least, while it is always full */
+    double samples;               /* batches that it rests on; what is old counts less */
+    uint64_t next; /* the size that would tell most if it were tried next; 0: enough is known */
+    uint64_t reserved[4];
+};
+
+/* The size with the most rows a second among those that meet the goal, by cautious bounds instead
+ * of means; where not even one row does it is 1, and the expected figures say so. PS_OK;
+ * PS_ENOTFOUND: nothing was observed of this model and shape; PS_EINVAL: no model, a number out of
+ * bounds; PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_gpu_optimizer_optimize_batch_size(struct ps_gpu_optimizer *optimizer,
+                                                const struct ps_gpu_batch_goal *goal,
+                                                struct ps_gpu_batch_advice *out);
 
 #ifdef __cplusplus
 }

@@ -62,7 +62,7 @@ static int write_gpu(const struct ps_demo_config *config, struct ps_buf *out)
 
 static int write_all(const struct ps_demo_config *config, struct ps_buf *out)
 {
-    int err = ps_buf_printf(out, "listen: [\"%s\"]\n", config->listen);
+    int err = ps_buf_printf(out, "listen: [\"%s\"]\nstore: {path: off}\n", config->listen);
     err = err != PS_OK ? err : write_redis(config, out);
     err = err != PS_OK ? err : write_gpu(config, out);
     err = err != PS_OK ? err : write_servers(config, out);

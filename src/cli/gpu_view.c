@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gpu/attribution.h"
 #include "gpu/nvml_library.h"
 
 #define MIB      1048576.0
 #define CELL     40
+#define LISTENS_SHOWN 3
 #define ID_SHOWN 12 /* digits of a container's id, as docker ps shows them */
 
 struct cell {
@@ -71,23 +73,54 @@ static int put_device(const struct ps_device_snapshot *snapshot, size_t at, stru
         cell_of(readings[PS_DEVICE_TEMPERATURE], 1, " C").text, remark_of(device));
 }
 
+/* Where it listens, or those above it do. */
+static int put_listens(const struct ps_device_snapshot *snapshot,
+                       const struct ps_device_process *process, struct ps_buf *out)
+{
+    struct ps_attribution_address address;
+    char text[PS_ATTRIBUTION_TEXT];
+    size_t place = ps_device_place(snapshot, process);
+    int err = PS_OK;
+    for (size_t i = 0; err == PS_OK && place != SIZE_MAX && i < LISTENS_SHOWN &&
+                       ps_attribution_listens(snapshot->attribution, place, i, &address);
+         i++) {
+        err = ps_buf_printf(out, "%s%s", i == 0 ? ", behind " : " ",
+                            ps_attribution_text(&address, text));
+    }
+    return err;
+}
+
 static int put_process(const struct ps_device_snapshot *snapshot,
                        const struct ps_device_process *process, struct ps_buf *out)
 {
-    return ps_buf_printf(
-        out, "%-5s %-28.28s %-18s pid %u%s%.*s\n", id_of(&snapshot->devices[process->device]).text,
+    int err = ps_buf_printf(
+        out, "%-5s %-28.28s %-18s pid %u%s%.*s", id_of(&snapshot->devices[process->device]).text,
         process->name[0] == '\0' ? "-" : process->name, cell_of(process->memory, MIB, " MiB").text,
         process->pid, process->container[0] == '\0' ? "" : " in ", ID_SHOWN, process->container);
+    err = err == PS_OK ? put_listens(snapshot, process, out) : err;
+    if (err == PS_OK && process->sight == PS_DEVICE_FOREIGN) {
+        err = ps_buf_printf(out, ", of another pid namespace: not seen from here");
+    }
+    return err == PS_OK ? ps_buf_printf(out, "\n") : err;
 }
 
+/* What no process explains, and what is reserved. */
 static int put_rest(const struct ps_device_snapshot *snapshot, size_t at, struct ps_buf *out)
 {
-    struct ps_device_reading rest = ps_device_unexplained(snapshot, at);
-    if (!rest.known || rest.value < MIB) {
-        return PS_OK;
+    struct ps_device_account account = ps_device_account(snapshot, at);
+    struct ps_device_reading rest = {account.unexplained, account.known};
+    struct ps_device_reading reserved = snapshot->devices[at].readings[PS_DEVICE_MEMORY_RESERVED];
+    int err = PS_OK;
+    if (rest.known && rest.value >= MIB) {
+        err = ps_buf_printf(out, "%-5s %-28s %-18s%s\n", id_of(&snapshot->devices[at]).text,
+                            "driver, or not to be seen", cell_of(rest, MIB, " MiB").text,
+                            account.without_size > 0 ? " at most: some have no size" : "");
     }
-    return ps_buf_printf(out, "%-5s %-28s %-18s\n", id_of(&snapshot->devices[at]).text,
-                         "driver, or not to be seen", cell_of(rest, MIB, " MiB").text);
+    if (err == PS_OK && reserved.known && reserved.value >= MIB) {
+        err = ps_buf_printf(out, "%-5s %-28s %-18s\n", id_of(&snapshot->devices[at]).text,
+                            "reserved (not in use)", cell_of(reserved, MIB, " MiB").text);
+    }
+    return err;
 }
 
 static int put_snapshot(const struct ps_device_snapshot *snapshot, struct ps_buf *out)

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "daemon/ask.h"
@@ -85,12 +86,13 @@ static void add_header(struct ps_ask *ask, const char *line)
 
 static void problem(struct ps_ask *ask, int status, const char *code, const char *detail)
 {
-    ps_buf_clear(&ask->reply);
+    struct ps_buf *reply = &ask->reply;
+    ps_buf_clear(reply);
     text(ask, status, "application/problem+json");
-    PS_IGNORE(ps_buf_printf(&ask->reply,
-                            "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":\"%s\","
-                            "\"code\":\"%s\"}\n",
-                            PS_STR_ARG(ps_h1_reason(status)), status, detail, code));
+    PS_IGNORE(ps_buf_printf(reply, "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":\"",
+                            PS_STR_ARG(ps_h1_reason(status)), status));
+    PS_IGNORE(ps_buf_append_json(reply, ps_str_from(detail)));
+    PS_IGNORE(ps_buf_printf(reply, "\",\"code\":\"%s\"}\n", code));
 }
 
 /* --- access ----------------------------------------------------------------------------------- */
@@ -136,17 +138,34 @@ static bool is_login(const struct ps_ask *ask)
     return is_front(ask) && is_post(ask);
 }
 
-static enum ps_role role_of(struct ps_api *api, const struct ps_ask *ask, ps_time now)
+/* The digest of the token that the caller has shown, now or when it signed in. False: none. */
+static bool digest_of(struct ps_api *api, const struct ps_ask *ask, ps_time now, unsigned char digest[32])
 {
     struct ps_str token = bearer(ask);
     if (token.len > 0) {
-        unsigned char digest[32];
         ps_site_digest(token, digest);
-        return ps_site_role(api->site, digest);
+        return true;
     }
     /* A cookie makes no other cookie: a session ends when its time is over. */
     const struct session *session = is_login(ask) ? NULL : session_of(api, ask->cookie, now);
-    return session == NULL ? PS_ROLE_NONE : ps_site_role(api->site, session->digest);
+    if (session != NULL) {
+        memcpy(digest, session->digest, sizeof session->digest);
+    }
+    return session != NULL;
+}
+
+static enum ps_role role_of(struct ps_api *api, const struct ps_ask *ask, ps_time now)
+{
+    unsigned char digest[32];
+    return digest_of(api, ask, now, digest) ? ps_site_role(api->site, digest) : PS_ROLE_NONE;
+}
+
+/* Who asks, for the records: the name of the token; without tokens it is somebody on this machine. */
+static const char *name_of(struct ps_api *api, const struct ps_ask *ask, ps_time now)
+{
+    unsigned char digest[32];
+    const char *name = digest_of(api, ask, now, digest) ? ps_site_token_name(api->site, digest) : NULL;
+    return name == NULL ? "loopback" : name;
 }
 
 static enum ps_role role_needed(const struct ps_ask *ask)
@@ -266,19 +285,34 @@ static void answer_gpu(struct ps_api *api, struct ps_ask *ask, write_gpu_fn *wri
     text(ask, 200, "application/json");
     int err = write(api->gpu, &ask->reply);
     if (err == PS_ENOTFOUND) {
-        problem(ask, 503, "no_gpu_source",
-                "nothing is known of any GPU: no driver on this machine, no upstream whose engine tells, and "
-                "gpu.sources names no exporter");
+        char why[1024];
+        ps_gpu_explain(api->gpu, why, sizeof why);
+        problem(ask, 503, "no_gpu_source", why);
     } else if (err != PS_OK) {
         problem(ask, 503, "no_memory", "out of memory");
     }
 }
 
-static void answer_cleanup(struct ps_api *api, struct ps_ask *ask)
+static void answer_batch_size(struct ps_api *api, struct ps_ask *ask)
+{
+    char reason[200];
+    text(ask, 200, "application/json");
+    int err = ps_gpu_write_batch(api->gpu, ask->query, &ask->reply, reason, sizeof reason);
+    if (err == PS_EINVAL) {
+        problem(ask, 400, "invalid_request", reason);
+    } else if (err == PS_ENOTFOUND) {
+        problem(ask, 404, "not_seen", reason);
+    } else if (err != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    }
+}
+
+static void answer_cleanup(struct ps_api *api, struct ps_ask *ask, ps_time now)
 {
     char reason[200];
     bool done;
-    int err = ps_gpu_cleanup(api->gpu, ps_buf_str(&ask->body), &ask->reply, &done, reason, sizeof reason);
+    int err = ps_gpu_cleanup(api->gpu, ps_buf_str(&ask->body), name_of(api, ask, now), &ask->reply, &done, reason,
+                             sizeof reason);
     text(ask, done ? 200 : 202, "application/json");
     if (err == PS_EINVAL) {
         problem(ask, 400, "invalid_request", reason);
@@ -403,8 +437,10 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask) ? answer_gpu(api, ask, ps_gpu_write_profile) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/gpu/report"))) {
         is_read(ask) ? answer_gpu(api, ask, ps_gpu_write_report) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/gpu/batch-size"))) {
+        is_read(ask) ? answer_batch_size(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/gpu/cleanup"))) {
-        is_post(ask) ? answer_cleanup(api, ask) : refuse_method(ask, "POST");
+        is_post(ask) ? answer_cleanup(api, ask, now) : refuse_method(ask, "POST");
     } else if (ps_reserved_path(ask->path)) {
         problem(ask, 501, "not_in_this_version", "this path is reserved; this version does not answer it");
     } else {

@@ -374,7 +374,7 @@ static int read_target(const json_t *json, struct ps_purge *purge, char *reason,
             continue;
         }
         if (!json_is_string(value)) {
-            snprintf(reason, size, "\\\"%s\\\" has to be a string", kinds[i]);
+            snprintf(reason, size, "\"%s\" has to be a string", kinds[i]);
             return PS_EINVAL;
         }
         purge->kind = i == 0 ? PS_PURGE_PATTERN : i == 1 ? PS_PURGE_TAG : PS_PURGE_KEY;
@@ -382,7 +382,7 @@ static int read_target(const json_t *json, struct ps_purge *purge, char *reason,
         found++;
     }
     if (found != 1) {
-        snprintf(reason, size, "say one of \\\"pattern\\\", \\\"key\\\" and \\\"tag\\\"");
+        snprintf(reason, size, "say one of \"pattern\", \"key\" and \"tag\"");
         return PS_EINVAL;
     }
     if (purge->text.len == 0 || purge->text.len > PS_PURGE_TEXT_MAX) {
@@ -390,7 +390,7 @@ static int read_target(const json_t *json, struct ps_purge *purge, char *reason,
         return PS_EINVAL;
     }
     if (purge->kind == PS_PURGE_KEY && ps_key_from_hex(purge->text, &purge->key) != PS_OK) {
-        snprintf(reason, size, "\\\"key\\\" is not one: it has 64 hexadecimal digits");
+        snprintf(reason, size, "\"key\" is not one: it has 64 hexadecimal digits");
         return PS_EINVAL;
     }
     return PS_OK;
@@ -401,7 +401,7 @@ static int read_tenant(const json_t *json, struct ps_purge *purge, char *reason,
     const json_t *tenant = json_object_get(json, "tenant");
     size_t known = json_object_size(json) - (tenant != NULL ? 1 : 0);
     if (known != 1 || (tenant != NULL && !json_is_string(tenant))) {
-        snprintf(reason, size, "beside it there may be a string \\\"tenant\\\" and nothing else");
+        snprintf(reason, size, "beside it there may be a string \"tenant\" and nothing else");
         return PS_EINVAL;
     }
     if (tenant != NULL) {

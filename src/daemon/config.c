@@ -111,6 +111,8 @@ const struct ps_option ps_config_options[] = {
      "answers that are remembered; which ones, the routes say", .table = ps_cache_options),
     PS_OPTION_ROW(ps_config, gpu, SECTION, NULL,
      "memory of GPUs: who tells how full it is, and what may be done about it", .table = ps_gpu_options),
+    PS_OPTION_ROW(ps_config, store, SECTION, NULL,
+     "what outlives a restart", .table = ps_store_options),
     PS_OPTION_ROW(ps_config, upstreams, LIST, NULL,
      "the inference servers", .table = ps_upstream_options, .item_size = sizeof(struct ps_upstream_opts)),
     PS_OPTION_ROW(ps_config, routes, LIST, NULL,
@@ -150,16 +152,33 @@ void ps_config_free(struct ps_config *config)
     }
 }
 
-/* The one value that is a path or a word. */
-static int resolve_access_log(struct ps_config *config, const struct ps_config_source *source)
+static bool is_one_of(const char *text, const char *const *words)
 {
-    char *log = config->access_log;
-    if (log == NULL || strcmp(log, "off") == 0 || strcmp(log, "stderr") == 0) {
+    while (*words != NULL && strcmp(*words, text) != 0) {
+        words++;
+    }
+    return *words != NULL;
+}
+
+/* A value that is a path or a word. */
+static int resolve_path(char **field, const char *const *words,
+                        const struct ps_config_source *source)
+{
+    char *path = *field;
+    if (path == NULL || is_one_of(path, words)) {
         return PS_OK;
     }
-    config->access_log = ps_config_resolve(source, log);
-    free(log);
-    return config->access_log == NULL ? PS_ENOMEM : PS_OK;
+    *field = ps_config_resolve(source, path);
+    free(path);
+    return *field == NULL ? PS_ENOMEM : PS_OK;
+}
+
+static int resolve_paths(struct ps_config *config, const struct ps_config_source *source)
+{
+    static const char *const log_words[] = {"off", "stderr", NULL};
+    static const char *const store_words[] = {"auto", "off", "", NULL};
+    int err = resolve_path(&config->access_log, log_words, source);
+    return err != PS_OK ? err : resolve_path(&config->store.path, store_words, source);
 }
 
 static int parse(struct ps_config **out, struct ps_str text, const struct ps_config_source *source,
@@ -183,7 +202,7 @@ static int parse(struct ps_config **out, struct ps_str text, const struct ps_con
     if (err == PS_OK && files) {
         ps_config_check_files(config, &places, report);
     }
-    err = err == PS_OK ? resolve_access_log(config, source) : err;
+    err = err == PS_OK ? resolve_paths(config, source) : err;
     err = err == PS_OK && report->errors > 0 ? PS_EINVAL : err;
 out:
     ps_config_places_fini(&places);
@@ -272,7 +291,7 @@ static int examine(struct ps_config *config, struct ps_str text, const char *fol
     }
     ps_config_places_fini(&places);
     ps_config_report_sort(report);
-    if (err != PS_ENOMEM && resolve_access_log(config, &source) != PS_OK) {
+    if (err != PS_ENOMEM && resolve_paths(config, &source) != PS_OK) {
         return PS_ENOMEM;
     }
     return err == PS_OK && report->errors > 0 ? PS_EINVAL : err;

@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "config/report.h"
 #include "config/yaml.h"
+#include "daemon/store.h"
 #include "gateway/tier.h"
 #include "operate/gpu_opts.h"
 
@@ -75,6 +76,7 @@ struct ps_config {
     struct ps_metrics_page_opts metrics;
     struct ps_cache_opts cache;
     struct ps_gpu_opts gpu;
+    struct ps_store_opts store;
     struct ps_option_list upstreams; /* of struct ps_upstream_opts */
     struct ps_option_list routes;    /* of struct ps_route_opts */
     struct ps_option_list models;    /* of struct ps_model_opts */
@@ -128,8 +130,8 @@ PS_MUST_CHECK int ps_config_yaml(const struct ps_config *config, bool all, struc
 /* Appends the manual in Markdown. PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_config_manual(struct ps_buf *out);
 
-/* Writes the same as the manual page penstock.yaml(5); `date` as in base/roff.h. Errors of the stream
- * stay there. PS_OK, PS_ELIMIT or PS_ENOMEM. */
+/* Writes the same as the manual page penstock.yaml(5); `date` as in base/roff.h. Errors of the
+ * stream stay there. PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_config_page(const char *version, const char *date, FILE *out);
 
 /* --- what command lines change ------------------------------------------------------------------

@@ -376,26 +376,11 @@ static void check_endpoints(struct check *check, const struct ps_upstream_opts *
     }
 }
 
-/* The section `gpu`: rungs by name, and sources with a name of their own and a URL. */
-static int check_gpu(struct check *check)
+static void on_gpu_mistake(void *ctx, const char *path, const char *sentence)
 {
-    const struct ps_gpu_opts *gpu = &check->config->gpu;
-    const struct ps_source_opts *sources = gpu->sources.items;
-    struct ps_url url;
-    unsigned rungs;
-    const char *bad;
-    look_at(check, "gpu.rungs");
-    if (ps_gpu_rungs(&gpu->rungs, &rungs, &bad) != PS_OK) {
-        ERROR(check, "`%s` is no rung: prefix_cache, host_cache, unload, sleep or deep_sleep", bad);
-    }
-    for (size_t i = 0; i < gpu->sources.count; i++) {
-        look_at(check, "gpu.sources[%zu].url", i);
-        if (sources[i].url != NULL && ps_url_parse(ps_str_from(sources[i].url), &url) != PS_OK) {
-            ERROR(check, "expected a URL such as http://127.0.0.1:9400");
-        }
-    }
-    return check_unique_field(check, &gpu->sources, sizeof *sources,
-                              offsetof(struct ps_source_opts, name), "gpu.sources", "name");
+    struct check *check = ctx;
+    look_at(check, "%s", path);
+    ERROR(check, "%s", sentence);
 }
 
 static int check_upstreams(struct check *check)
@@ -543,7 +528,7 @@ int ps_config_check(const struct ps_config *config, const struct ps_config_place
     int err = check_tokens(&check);
     err = err == PS_OK ? check_tenants(&check) : err;
     err = err == PS_OK ? check_paths(&check) : err;
-    err = err == PS_OK ? check_gpu(&check) : err;
+    ps_gpu_check_opts(&config->gpu, on_gpu_mistake, &check);
     if (err == PS_OK) {
         check_access(&check);
     }

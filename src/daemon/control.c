@@ -16,11 +16,13 @@
 #include "daemon/caches.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
+#include "daemon/gpu_log.h"
 #include "operate/gpu.h"
 #include "daemon/health.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/site.h"
+#include "daemon/store.h"
 #include "daemon/worker.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
@@ -49,6 +51,7 @@ struct ps_control {
     struct ps_health *health;
     struct ps_server *admin; /* NULL unless admin.listen */
     struct ps_engines *engines;
+    struct ps_store *store;
     struct ps_gpu *gpu;
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
@@ -182,6 +185,11 @@ static bool same_cache(const struct ps_cache_opts *a, const struct ps_cache_opts
     return same;
 }
 
+static const char *store_path(const struct ps_config *config)
+{
+    return config->store.path == NULL ? "" : config->store.path;
+}
+
 static void warn_unchangeable(const struct ps_config *before, const struct ps_config *after)
 {
     const struct {
@@ -193,6 +201,7 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"workers", before->workers == after->workers},
         {"max_buffered", before->max_buffered == after->max_buffered},
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
+        {"store.path", strcmp(store_path(before), store_path(after)) == 0},
         {"cache", same_cache(&before->cache, &after->cache)},
         {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
     };
@@ -229,6 +238,15 @@ static void on_hand_time(struct ps_timer *timer, ps_time now)
     ps_log(PS_LOG_INFO, "configuration reloaded", "file", control->opts.path, NULL);
 }
 
+static void set_gpu(struct ps_control *control)
+{
+    char reason[256];
+    if (ps_gpu_set(control->gpu, &control->site->config->gpu, control->site->gateway, reason, sizeof reason) !=
+        PS_OK) {
+        ps_log(PS_LOG_ERROR, "a gpu source can't be asked", "reason", reason, NULL);
+    }
+}
+
 static void take_site(struct ps_control *control, struct ps_site *site)
 {
     struct ps_site *before = control->site;
@@ -236,7 +254,8 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_api_set_site(control->api, site);
     set_admin(control);
     ps_engines_set_gateway(control->engines, site->gateway);
-    ps_gpu_set(control->gpu, &site->config->gpu, site->gateway);
+    set_gpu(control);
+    ps_store_set(control->store, &site->config->store);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
     }
@@ -373,8 +392,12 @@ static int setup_caches(struct ps_control *control, const struct ps_config *conf
 
 static int setup_gpu(struct ps_control *control, const struct ps_config *config)
 {
-    int err = ps_gpu_new(&control->gpu, &config->gpu, control->loop, control->metrics);
+    int err = ps_store_new(&control->store, &config->store, control->loop, control->metrics);
+    err = err != PS_OK ? err
+                       : ps_gpu_new(&control->gpu, &config->gpu, control->loop, control->metrics,
+                                    ps_store_ledger(control->store));
     if (err == PS_OK) {
+        ps_gpu_observe(control->gpu, &ps_gpu_log);
         ps_api_set_gpu(control->api, control->gpu);
     }
     return err;
@@ -393,7 +416,7 @@ static int setup_site(struct ps_control *control)
     }
     ps_api_set_site(control->api, control->site);
     ps_engines_set_gateway(control->engines, control->site->gateway);
-    ps_gpu_set(control->gpu, &control->site->config->gpu, control->site->gateway);
+    set_gpu(control);
     return ps_health_set_gateway(control->health, control->site->gateway);
 }
 
@@ -542,6 +565,7 @@ static int setup_workers(struct ps_control *control, unsigned workers)
             .site = control->site,
             .metrics = control->metrics,
             .access_log = control->access_log,
+            .finished = ps_gpu_finished(control->gpu),
             .peers = control->peers,
             .connections = &control->connections,
             .control = control->mailbox,
@@ -613,6 +637,7 @@ static void teardown(struct ps_control *control)
     ps_health_free(control->health);
     ps_engines_free(control->engines);
     ps_gpu_free(control->gpu);
+    ps_store_free(control->store);
     ps_api_free(control->api);
     ps_site_unref(control->site);
     ps_caches_free(control->caches);

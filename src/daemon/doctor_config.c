@@ -171,7 +171,7 @@ void ps_doctor_access(struct ps_doctor *doctor)
 /* --- directories --------------------------------------------------------------------------------
  */
 
-static void judge_space(struct ps_doctor_report *report, const char *folder)
+static void judge_space(struct ps_doctor_report *report, const char *folder, const char *key)
 {
     struct statvfs fs;
     if (statvfs(folder, &fs) != 0) {
@@ -181,51 +181,90 @@ static void judge_space(struct ps_doctor_report *report, const char *folder)
     if ((fs.f_flag & ST_RDONLY) != 0) {
         ps_doctor_say(report, PS_DOCTOR_ERROR, folder,
                       "is on a file system that is mounted read-only");
-        ps_doctor_fix(report, "write elsewhere (access_log), or mount it for writing");
+        ps_doctor_fix(report, "write elsewhere (%s), or mount it for writing", key);
     } else if (space < LEAST_SPACE) {
         ps_doctor_say(report, PS_DOCTOR_WARNING, folder, "only %ju MiB are free",
                       (uintmax_t)(space >> 20));
-        ps_doctor_fix(report, "make room, or write elsewhere (access_log)");
+        ps_doctor_fix(report, "make room, or write elsewhere (%s)", key);
     } else if (fs.f_files > 0 && fs.f_favail < LEAST_INODES) {
         ps_doctor_say(report, PS_DOCTOR_WARNING, folder, "only %ju files more can be made (inodes)",
                       (uintmax_t)fs.f_favail);
-        ps_doctor_fix(report, "delete small files there, or write elsewhere (access_log)");
+        ps_doctor_fix(report, "delete small files there, or write elsewhere (%s)", key);
     } else {
         ps_doctor_say(report, PS_DOCTOR_OK, folder, "%ju MiB are free", (uintmax_t)(space >> 20));
     }
 }
 
-static void judge_writable(struct ps_doctor_report *report, const char *file, const char *folder)
+/* A file that Penstock writes, and the key that names it. */
+struct written {
+    const char *path;
+    const char *key;
+    const char *name; /* that it could have */
+    bool folder_too;  /* more files come beside it */
+};
+
+static void judge_writable(struct ps_doctor_report *report, const struct written *file,
+                           const char *folder)
 {
     struct stat st;
-    bool exists = stat(file, &st) == 0;
-    if (exists && S_ISDIR(st.st_mode)) {
-        ps_doctor_say(report, PS_DOCTOR_ERROR, file, "is a folder, not a file");
-        ps_doctor_fix(report, "access_log: %s/access.log", file);
+    bool exists = stat(file->path, &st) == 0;
+    bool is_folder = exists && S_ISDIR(st.st_mode);
+    const char *locked = exists && access(file->path, W_OK) != 0 ? file->path
+                         : !exists || file->folder_too           ? folder
+                                                                 : NULL;
+    if (is_folder) {
+        ps_doctor_say(report, PS_DOCTOR_ERROR, file->path, "is a folder, not a file");
+        ps_doctor_fix(report, "%s: %s/%s", file->key, file->path, file->name);
     } else if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)) {
-        ps_doctor_say(report, PS_DOCTOR_ERROR, file, "there is no folder %s", folder);
+        ps_doctor_say(report, PS_DOCTOR_ERROR, file->path, "there is no folder %s", folder);
         ps_doctor_fix(report, "mkdir -p %s, and give it to the user that runs Penstock", folder);
-    } else if (access(exists ? file : folder, W_OK) != 0 && errno != EROFS) {
-        ps_doctor_say(report, PS_DOCTOR_ERROR, file, "can't be written by this user");
-        ps_doctor_fix(report, "give %s to the user that runs Penstock (chown)",
-                      exists ? file : folder);
+    } else if (locked != NULL && access(locked, W_OK) != 0 && errno != EROFS) {
+        ps_doctor_say(report, PS_DOCTOR_ERROR, file->path, "can't be written by this user");
+        ps_doctor_fix(report, "give %s to the user that runs Penstock (chown)", locked);
     } else {
-        judge_space(report, folder);
+        judge_space(report, folder, file->key);
     }
+}
+
+static void look_at_file(struct ps_doctor *doctor, const struct written *file)
+{
+    const char *slash = strrchr(file->path, '/');
+    char *folder =
+        slash == NULL ? strdup(".")
+                      : strndup(file->path, slash == file->path ? 1 : (size_t)(slash - file->path));
+    if (folder != NULL) {
+        judge_writable(&doctor->report, file, folder);
+        free(folder);
+    }
+}
+
+/* Where `auto` leads depends on who starts it: only the service has its folder. */
+static void look_at_store(struct ps_doctor *doctor)
+{
+    bool standard = false;
+    struct stat st;
+    char *path = ps_store_path(&doctor->config->store, &standard);
+    if (path == NULL && standard) {
+        ps_doctor_say(&doctor->report, PS_DOCTOR_OK, "store.path",
+                      "auto: as a service it is kept in the state folder; started by hand, "
+                      "nothing is kept over a restart");
+    } else if (path != NULL && standard && stat(path, &st) != 0) {
+        ps_doctor_say(&doctor->report, PS_DOCTOR_OK, path, "is made at the next start");
+    } else if (path != NULL) {
+        look_at_file(doctor, &(struct written){path, "store.path", "ledger.db", true});
+    }
+    free(path);
 }
 
 void ps_doctor_directories(struct ps_doctor *doctor)
 {
     const char *log = doctor->config == NULL ? "off" : doctor->config->access_log;
     if (strcmp(log, "off") == 0 || strcmp(log, "stderr") == 0) {
-        ps_doctor_say(&doctor->report, PS_DOCTOR_OK, "", "no file is written");
-        return;
+        ps_doctor_say(&doctor->report, PS_DOCTOR_OK, "", "no access log is written to a file");
+    } else {
+        look_at_file(doctor, &(struct written){log, "access_log", "access.log", false});
     }
-    const char *slash = strrchr(log, '/');
-    char *folder =
-        slash == NULL ? strdup(".") : strndup(log, slash == log ? 1 : (size_t)(slash - log));
-    if (folder != NULL) {
-        judge_writable(&doctor->report, log, folder);
-        free(folder);
+    if (doctor->config != NULL) {
+        look_at_store(doctor);
     }
 }

@@ -111,17 +111,31 @@ void ps_site_digest(struct ps_str token, unsigned char digest[32])
     SHA256((const unsigned char *)token.ptr, token.len, digest);
 }
 
-enum ps_role ps_site_role(const struct ps_site *site, const unsigned char digest[32])
+/* Its place in the configuration; token_count when it is none of ours. All are compared, whichever fits. */
+static size_t find_token(const struct ps_site *site, const unsigned char digest[32])
 {
     struct ps_str given = {(const char *)digest, 32};
-    enum ps_role role = PS_ROLE_NONE;
-    for (size_t i = 0; i < site->token_count; i++) { /* all of them, whichever fits */
+    size_t place = site->token_count;
+    for (size_t i = 0; i < site->token_count; i++) {
         struct ps_str ours = {(const char *)site->tokens[i].digest, sizeof site->tokens[i].digest};
         if (ps_str_eq_constant_time(ours, given)) {
-            role = site->tokens[i].role;
+            place = i;
         }
     }
-    return role;
+    return place;
+}
+
+enum ps_role ps_site_role(const struct ps_site *site, const unsigned char digest[32])
+{
+    size_t place = find_token(site, digest);
+    return place == site->token_count ? PS_ROLE_NONE : site->tokens[place].role;
+}
+
+const char *ps_site_token_name(const struct ps_site *site, const unsigned char digest[32])
+{
+    const struct ps_token_opts *opts = site->config->admin.tokens.items;
+    size_t place = find_token(site, digest);
+    return place == site->token_count ? NULL : opts[place].name;
 }
 
 void ps_site_server_opts(const struct ps_site *site, struct ps_server_opts *opts)

@@ -56,6 +56,9 @@ void ps_site_digest(struct ps_str token, unsigned char digest[32]);
 /* The role of a token with this digest, or PS_ROLE_NONE when it is none of ours. Constant time. */
 enum ps_role ps_site_role(const struct ps_site *site, const unsigned char digest[32]);
 
+/* What the configuration calls the token with this digest, or NULL. Constant time. */
+const char *ps_site_token_name(const struct ps_site *site, const unsigned char digest[32]);
+
 /* The limits of the configuration as a server wants them; callbacks are the caller's. */
 void ps_site_server_opts(const struct ps_site *site, struct ps_server_opts *opts);
 

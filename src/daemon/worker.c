@@ -207,7 +207,8 @@ static int adopt_listeners(struct ps_worker *worker, const int *fds, size_t coun
 
 static int open_all(struct ps_worker *worker)
 {
-    struct ps_proxy_opts proxy_opts = {.on_done = on_done, .ctx = worker};
+    struct ps_proxy_opts proxy_opts = {
+        .finished = worker->opts.finished, .on_done = on_done, .ctx = worker};
     struct ps_server_opts opts;
     int err = ps_metrics_shard_get(worker->opts.metrics, &worker->shard);
     err = err != PS_OK ? err : ps_loop_new(&worker->loop, &ps_clock_real);

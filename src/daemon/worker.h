@@ -20,6 +20,7 @@
 #include "io/mailbox.h"
 
 struct ps_access_log;
+struct ps_finished_ring;
 struct ps_ask;
 struct ps_peers;
 struct ps_worker;
@@ -29,6 +30,7 @@ struct ps_worker_opts {
     struct ps_site *site; /* a reference is taken */
     struct ps_metrics *metrics;
     struct ps_access_log *access_log; /* or NULL */
+    struct ps_finished_ring *finished; /* of the GPU room */
     struct ps_peers *peers;
     _Atomic size_t *connections; /* of all workers, bounded by max_connections */
     struct ps_mailbox *control; /* gets asks, and `stopped` */

@@ -133,6 +133,8 @@ static void queue_push(struct ps_gate *gate, struct ps_ticket *ticket, ps_time n
     ps_list_push(&gate->waiting[ticket->priority], &ticket->node);
     gate->stats.queued[ticket->priority]++;
     gate->stats.queued_bytes += ticket->bytes;
+    gate->stats.queued_tokens += ticket->tokens;
+    gate->stats.queued_prompts += ticket->prompt;
 }
 
 static void queue_remove(struct ps_gate *gate, struct ps_ticket *ticket)
@@ -140,6 +142,8 @@ static void queue_remove(struct ps_gate *gate, struct ps_ticket *ticket)
     ps_list_remove(&ticket->node);
     gate->stats.queued[ticket->priority]--;
     gate->stats.queued_bytes -= ticket->bytes;
+    gate->stats.queued_tokens -= ticket->tokens;
+    gate->stats.queued_prompts -= ticket->prompt;
 }
 
 /* The waiter whose turn it is, or NULL. Nobody overtakes it, so that a large one is not starved. */
@@ -308,6 +312,7 @@ void ps_gate_read(struct ps_gate *gate, struct ps_gate_stats *out)
 {
     pthread_mutex_lock(&gate->mutex);
     *out = gate->stats;
+    out->max_in_flight = gate->opts.max_in_flight;
     pthread_mutex_unlock(&gate->mutex);
 }
 

@@ -65,6 +65,7 @@ struct ps_gate;
 struct ps_ticket {
     enum ps_priority priority;
     uint64_t tokens; /* estimated; given back on leaving */
+    uint64_t prompt; /* of these: what its memory begins with; counted while waiting */
     uint64_t bytes;  /* buffered body, counted while waiting */
     /* The slot is the ticket's: called on the thread that freed it, outside the mutex. It must not
      * block: post a letter to the owner. A cancelled ticket may still get it (see above). */
@@ -115,10 +116,13 @@ struct ps_gate_stats {
     uint64_t in_flight_tokens;
     uint64_t queued[PS_PRIORITY_COUNT];
     uint64_t queued_bytes;
+    uint64_t queued_tokens;  /* of those who wait, as estimated ... */
+    uint64_t queued_prompts; /* ... and what of it their memory begins with */
     uint64_t admitted_total; /* at once or after waiting */
     uint64_t waited_total;   /* those of them that had to wait */
     uint64_t refused_total;
     uint64_t canceled_total;
+    uint64_t max_in_flight; /* as configured; 0 = no bound */
     ps_span waited_sum; /* by those that were admitted after waiting */
 };
 

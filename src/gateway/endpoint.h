@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "gateway/census.h"
 #include "gateway/engine.h"
 #include "http/url.h"
 #include "io/address.h"
@@ -98,6 +99,7 @@ struct ps_endpoint {
     _Atomic uint64_t failures_total;
     _Atomic uint32_t generation; /* of the addresses; 0 = not resolved yet */
     _Atomic int engine;          /* enum ps_engine: that of `identity` */
+    struct ps_census census;     /* of the requests that hold memory there */
 
     /* owned by control */
     uint32_t check_failures;

@@ -32,6 +32,7 @@ int ps_proxy_new(struct ps_proxy **out, const struct ps_proxy_opts *opts, struct
     struct ps_lane *lane = &proxy->lane;
     lane->loop = opts->loop;
     lane->shard = opts->shard;
+    lane->finished = opts->finished;
     lane->on_done = opts->on_done;
     lane->ctx = opts->ctx;
     lane->rng = ps_rng_make(opts->id_seed);

@@ -23,6 +23,7 @@
 #include "gateway/record.h"
 
 struct ps_exchange;
+struct ps_finished_ring;
 struct ps_gateway;
 struct ps_loop;
 struct ps_proxy;
@@ -31,6 +32,7 @@ struct ps_proxy_opts {
     struct ps_loop *loop;
     unsigned shard;   /* of the metrics */
     uint64_t id_seed; /* for request ids and choices; unpredictable */
+    struct ps_finished_ring *finished; /* calls that have ended are told there; or NULL */
     void (*on_done)(void *ctx, const struct ps_record *record); /* or NULL */
     void *ctx;
 };

@@ -201,6 +201,9 @@ static void let_go(struct ps_transfer *transfer, enum ps_outcome outcome, ps_tim
     transfer->call = NULL;
     settle(transfer, now);
     count_tokens(transfer);
+    if (outcome == PS_OUTCOME_OK && transfer->status == 200 && transfer->endpoint >= 0) {
+        ps_transfer_tell_finished(transfer);
+    }
     leave_gate(transfer, now); /* before a client hears of the end: its next request finds room */
     ps_pilot_end(transfer);
     ps_transfer_unbook(transfer, outcome);
@@ -570,6 +573,7 @@ void ps_transfer_enter_gate(struct ps_transfer *transfer)
     enum ps_priority best = transfer->tenant == NULL ? PS_PRIORITY_HIGH : transfer->tenant->priority;
     transfer->ticket.priority = transfer->route->priority > best ? transfer->route->priority : best;
     transfer->ticket.tokens = transfer->estimate;
+    transfer->ticket.prompt = transfer->prompt;
     transfer->ticket.bytes = transfer->body.len;
     transfer->ticket.notify = on_notify;
     transfer->granted.on_delivery = on_granted;

@@ -64,6 +64,7 @@ struct ps_lane {
     struct ps_pools pools;
     struct ps_rng rng;
     unsigned shard;
+    struct ps_finished_ring *finished; /* who learns from calls; or NULL */
     void (*on_done)(void *ctx, const struct ps_record *record); /* or NULL */
     void *ctx;
 };
@@ -112,6 +113,7 @@ struct ps_transfer {
     uint64_t bytes_in;
     uint64_t estimate; /* tokens */
     uint64_t weight;   /* when endpoints are compared */
+    uint64_t prompt;   /* tokens of its prompt, where an answer is written to it; else 0 */
     bool parsed;       /* the body is JSON that is read */
     bool deferred;     /* ... at its end, if nobody knows what it says */
     bool streaming;    /* the body passes through and is not kept */
@@ -131,12 +133,15 @@ struct ps_transfer {
     bool zombie; /* finished, but the letter is still on its way */
     ps_time gate_since;
     ps_span waited; /* -1 = not yet */
+    struct ps_census_place place; /* among those at the endpoint */
 
     /* the call */
     struct ps_call *call;
     int endpoint; /* index, -1 = none booked */
     uint64_t tried;
     unsigned attempts;
+    ps_time called;  /* when the last try was sent; 0 = not yet */
+    uint32_t beside; /* requests in flight at its endpoint then, itself included */
     bool fresh; /* a kept connection had died: the next call opens a new one */
     uint64_t sent;      /* bytes of the body handed to the call */
     size_t edit;        /* next edit to send */
@@ -223,6 +228,9 @@ bool ps_transfer_retry(struct ps_transfer *transfer, enum ps_call_phase phase, b
 /* The endpoint does not have what was asked for: asks the next one, as long as there is one. True: the
  * present call is not of interest any more. */
 bool ps_transfer_elsewhere(struct ps_transfer *transfer);
+
+/* The call has ended as it should, and the endpoint is still booked: tells who learns from it. */
+void ps_transfer_tell_finished(const struct ps_transfer *transfer);
 
 /* Takes the request off its endpoint. */
 void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome);

@@ -383,6 +383,10 @@ static void on_batch(void *ctx)
     if (!transfer->started) {
         return;
     }
+    if (transfer->place.inside) {
+        ps_census_follow(&transfer->backend->endpoints[transfer->endpoint]->census,
+                         &transfer->place, transfer->usage.events);
+    }
     if (transfer->pilot != NULL) {
         if (ps_pilot_tell(transfer)) {
             ps_call_pause(transfer->call);

@@ -48,6 +48,10 @@ static bool understand(struct ps_transfer *transfer, const struct ps_request *re
     transfer->estimate = ps_request_estimate(request, ps_backend_bytes_per_token(transfer->backend),
                                              PS_TRANSFER_DEFAULT_OUTPUT);
     transfer->weight = ps_request_weight(request, transfer->estimate);
+    transfer->prompt =
+        ps_request_generates(request->kind)
+            ? ps_request_estimate_input(request, ps_backend_bytes_per_token(transfer->backend))
+            : 0;
     if (!ps_request_needs_edits(request, target.target)) {
         return true;
     }

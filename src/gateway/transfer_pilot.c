@@ -67,6 +67,7 @@ static void move(struct ps_transfer *transfer, struct ps_transfer *asker)
     asker->body = ps_chunks_make(transfer->body.budget);
     transfer->estimate = asker->estimate;
     transfer->weight = asker->weight;
+    transfer->prompt = asker->prompt;
     transfer->parsed = asker->parsed;
     transfer->request_done = true;
     memcpy(transfer->request_id, asker->request_id, sizeof transfer->request_id);

@@ -1,3 +1,4 @@
+#include "gateway/finished.h"
 #include "gateway/traffic.h"
 #include "gateway/transfer.h"
 
@@ -79,10 +80,59 @@ void ps_transfer_pump(struct ps_transfer *transfer)
 
 /* --- the call --------------------------------------------------------------------------------- */
 
+static struct ps_census *census_of(const struct ps_transfer *transfer)
+{
+    return &transfer->backend->endpoints[transfer->endpoint]->census;
+}
+
+/* It is counted there from now on, if it is one that holds memory. */
+static void be_counted(struct ps_transfer *transfer)
+{
+    if (transfer->prompt > 0) {
+        ps_census_enter(census_of(transfer), &transfer->place, transfer->prompt,
+                        !transfer->request->stream);
+    }
+}
+
+static void leave_count(struct ps_transfer *transfer, enum ps_outcome outcome)
+{
+    const struct ps_usage *usage = &transfer->usage;
+    bool whole = transfer->status == 200 && outcome == PS_OUTCOME_OK;
+    ps_census_leave(census_of(transfer), &transfer->place,
+                    usage->has_completion ? usage->completion_tokens : usage->events, whole);
+}
+
+static uint32_t in_flight_at(const struct ps_endpoint *endpoint)
+{
+    int64_t requests = atomic_load_explicit(&endpoint->requests, memory_order_relaxed);
+    return requests < 1 ? 1 : requests > UINT32_MAX ? UINT32_MAX : (uint32_t)requests;
+}
+
+void ps_transfer_tell_finished(const struct ps_transfer *transfer)
+{
+    const struct ps_endpoint *endpoint = transfer->backend->endpoints[transfer->endpoint];
+    const struct ps_request *request = transfer->request;
+    struct ps_finished finished = {
+        .endpoint = endpoint->id,
+        .at_begin = transfer->beside,
+        .at_end = in_flight_at(endpoint),
+        .prompt = transfer->usage.prompt_tokens,
+        .answer = transfer->usage.completion_tokens,
+        .took = ps_loop_now(transfer->lane->loop) - transfer->called,
+        .first = transfer->first_byte < transfer->called ? -1 : transfer->first_byte - transfer->called,
+    };
+    if (request != NULL) {
+        size_t len = request->model_len < sizeof finished.model - 1 ? request->model_len : sizeof finished.model - 1;
+        memcpy(finished.model, request->model, len);
+    }
+    ps_finished_tell(transfer->lane->finished, &finished);
+}
+
 void ps_transfer_unbook(struct ps_transfer *transfer, enum ps_outcome outcome)
 {
     if (transfer->endpoint >= 0) {
         ps_time now = ps_loop_now(transfer->lane->loop);
+        leave_count(transfer, outcome);
         ps_backend_done(transfer->backend, transfer->endpoint, transfer->weight, outcome, now);
         transfer->endpoint = -1;
     }
@@ -189,6 +239,7 @@ static struct ps_client_pool *choose(struct ps_transfer *transfer)
         }
         transfer->endpoint = index;
         transfer->tried |= (uint64_t)1 << index;
+        be_counted(transfer);
         struct ps_endpoint *endpoint = transfer->backend->endpoints[index];
         struct ps_client_pool *pool = ps_pools_get(&transfer->lane->pools, transfer->gateway, transfer->backend, endpoint);
         if (pool != NULL) {
@@ -201,13 +252,16 @@ static struct ps_client_pool *choose(struct ps_transfer *transfer)
 /* Sends to the endpoint that is booked. */
 static void send_to(struct ps_transfer *transfer, struct ps_client_pool *pool)
 {
-    int err = start_call(transfer, pool, transfer->backend->endpoints[transfer->endpoint]);
+    struct ps_endpoint *endpoint = transfer->backend->endpoints[transfer->endpoint];
+    int err = start_call(transfer, pool, endpoint);
     if (err != PS_OK) {
         struct ps_answer answer = {.status = 503, .code = "no_memory", .retry_after = PS_SECOND};
         ps_transfer_fail(transfer, &answer, "the request can't be sent: %s", ps_err_text(err));
         return;
     }
     transfer->attempts++;
+    transfer->called = ps_loop_now(transfer->lane->loop);
+    transfer->beside = in_flight_at(endpoint);
     if (!transfer->body_given) {
         ps_transfer_pump(transfer);
     }

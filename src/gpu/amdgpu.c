@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "gpu/attribution.h"
 #include "gpu/amdgpu_clients.h"
 #include "gpu/file.h"
 
@@ -19,12 +20,14 @@
 #define TEXT_MAX    1024
 #define STATE_EVERY PS_SECOND
 #define USERS_EVERY (5 * PS_SECOND)
+#define CARDS_EVERY PS_MINUTE
 #define SHARE       1000 /* the look at all processes waits so many times as long as it took ... */
 #define REST_MOST   PS_MINUTE
 #define PERCENT_MAX 100
 
-enum kind { MEMORY, STATE, USERS, KINDS };
-static const char *const kind_names[KINDS] = {"sysfs memory", "sysfs state", "procfs clients"};
+enum kind { MEMORY, STATE, USERS, CARDS, KINDS };
+static const char *const kind_names[KINDS] = {"sysfs memory", "sysfs state", "procfs clients",
+                                              "sysfs cards"};
 
 struct card {
     char folder[PATH_SHORT]; /* sys/class/drm/card0/device */
@@ -39,6 +42,7 @@ struct ps_amdgpu {
     size_t count;
     char buses[CARDS_MAX][32];
     struct ps_amdgpu_clients clients;
+    struct ps_attribution_watch watch;
     ps_time due[KINDS];
 };
 
@@ -265,6 +269,7 @@ static int by_index(const void *a, const void *b)
 
 static void find_cards(struct ps_amdgpu *amdgpu)
 {
+    amdgpu->count = 0;
     DIR *folder = open_folder(amdgpu->opts.root, "sys/class/drm");
     for (struct dirent *entry = folder == NULL ? NULL : readdir(folder);
          entry != NULL && amdgpu->count < CARDS_MAX; entry = readdir(folder)) {
@@ -282,9 +287,17 @@ static void find_cards(struct ps_amdgpu *amdgpu)
 static void close_source(void *ctx)
 {
     struct ps_amdgpu *amdgpu = ctx;
+    ps_attribution_watch_fini(&amdgpu->watch);
     free(amdgpu->clients.processes);
     free(amdgpu->cards);
     free(amdgpu);
+}
+
+static int say_none(const struct ps_amdgpu *amdgpu, char why[PS_SAMPLER_WHY])
+{
+    (void)snprintf(why, PS_SAMPLER_WHY, "no card in %s/sys/class/drm has the driver amdgpu",
+                   amdgpu->opts.root);
+    return PS_ENOTFOUND;
 }
 
 int ps_amdgpu_open(struct ps_amdgpu **out, const struct ps_amdgpu_opts *opts,
@@ -301,11 +314,10 @@ int ps_amdgpu_open(struct ps_amdgpu **out, const struct ps_amdgpu_opts *opts,
     amdgpu->cards = cards;
     ps_toll_init(&amdgpu->book, kind_names, KINDS);
     find_cards(amdgpu);
-    if (amdgpu->count == 0) {
+    if (amdgpu->count == 0 && !opts->wait) {
+        int err = say_none(amdgpu, why);
         close_source(amdgpu);
-        (void)snprintf(why, PS_SAMPLER_WHY, "no card in %s/sys/class/drm has the driver amdgpu",
-                       opts->root);
-        return PS_ENOTFOUND;
+        return err;
     }
     *out = amdgpu;
     return PS_OK;
@@ -316,11 +328,42 @@ int ps_amdgpu_open(struct ps_amdgpu **out, const struct ps_amdgpu_opts *opts,
 static int start(void *ctx, ps_time now, char why[PS_SAMPLER_WHY])
 {
     struct ps_amdgpu *amdgpu = ctx;
-    (void)why;
+    find_cards(amdgpu);
+    if (amdgpu->count == 0) {
+        return say_none(amdgpu, why);
+    }
     for (size_t kind = 0; kind < KINDS; kind++) {
         amdgpu->due[kind] = now;
     }
     return PS_OK;
+}
+
+/* Others than before are read at once. */
+static void look_for_cards(struct ps_amdgpu *amdgpu)
+{
+    char before[CARDS_MAX][32];
+    size_t count = amdgpu->count;
+    struct card *cards = amdgpu->cards;
+    struct card *fresh = calloc(CARDS_MAX, sizeof *fresh);
+    if (fresh == NULL) {
+        return;
+    }
+    memcpy(before, amdgpu->buses, sizeof before);
+    amdgpu->cards = fresh;
+    find_cards(amdgpu);
+    bool same = amdgpu->count == count && memcmp(before, amdgpu->buses, count * sizeof before[0]) == 0;
+    if (same) {
+        amdgpu->cards = cards;
+        free(fresh);
+        return;
+    }
+    free(cards);
+    for (size_t i = 0; i < amdgpu->count; i++) {
+        read_memory(amdgpu, &amdgpu->cards[i]);
+        read_state(amdgpu, &amdgpu->cards[i]);
+    }
+    ps_amdgpu_clients_read(&amdgpu->clients, amdgpu->opts.root, (const char(*)[32])amdgpu->buses,
+                           amdgpu->count);
 }
 
 static void run(struct ps_amdgpu *amdgpu, enum kind kind)
@@ -328,6 +371,10 @@ static void run(struct ps_amdgpu *amdgpu, enum kind kind)
     if (kind == USERS) {
         ps_amdgpu_clients_read(&amdgpu->clients, amdgpu->opts.root,
                                (const char(*)[32])amdgpu->buses, amdgpu->count);
+        return;
+    }
+    if (kind == CARDS) {
+        look_for_cards(amdgpu);
         return;
     }
     for (size_t i = 0; i < amdgpu->count; i++) {
@@ -342,7 +389,7 @@ static void run(struct ps_amdgpu *amdgpu, enum kind kind)
 static ps_time next_due(const struct ps_amdgpu *amdgpu, enum kind kind, ps_time began,
                         ps_time ended)
 {
-    static const ps_span every[KINDS] = {0, STATE_EVERY, USERS_EVERY};
+    static const ps_span every[KINDS] = {0, STATE_EVERY, USERS_EVERY, CARDS_EVERY};
     ps_span period =
         every[kind] > amdgpu->opts.memory_every ? every[kind] : amdgpu->opts.memory_every;
     ps_span rest = ended - began < REST_MOST / SHARE ? (ended - began) * SHARE : REST_MOST;
@@ -359,6 +406,9 @@ static struct ps_device_snapshot *put_together(const struct ps_amdgpu *amdgpu)
     snapshot->source = ps_amdgpu_source.name;
     snapshot->complete = true; /* the first step reads everything */
     snapshot->processes_left_out = amdgpu->clients.left_out;
+    if (amdgpu->watch.latest != NULL) {
+        snapshot->attribution = ps_attribution_ref(amdgpu->watch.latest);
+    }
     for (size_t i = 0; i < amdgpu->count; i++) {
         snapshot->devices[i] = amdgpu->cards[i].device;
         snapshot->devices[i].processes_known = amdgpu->clients.all;
@@ -385,8 +435,14 @@ static ps_time step(void *ctx, struct ps_device_snapshot **out)
         }
         due = amdgpu->due[kind] < due ? amdgpu->due[kind] : due;
     }
+    struct ps_attribution_user users[PS_ATTRIBUTION_USERS_MAX];
+    size_t count = 0;
+    ps_device_add_users(amdgpu->clients.processes, amdgpu->clients.count, users, &count,
+                        PS_ATTRIBUTION_USERS_MAX);
+    ps_time look = ps_attribution_watch_step(&amdgpu->watch, amdgpu->opts.root, amdgpu->opts.clock,
+                                             users, count);
     *out = put_together(amdgpu);
-    return due;
+    return look < due ? look : due;
 }
 
 static const struct ps_toll_book *book(const void *ctx)

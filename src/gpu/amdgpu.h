@@ -26,6 +26,7 @@ struct ps_amdgpu_opts {
     const char *root;             /* where /sys and /proc are looked for: "" is the system's own */
     const struct ps_clock *clock; /* outlives it */
     ps_span memory_every;         /* the rest is never read more often */
+    bool wait;                    /* cards may come later: open succeeds without one */
 };
 
 void ps_amdgpu_opts_init(struct ps_amdgpu_opts *opts);

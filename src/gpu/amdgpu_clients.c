@@ -146,6 +146,7 @@ static void name_owner(struct scan *scan, uint32_t pid)
         return;
     }
     for (size_t i = scan->first; i < clients->count; i++) {
+        clients->processes[i].sight = PS_DEVICE_SEEN;
         clients->processes[i].started = owner.started;
         memcpy(clients->processes[i].name, owner.name, sizeof clients->processes[i].name);
         memcpy(clients->processes[i].container, owner.container,

@@ -25,6 +25,9 @@
 #include "base/clock.h"
 #include "base/err.h"
 
+struct ps_attribution;
+struct ps_attribution_user;
+
 #define PS_DEVICES_MAX          256  /* of one snapshot, MIG instances counted */
 #define PS_DEVICE_PROCESSES_MAX 4096 /* of one snapshot */
 #define PS_DEVICE_TEXT          96   /* bytes of a name or UUID, terminator included */
@@ -127,6 +130,17 @@ struct ps_device {
 /* How a process uses a device; bits. */
 enum ps_device_use { PS_DEVICE_COMPUTE = 1, PS_DEVICE_GRAPHICS = 2, PS_DEVICE_MPS = 4 };
 
+/* What /proc says of a process id that a driver told. */
+enum ps_device_sight {
+    PS_DEVICE_UNSEEN,  /* nobody looked */
+    PS_DEVICE_SEEN,    /* it is there: name, start and container are its own */
+    PS_DEVICE_FOREIGN, /* ids here are not those that drivers tell */
+    PS_DEVICE_GONE     /* there is none with this id: it ended, or is hidden from us */
+};
+
+/* Why it is unseen: "", "", "pid_namespace", "not_in_proc". */
+extern const char *const ps_device_sight_names[];
+
 struct ps_device_process {
     uint32_t pid;
     uint32_t device;                 /* its place in the snapshot */
@@ -134,6 +148,7 @@ struct ps_device_process {
     struct ps_device_reading memory; /* bytes */
     uint64_t
         started;   /* clock ticks after boot, with the pid the identity of a process; 0 = unknown */
+    enum ps_device_sight sight;
     char name[64]; /* "" = unknown, like the next */
     char container[65];
 };
@@ -149,7 +164,9 @@ struct ps_device_snapshot {
     size_t device_count;
     struct ps_device_process *processes;
     size_t process_count;
-    size_t processes_left_out; /* beyond PS_DEVICE_PROCESSES_MAX */
+    size_t processes_left_out;          /* beyond PS_DEVICE_PROCESSES_MAX */
+    struct ps_attribution *attribution; /* a reference: where processes and their kin listen; NULL:
+                                           nobody looked (yet) */
 };
 
 /* One block with room for so many, zeroed (all unknown), counts set, one reference. PS_OK,
@@ -162,13 +179,36 @@ void ps_device_snapshot_unref(struct ps_device_snapshot *snapshot); /* NULL is f
 /* Used of total, in percent; unknown where one of them is, or where total is 0. */
 struct ps_device_reading ps_device_utilization(const struct ps_device *device);
 
-/* What of the used memory of devices[at] no listed process has: the driver, or processes that
- * nobody may see. Unknown where the memory in use, the processes or one of their sizes is unknown,
- * and never below 0. */
+/* Whose the used memory of a device is. What is reserved stands beside it, in its reading. */
+struct ps_device_account {
+    size_t processes;     /* that are listed on it */
+    size_t without_size;  /* of these: the driver does not say how much they have */
+    double held;          /* bytes, by those with a size */
+    bool known;           /* memory in use and processes are told: the next two count */
+    double unexplained;   /* used beyond that: the driver, processes that nobody may see, and those
+                             without a size */
+    double overlap;       /* held beyond what is used: shared, or moved between two calls */
+};
+
+struct ps_device_account ps_device_account(const struct ps_device_snapshot *snapshot, size_t at);
+
+/* What of the used memory of devices[at] no listed process has. Unknown where the memory in use,
+ * the processes or one of their sizes is unknown, and never below 0. */
 struct ps_device_reading ps_device_unexplained(const struct ps_device_snapshot *snapshot,
                                                size_t at);
 
 /* Counts one more event of this kind. */
 void ps_device_add_xid(struct ps_device_xids *xids, uint32_t code, ps_time now);
+
+/* Adds those that were counted before. */
+void ps_device_merge_xids(struct ps_device_xids *xids, const struct ps_device_xids *before);
+
+/* The place of a process among those that the snapshot's attribution looked at, or SIZE_MAX. */
+size_t ps_device_place(const struct ps_device_snapshot *snapshot,
+                       const struct ps_device_process *process);
+
+/* Appends the processes that were seen to *count users, at most `most` in all. */
+void ps_device_add_users(const struct ps_device_process *processes, size_t process_count,
+                         struct ps_attribution_user *users, size_t *count, size_t most);
 
 #endif

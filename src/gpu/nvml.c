@@ -4,11 +4,16 @@
  */
 #include "gpu/nvml.h"
 
+#include <dirent.h>
+#include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "gpu/attribution.h"
+#include "gpu/file.h"
 #include "gpu/nvml_card.h"
 #include "gpu/nvml_events.h"
 
@@ -16,6 +21,9 @@
 #define SHARE         1000 /* a job over budget waits so many times as long as it took */
 #define LOST_RETRY    (30 * PS_SECOND)
 #define LAYOUT_EVERY  (30 * PS_SECOND) /* MIG instances may be made and taken away */
+#define CARDS_EVERY   PS_MINUTE        /* and cards may come */
+#define LOST_RESTART  (5 * PS_MINUTE)  /* a lost one may need a library that begins anew */
+#define GPUS_FOLDER   "proc/driver/nvidia/gpus"
 #define STEP_SOONEST  PS_SECOND /* processes are not listed more often because memory moves ... */
 #define STEP_SHARE    50        /* ... and not for more than so large a part of the time */
 #define STOP_PATIENCE (2 * PS_SECOND)
@@ -43,14 +51,29 @@ struct ps_nvml {
     size_t count;
     struct ps_nvml_events *events; /* NULL: nobody tells */
     ps_time layout_due;
+    ps_time cards_due;
+    ps_time began;     /* the library was initialised */
+    uint32_t told;     /* cards, when it was */
+    uint64_t listed;   /* a digest of the kernel's list then; 0 = it has none */
+    bool stuck;        /* a thread hangs in the library: neither may go */
+    _Atomic bool open; /* the library is, and its book may be read */
+    struct ps_attribution_watch watch;
     char driver[PS_DEVICE_TEXT];
     bool started;
+    char *path; /* of opts.library, or NULL */
 };
 
 void ps_nvml_opts_init(struct ps_nvml_opts *opts)
 {
     *opts = (struct ps_nvml_opts){
         .root = "", .clock = &ps_clock_real, .memory_every = tiers[PS_NVML_TIER_MEMORY].every};
+}
+
+static int load(struct ps_nvml *nvml, char why[PS_SAMPLER_WHY])
+{
+    int err = ps_nvml_library_load(&nvml->library, nvml->opts.library, why, PS_SAMPLER_WHY);
+    atomic_store_explicit(&nvml->open, err == PS_OK, memory_order_release);
+    return err;
 }
 
 int ps_nvml_open(struct ps_nvml **out, const struct ps_nvml_opts *opts, char why[PS_SAMPLER_WHY])
@@ -60,8 +83,15 @@ int ps_nvml_open(struct ps_nvml **out, const struct ps_nvml_opts *opts, char why
         return PS_ENOMEM;
     }
     nvml->opts = *opts;
-    int err = ps_nvml_library_open(&nvml->library, opts->library, opts->clock, why, PS_SAMPLER_WHY);
+    if (opts->library != NULL) { /* it may be opened later, by a thread that was left behind */
+        nvml->path = strdup(opts->library);
+        nvml->opts.library = nvml->path;
+    }
+    ps_nvml_library_init(&nvml->library, opts->clock);
+    bool fine = opts->library == NULL || nvml->path != NULL;
+    int err = !fine ? PS_ENOMEM : opts->wait ? PS_OK : load(nvml, why);
     if (err != PS_OK) {
+        free(nvml->path);
         free(nvml);
         return err;
     }
@@ -86,15 +116,47 @@ static struct ps_nvml_card *add_card(struct ps_nvml *nvml, ps_nvml_device handle
     return card;
 }
 
-static void find_whole_cards(struct ps_nvml *nvml, uint32_t count, ps_time now)
+/* One that fell off the bus keeps its place, and who it is if we knew that. */
+static void add_lost(struct ps_nvml *nvml, uint32_t i, const struct ps_nvml_card *before,
+                     ps_time now)
+{
+    struct ps_nvml_card *card = &nvml->cards[nvml->count++];
+    *card = (struct ps_nvml_card){.library = &nvml->library, .root = nvml->opts.root};
+    card->device =
+        (struct ps_device){.index = i, .parent = PS_DEVICE_NONE, .instance = PS_DEVICE_NONE};
+    if (before != NULL) {
+        memcpy(card->device.uuid, before->device.uuid, sizeof card->device.uuid);
+        memcpy(card->device.name, before->device.name, sizeof card->device.name);
+        memcpy(card->device.bus, before->device.bus, sizeof card->device.bus);
+    }
+    card->device.lost = true;
+    set_due(card, now + LOST_RETRY, PS_NEVER);
+}
+
+static const struct ps_nvml_card *with_index(const struct ps_nvml_card *cards, size_t count,
+                                             uint32_t index)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (cards[i].device.index == index) {
+            return &cards[i];
+        }
+    }
+    return NULL;
+}
+
+/* `before` are those that were there, if any were. */
+static void find_whole_cards(struct ps_nvml *nvml, uint32_t count,
+                             const struct ps_nvml_card *before, size_t before_count, ps_time now)
 {
     for (uint32_t i = 0; i < count && nvml->count < PS_DEVICES_MAX; i++) {
         ps_nvml_device handle = NULL;
         int code = PS_NVML_CALL(&nvml->library, HANDLE, i, &handle);
         if (code == PS_NVML_OK) {
             add_card(nvml, handle, now)->device.index = i;
+        } else if (code == PS_NVML_GPU_IS_LOST) {
+            add_lost(nvml, i, with_index(before, before_count, i), now);
         }
-        /* Others are not ours to see, or fell off the bus before we came. */
+        /* Others are not ours to see. */
     }
     nvml->whole = nvml->count;
 }
@@ -199,38 +261,62 @@ static bool may_be_partitioned(const struct ps_nvml *nvml)
 
 /* --- beginning and end ------------------------------------------------------------------------ */
 
-static int refuse(struct ps_nvml *nvml, char why[PS_SAMPLER_WHY], const char *what,
-                  const char *reason)
+static void shut_down(struct ps_nvml *nvml)
 {
-    (void)snprintf(why, PS_SAMPLER_WHY, "%s: %s", what, reason);
     if (nvml->started) {
         (void)PS_NVML_CALL(&nvml->library, SHUTDOWN);
         nvml->started = false;
     }
+}
+
+static int refuse(struct ps_nvml *nvml, char why[PS_SAMPLER_WHY], const char *what,
+                  const char *reason)
+{
+    (void)snprintf(why, PS_SAMPLER_WHY, "%s: %s", what, reason);
+    shut_down(nvml);
     free(nvml->cards);
     nvml->cards = NULL;
+    nvml->count = 0;
+    nvml->whole = 0;
     return PS_ENOTFOUND;
 }
 
-static int start(void *ctx, ps_time now, char why[PS_SAMPLER_WHY])
+/* A digest of the names in the kernel's list of cards, whatever their order; 0: there is no list.
+ */
+static uint64_t digest_of_list(const struct ps_nvml *nvml)
 {
-    struct ps_nvml *nvml = ctx;
-    uint32_t count = 0;
+    char path[PATH_MAX];
+    uint64_t digest = 0;
+    int len = snprintf(path, sizeof path, "%s/" GPUS_FOLDER, nvml->opts.root);
+    DIR *folder = len > 0 && (size_t)len < sizeof path ? opendir(path) : NULL;
+    for (struct dirent *entry = folder == NULL ? NULL : readdir(folder); entry != NULL;
+         entry = readdir(folder)) {
+        digest += entry->d_name[0] == '.' ? 0 : ps_str_hash(ps_str_from(entry->d_name), 1);
+    }
+    if (folder != NULL) {
+        (void)closedir(folder);
+    }
+    return digest;
+}
+
+/* The library's own code; PS_NVML_OK: *count cards are told. */
+static int initialise(struct ps_nvml *nvml, uint32_t *count, ps_time now)
+{
+    nvml->listed = digest_of_list(nvml); /* before it, so that nobody who comes is missed */
+    nvml->began = now;
+    nvml->cards_due = now + CARDS_EVERY;
     int code = PS_NVML_CALL(&nvml->library, INIT);
     nvml->started = code == PS_NVML_OK;
-    code = code == PS_NVML_OK ? PS_NVML_CALL(&nvml->library, COUNT, &count) : code;
-    if (code != PS_NVML_OK) {
-        return refuse(nvml, why, "the NVIDIA driver can't be asked", ps_nvml_code_text(code));
-    }
-    nvml->cards = calloc(PS_DEVICES_MAX, sizeof *nvml->cards);
-    if (nvml->cards == NULL) {
-        return refuse(nvml, why, "the NVIDIA driver can't be asked", ps_err_text(PS_ENOMEM));
-    }
+    code = code == PS_NVML_OK ? PS_NVML_CALL(&nvml->library, COUNT, count) : code;
+    nvml->told = *count;
+    return code;
+}
+
+static void find_cards(struct ps_nvml *nvml, uint32_t count, const struct ps_nvml_card *before,
+                       size_t before_count, ps_time now)
+{
     nvml->count = 0;
-    find_whole_cards(nvml, count, now);
-    if (nvml->count == 0) {
-        return refuse(nvml, why, "the NVIDIA driver is there", "it shows no GPU");
-    }
+    find_whole_cards(nvml, count, before, before_count, now);
     if (PS_NVML_CALL(&nvml->library, DRIVER, nvml->driver, sizeof nvml->driver - 1) != PS_NVML_OK) {
         nvml->driver[0] = '\0';
     }
@@ -238,24 +324,143 @@ static int start(void *ctx, ps_time now, char why[PS_SAMPLER_WHY])
     if (ps_nvml_events_start(&nvml->events, &nvml->library, nvml->cards, nvml->whole) != PS_OK) {
         nvml->events = NULL; /* Xids stay unknown */
     }
+}
+
+static int start(void *ctx, ps_time now, char why[PS_SAMPLER_WHY])
+{
+    struct ps_nvml *nvml = ctx;
+    uint32_t count = 0;
+    if (nvml->library.handle == NULL && load(nvml, why) != PS_OK) {
+        return PS_ENOTFOUND;
+    }
+    int code = initialise(nvml, &count, now);
+    if (code != PS_NVML_OK) {
+        return refuse(nvml, why, "the NVIDIA driver can't be asked", ps_nvml_code_text(code));
+    }
+    nvml->cards = calloc(PS_DEVICES_MAX, sizeof *nvml->cards);
+    if (nvml->cards == NULL) {
+        return refuse(nvml, why, "the NVIDIA driver can't be asked", ps_err_text(PS_ENOMEM));
+    }
+    find_cards(nvml, count, NULL, 0, now);
+    if (nvml->count == 0) {
+        return refuse(nvml, why, "the NVIDIA driver is there", "it shows no GPU");
+    }
     return PS_OK;
+}
+
+/* False: its thread hangs in the library and is left behind with it. */
+static bool stop_events(struct ps_nvml *nvml)
+{
+    for (size_t i = 0; nvml->events != NULL && i < nvml->whole; i++) {
+        (void)ps_nvml_events_read(nvml->events, i, &nvml->cards[i].device.xids);
+    }
+    nvml->stuck = nvml->stuck || !ps_nvml_events_stop(nvml->events, STOP_PATIENCE);
+    nvml->events = NULL;
+    return !nvml->stuck;
 }
 
 static void close_source(void *ctx)
 {
     struct ps_nvml *nvml = ctx;
-    if (!ps_nvml_events_stop(nvml->events, STOP_PATIENCE)) {
+    if (!stop_events(nvml)) {
         return; /* its thread is in the library and has all of this: it must stay */
     }
     for (size_t i = 0; i < nvml->count; i++) {
         ps_nvml_card_fini(&nvml->cards[i]);
     }
-    if (nvml->started) {
-        (void)PS_NVML_CALL(&nvml->library, SHUTDOWN);
-    }
+    shut_down(nvml);
     ps_nvml_library_close(&nvml->library);
+    ps_attribution_watch_fini(&nvml->watch);
     free(nvml->cards);
+    free(nvml->path);
     free(nvml);
+}
+
+/* --- cards that come -------------------------------------------------------------------------- */
+
+static bool is_lost_for_long(const struct ps_nvml *nvml, ps_time now)
+{
+    for (size_t i = 0; i < nvml->whole; i++) {
+        if (nvml->cards[i].device.lost && now >= nvml->began + LOST_RESTART) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool are_others(struct ps_nvml *nvml, ps_time now)
+{
+    uint32_t count = 0;
+    return !nvml->started || PS_NVML_CALL(&nvml->library, COUNT, &count) != PS_NVML_OK ||
+           count != nvml->told || digest_of_list(nvml) != nvml->listed ||
+           is_lost_for_long(nvml, now);
+}
+
+/* Events that were counted before stay counted: by UUID, for indices may move. */
+static void keep_xids(struct ps_nvml *nvml, const struct ps_nvml_card *before, size_t count)
+{
+    for (size_t i = 0; i < nvml->whole; i++) {
+        const char *uuid = nvml->cards[i].device.uuid;
+        for (size_t j = 0; j < count && uuid[0] != '\0'; j++) {
+            if (strcmp(before[j].device.uuid, uuid) == 0) {
+                nvml->cards[i].device.xids = before[j].device.xids; /* if it tells no more */
+                if (nvml->events != NULL) {
+                    ps_nvml_events_merge(nvml->events, i, &before[j].device.xids);
+                }
+            }
+        }
+    }
+}
+
+/* Nobody answers any more: all that we know of are lost until somebody does. */
+static void lose_all(struct ps_nvml *nvml, const struct ps_nvml_card *before, size_t count)
+{
+    memcpy(nvml->cards, before, count * sizeof *before);
+    nvml->count = count;
+    nvml->whole = count;
+    for (size_t i = 0; i < count; i++) {
+        nvml->cards[i].device.lost = true;
+        set_due(&nvml->cards[i], PS_NEVER, PS_NEVER);
+    }
+}
+
+/* What is known of cards goes, but for who they are and their Xids. Returns how many there are. */
+static size_t put_aside(struct ps_nvml *nvml, struct ps_nvml_card *before)
+{
+    for (size_t i = 0; i < nvml->count; i++) {
+        ps_nvml_card_forget(&nvml->cards[i]);
+        ps_nvml_card_fini(&nvml->cards[i]);
+    }
+    memcpy(before, nvml->cards, nvml->whole * sizeof *before);
+    return nvml->whole;
+}
+
+static void begin_anew(struct ps_nvml *nvml, ps_time now)
+{
+    struct ps_nvml_card *before = calloc(PS_DEVICES_MAX, sizeof *before);
+    uint32_t count = 0;
+    if (before == NULL || !stop_events(nvml)) {
+        free(before);
+        return;
+    }
+    size_t before_count = put_aside(nvml, before);
+    shut_down(nvml);
+    if (initialise(nvml, &count, now) == PS_NVML_OK) {
+        find_cards(nvml, count, before, before_count, now);
+        keep_xids(nvml, before, before_count);
+    } else {
+        shut_down(nvml);
+        lose_all(nvml, before, before_count);
+    }
+    free(before);
+}
+
+static void look_for_cards(struct ps_nvml *nvml, ps_time now)
+{
+    nvml->cards_due = now + CARDS_EVERY;
+    if (!nvml->stuck && are_others(nvml, now)) {
+        begin_anew(nvml, now);
+    }
 }
 
 /* --- jobs ------------------------------------------------------------------------------------- */
@@ -437,11 +642,26 @@ static struct ps_device_snapshot *put_together(struct ps_nvml *nvml)
     snapshot->processes_left_out = left_out;
     snapshot->complete = is_complete(nvml);
     memcpy(snapshot->driver, nvml->driver, sizeof snapshot->driver);
+    if (nvml->watch.latest != NULL) {
+        snapshot->attribution = ps_attribution_ref(nvml->watch.latest);
+    }
     for (size_t i = 0; i < nvml->count; i++) {
         put_device(nvml, i, &snapshot->devices[i]);
     }
     put_processes(nvml, snapshot);
     return snapshot;
+}
+
+/* Whose the processes are; returns when to look again. */
+static ps_time attribute(struct ps_nvml *nvml)
+{
+    struct ps_attribution_user users[PS_ATTRIBUTION_USERS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < nvml->count; i++) {
+        ps_device_add_users(nvml->cards[i].processes, nvml->cards[i].process_count, users, &count,
+                            PS_ATTRIBUTION_USERS_MAX);
+    }
+    return ps_attribution_watch_step(&nvml->watch, nvml->opts.root, nvml->opts.clock, users, count);
 }
 
 /* A dear job ends the step, so that what is known is handed out before the next one. */
@@ -454,17 +674,23 @@ static ps_time step(void *ctx, struct ps_device_snapshot **out)
     if (nvml->layout_due <= now && may_be_partitioned(nvml)) {
         find_instances(nvml, now);
     }
+    if (nvml->cards_due <= now) {
+        look_for_cards(nvml, now);
+    }
     do {
         card = pick(nvml, ps_clock_now(nvml->opts.clock), &tier);
     } while (card != NULL && !run_job(nvml, card, tier));
+    ps_time due = attribute(nvml);
     *out = put_together(nvml);
-    return earliest(nvml);
+    due = due < earliest(nvml) ? due : earliest(nvml);
+    return due < nvml->cards_due ? due : nvml->cards_due;
 }
 
 static const struct ps_toll_book *book(const void *ctx)
 {
+    static const struct ps_toll_book nothing = {.since = PS_NEVER};
     const struct ps_nvml *nvml = ctx;
-    return &nvml->library.book;
+    return atomic_load_explicit(&nvml->open, memory_order_acquire) ? &nvml->library.book : &nothing;
 }
 
 const struct ps_sampler_source ps_nvml_source = {

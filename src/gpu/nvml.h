@@ -9,6 +9,10 @@
  *      memory, utilization     every 100 ms       state, fields, GPM    every second
  *      processes               every 5 s, and within a second of a change in memory
  *      PCIe throughput         every 10 s, only where no counters tell it
+ *      whether cards came      every minute: the kernel's list of them and the library's count
+ *
+ * The library knows the cards that were there when it was initialised, so for others that is done
+ * again. Whose the processes are, gpu/attribution finds out in between.
  *
  * This is the source by itself, which calls the driver on the thread that steps it. gpu/sampler
  * gives it a thread of its own: ps_sampler_start_take(&sampler, &ps_nvml_source, nvml, ...).
@@ -29,6 +33,7 @@ struct ps_nvml;
 struct ps_nvml_opts {
     const char *library;          /* path; NULL: libnvidia-ml.so.1, wherever the system has it */
     const char *root;             /* where /proc is looked for: "" is the system's own */
+    bool wait;                    /* the library may come later: open succeeds without it */
     const struct ps_clock *clock; /* outlives it */
     ps_span memory_every;         /* the first tier; slower ones are never read more often */
 };
@@ -36,9 +41,9 @@ struct ps_nvml_opts {
 /* Fills in the defaults. */
 void ps_nvml_opts_init(struct ps_nvml_opts *opts);
 
-/* Opens the library and calls nothing of it. PS_OK; PS_ENOTFOUND when this machine has none,
- * PS_EINVAL when it is of no use, and a sentence in `why`; PS_ENOMEM. Texts of opts are borrowed
- * for good. */
+/* Opens the library, unless it may come later, and calls nothing of it. PS_OK; PS_ENOTFOUND when
+ * this machine has none, PS_EINVAL when it is of no use, and a sentence in `why`; PS_ENOMEM. The
+ * root of opts is borrowed for good, its library is copied. */
 PS_MUST_CHECK int ps_nvml_open(struct ps_nvml **out, const struct ps_nvml_opts *opts,
                                char why[PS_SAMPLER_WHY]);
 

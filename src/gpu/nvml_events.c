@@ -164,6 +164,16 @@ bool ps_nvml_events_read(struct ps_nvml_events *events, size_t i, struct ps_devi
     return true;
 }
 
+void ps_nvml_events_merge(struct ps_nvml_events *events, size_t i,
+                          const struct ps_device_xids *before)
+{
+    if (i < events->count) {
+        pthread_mutex_lock(&events->mutex);
+        ps_device_merge_xids(&events->slots[i].xids, before);
+        pthread_mutex_unlock(&events->mutex);
+    }
+}
+
 /* Deadlines of joins are on the clock of the day. */
 static bool join_within(pthread_t thread, ps_span patience)
 {

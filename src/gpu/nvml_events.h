@@ -27,4 +27,8 @@ bool ps_nvml_events_read(struct ps_nvml_events *events, size_t i, struct ps_devi
  * `patience`: it is left behind then, and the library must stay. */
 bool ps_nvml_events_stop(struct ps_nvml_events *events, ps_span patience);
 
+/* Adds to the i-th card's what was counted before, by another set. */
+void ps_nvml_events_merge(struct ps_nvml_events *events, size_t i,
+                          const struct ps_device_xids *before);
+
 #endif

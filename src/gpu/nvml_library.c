@@ -50,15 +50,27 @@ static void *open_any(const char *path)
         return dlopen(path, RTLD_NOW | RTLD_LOCAL);
     }
     void *handle = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-    return handle != NULL ? handle : dlopen("libnvidia-ml.so", RTLD_NOW | RTLD_LOCAL);
+    handle = handle != NULL ? handle : dlopen("libnvidia-ml.so", RTLD_NOW | RTLD_LOCAL);
+    /* Where both are missing, the first is the one to complain of. */
+    return handle != NULL ? handle : dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+}
+
+void ps_nvml_library_init(struct ps_nvml_library *library, const struct ps_clock *clock)
+{
+    memset(library, 0, sizeof *library);
+    library->clock = clock;
+    ps_toll_init(&library->book, library->called, PS_NVML_KINDS);
 }
 
 int ps_nvml_library_open(struct ps_nvml_library *library, const char *path,
                          const struct ps_clock *clock, char *why, size_t size)
 {
-    memset(library, 0, sizeof *library);
-    library->clock = clock;
-    ps_toll_init(&library->book, library->called, PS_NVML_KINDS);
+    ps_nvml_library_init(library, clock);
+    return ps_nvml_library_load(library, path, why, size);
+}
+
+int ps_nvml_library_load(struct ps_nvml_library *library, const char *path, char *why, size_t size)
+{
     library->handle = open_any(path);
     if (library->handle == NULL) {
         const char *error = dlerror();

@@ -103,9 +103,16 @@ struct ps_nvml_library {
 #undef PS_NVML_MEMBER
 };
 
+/* Nothing is open, and no call was counted. */
+void ps_nvml_library_init(struct ps_nvml_library *library, const struct ps_clock *clock);
+
 /* Opens the library: `path`, or where that is NULL what the system knows as libnvidia-ml.so.1.
  * PS_OK; PS_ENOTFOUND where there is none, PS_EINVAL where it has not got what is needed, and a
  * sentence in `why`. Nothing of it is called yet. */
+PS_MUST_CHECK int ps_nvml_library_load(struct ps_nvml_library *library, const char *path, char *why,
+                                       size_t size);
+
+/* Both. */
 PS_MUST_CHECK int ps_nvml_library_open(struct ps_nvml_library *library, const char *path,
                                        const struct ps_clock *clock, char *why, size_t size);
 void ps_nvml_library_close(struct ps_nvml_library *library);

@@ -137,10 +137,13 @@ static bool add_list(struct ps_nvml_card *card, const struct list *list)
 
 static void name_owners(struct ps_nvml_card *card)
 {
+    bool sees_host = ps_owner_sees_host(card->root);
     for (size_t i = 0; i < card->process_count; i++) {
         struct ps_device_process *process = &card->processes[i];
         struct ps_owner owner;
-        if (ps_owner_read(card->root, process->pid, &owner) == PS_OK) {
+        process->sight = sees_host ? PS_DEVICE_GONE : PS_DEVICE_FOREIGN;
+        if (sees_host && ps_owner_read(card->root, process->pid, &owner) == PS_OK) {
+            process->sight = PS_DEVICE_SEEN;
             process->started = owner.started;
             memcpy(process->name, owner.name, sizeof process->name);
             memcpy(process->container, owner.container, sizeof process->container);

@@ -5,8 +5,10 @@
 #include "gpu/profile.h"
 
 #include "base/check.h"
+#include "gpu/attribution.h"
 
-#define MIB 1048576.0
+#define MIB         1048576.0
+#define LISTENS_MAX 8
 
 /* A list or object in the making. The first thing that goes wrong stays; the rest does nothing. */
 struct writer {
@@ -115,6 +117,25 @@ static void put_place(struct writer *writer, const struct ps_device_snapshot *sn
     text(writer, "uuid", device->uuid);
 }
 
+/* Whose it is. Where some have no size, the rest is at most what is left. */
+static void put_account(struct writer *writer, const struct ps_device_snapshot *snapshot, size_t at)
+{
+    struct ps_device_account account = ps_device_account(snapshot, at);
+    if (!account.known) {
+        return;
+    }
+    number(writer, "processes_mb", account.held / MIB);
+    if (account.without_size > 0) {
+        number(writer, "processes_without_size", (double)account.without_size);
+        number(writer, "unexplained_most_mb", account.unexplained / MIB);
+    } else {
+        number(writer, "unexplained_mb", account.unexplained / MIB);
+    }
+    if (account.overlap > 0) {
+        number(writer, "overlap_mb", account.overlap / MIB);
+    }
+}
+
 static void put_device(struct writer *writer, const struct ps_device_snapshot *snapshot, size_t at)
 {
     const struct ps_device *device = &snapshot->devices[at];
@@ -130,12 +151,33 @@ static void put_device(struct writer *writer, const struct ps_device_snapshot *s
     truth(writer, "unified", device->unified);
     truth(writer, "partitioned", device->partitioned);
     put_memory(writer, device);
-    reading(writer, "unexplained_mb", ps_device_unexplained(snapshot, at), MIB);
+    put_account(writer, snapshot, at);
     for (size_t field = PS_DEVICE_FRAGMENTATION + 1; field < PS_DEVICE_FIELDS; field++) {
         reading(writer, ps_device_rows[field].name, device->readings[field], 1);
     }
     put_xids(writer, &device->xids);
     end(writer, '}');
+}
+
+static void put_listens(struct writer *writer, const struct ps_device_snapshot *snapshot,
+                        const struct ps_device_process *process)
+{
+    struct ps_attribution_address address;
+    char shown[PS_ATTRIBUTION_TEXT];
+    size_t place = ps_device_place(snapshot, process);
+    if (place == SIZE_MAX || !ps_attribution_listens(snapshot->attribution, place, 0, &address)) {
+        return;
+    }
+    name(writer, "listens");
+    begin(writer, '[');
+    for (size_t i = 0; i < LISTENS_MAX &&
+                       ps_attribution_listens(snapshot->attribution, place, i, &address);
+         i++) {
+        put(writer, i > 0 ? ",\"" : "\"");
+        put(writer, ps_attribution_text(&address, shown));
+        put(writer, "\"");
+    }
+    end(writer, ']');
 }
 
 static void put_process(struct writer *writer, const struct ps_device_snapshot *snapshot,
@@ -148,9 +190,12 @@ static void put_process(struct writer *writer, const struct ps_device_snapshot *
     text(writer, "device_uuid", device->uuid);
     text(writer, "name", process->name);
     text(writer, "container", process->container);
+    text(writer, "unseen", ps_device_sight_names[process->sight]);
+    put_listens(writer, snapshot, process);
     reading(writer, "used_mb", process->memory, MIB);
     truth(writer, "compute", (process->use & (PS_DEVICE_COMPUTE | PS_DEVICE_MPS)) != 0);
     truth(writer, "graphics", (process->use & PS_DEVICE_GRAPHICS) != 0);
+    truth(writer, "mps", (process->use & PS_DEVICE_MPS) != 0);
     end(writer, '}');
 }
 
@@ -178,6 +223,17 @@ static void put_calls(struct writer *writer, const struct ps_toll_book *book)
     end(writer, ']');
 }
 
+static void put_cost(struct writer *writer, const struct ps_attribution *found)
+{
+    struct ps_attribution_cost cost = ps_attribution_cost(found);
+    name(writer, "attribution");
+    begin(writer, '{');
+    number(writer, "processes_seen", (double)cost.seen);
+    number(writer, "processes_read", (double)cost.read);
+    number(writer, "took_us", (double)cost.took / 1e3);
+    end(writer, '}');
+}
+
 static void put_source(struct writer *writer, const struct ps_profile_source *source)
 {
     const struct ps_sampler_view *view = &source->view;
@@ -193,6 +249,9 @@ static void put_source(struct writer *writer, const struct ps_profile_source *so
     if (view->state == PS_SAMPLER_HUNG) {
         text(writer, "call", view->call);
         number(writer, "call_seconds", ps_span_seconds(view->call_took));
+    }
+    if (view->snapshot != NULL && view->snapshot->attribution != NULL) {
+        put_cost(writer, view->snapshot->attribution);
     }
     if (source->calls != NULL) {
         put_calls(writer, source->calls);

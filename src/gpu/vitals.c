@@ -13,9 +13,12 @@
 #include "gpu/vitals_pages.h"
 
 /* The largest number that is believed: DCGM's "blank" integers begin just above it. */
-#define MOST_BELIEVED 9.2e18
+#define MOST_BELIEVED  9.2e18
+/* Elements of an element that are told apart. */
+#define INNER_MOST     ((size_t)4096)
 /* DCGM's "blank" double (2^47), as it leaks into pages. */
-#define DCGM_BLANK    140737488355328.0
+#define DCGM_BLANK     140737488355328.0
+#define KV_SHARE_LEAST 0.02 /* of the cache, before its size follows from it */
 
 const struct ps_vitals_row ps_vitals_rows[PS_VITALS_FIELDS] = {
 #define PS_VITALS_ROW(NAME, name, unit, text) [PS_VITALS_##NAME] = {name, unit, text},
@@ -41,6 +44,7 @@ struct reader {
     size_t first_device;
     size_t keys[PS_VITALS_MODELS_MAX]; /* JSON: the index of each model of this page */
     size_t device_keys[PS_VITALS_DEVICES_MAX];
+    size_t batch_keys[PS_VITALS_BATCHES_MAX];
 };
 
 /* What one sample or leaf says, wherever it came from. */
@@ -236,6 +240,45 @@ static void add_model(struct reader *reader, const struct fact *fact)
     }
 }
 
+/* JSON: element in element, 4096 of them at most. */
+static struct ps_vitals_batch *batch_of(struct reader *reader, size_t key)
+{
+    struct ps_vitals *vitals = reader->vitals;
+    for (size_t i = vitals->batch_count; i > 0; i--) {
+        if (reader->batch_keys[i - 1] == key) {
+            return &vitals->batches[i - 1];
+        }
+    }
+    const struct ps_vitals_model *model = model_of(reader, key / INNER_MOST);
+    if (model == NULL || vitals->batch_count == PS_VITALS_BATCHES_MAX) {
+        vitals->batches_left_out++;
+        return NULL;
+    }
+    reader->batch_keys[vitals->batch_count] = key;
+    struct ps_vitals_batch *batch = &vitals->batches[vitals->batch_count++];
+    *batch = (struct ps_vitals_batch){.model = (size_t)(model - vitals->models)};
+    return batch;
+}
+
+static void add_batch(struct reader *reader, const struct fact *fact, double value)
+{
+    struct ps_vitals_batch *batch = value >= 0 ? batch_of(reader, fact->index) : NULL;
+    if (batch == NULL) {
+        return;
+    }
+    switch ((enum ps_vitals_batch_part)fact->meaning->field) {
+    case PS_VITALS_BATCH_SIZE:
+        batch->size = value;
+        break;
+    case PS_VITALS_BATCH_COUNT:
+        batch->count = value;
+        break;
+    case PS_VITALS_BATCH_SECONDS:
+        batch->seconds += value;
+        break;
+    }
+}
+
 /* "asleep" from a page that knows no more does not hide that the weights are gone. */
 static void add_state(struct ps_vitals *vitals, enum ps_vitals_state state)
 {
@@ -272,6 +315,11 @@ static void apply(struct reader *reader, const struct fact *fact, struct ps_str 
     case PS_VITALS_TO_MODEL_LOADED:
     case PS_VITALS_TO_MODEL_MARK:
         add_model(reader, fact);
+        break;
+    case PS_VITALS_TO_BATCH:
+        if (fact->is_number) {
+            add_batch(reader, fact, value);
+        }
         break;
     case PS_VITALS_TO_STATE:
         add_state(reader->vitals, (enum ps_vitals_state)meaning->field);
@@ -414,9 +462,12 @@ static void on_leaf(void *ctx, const struct ps_leaf *leaf)
     for (const struct ps_vitals_meaning *row = reader->format->meanings; row->name != NULL; row++) {
         struct fact fact = {.meaning = row};
         if (meets(row, leaf, &count) && leaf_fact(row, leaf, count, &fact)) {
-            bool inner = row->target == PS_VITALS_TO_MODEL && leaf->indexes > 1;
+            bool inner = leaf->indexes > 1 && (row->target == PS_VITALS_TO_MODEL || row->target == PS_VITALS_TO_BATCH);
+            if (inner && leaf->index[1] >= INNER_MOST) {
+                continue;
+            }
             fact.index = leaf->indexes == 0 ? 0 : leaf->index[0];
-            fact.index = inner ? fact.index * 4096 + leaf->index[1] : fact.index;
+            fact.index = inner ? fact.index * INNER_MOST + leaf->index[1] : fact.index;
             apply(reader, &fact, leaf->path);
         }
     }
@@ -575,6 +626,20 @@ struct ps_device_reading ps_vitals_device_total(const struct ps_vitals *vitals)
     return sum_devices(vitals, PS_DEVICE_MEMORY_TOTAL);
 }
 
+struct ps_device_reading ps_vitals_kv_capacity(const struct ps_vitals *vitals)
+{
+    const struct ps_device_reading *readings = vitals->readings;
+    struct ps_device_reading blocks = readings[PS_VITALS_KV_BLOCKS_TOTAL];
+    struct ps_device_reading each = readings[PS_VITALS_KV_BLOCK_TOKENS];
+    struct ps_device_reading used = readings[PS_VITALS_KV_TOKENS_USED];
+    struct ps_device_reading share = readings[PS_VITALS_KV_USE];
+    if (blocks.known && each.known && blocks.value * each.value >= 1) {
+        return ps_device_known(blocks.value * each.value);
+    }
+    bool enough = used.known && share.known && share.value >= KV_SHARE_LEAST && used.value >= 1;
+    return enough ? ps_device_known(used.value / share.value) : (struct ps_device_reading){0};
+}
+
 bool ps_vitals_is_busy(const struct ps_vitals *vitals, bool *known)
 {
     struct ps_device_reading running = vitals->readings[PS_VITALS_RUNNING];
@@ -587,19 +652,6 @@ bool ps_vitals_is_busy(const struct ps_vitals *vitals, bool *known)
 
 /* Dates come with rounding. */
 #define SAME_MARK 0.05
-
-struct ps_device_reading ps_vitals_kv_tokens(const struct ps_vitals *vitals)
-{
-    const struct ps_device_reading *total = &vitals->readings[PS_VITALS_KV_BLOCKS_TOTAL];
-    const struct ps_device_reading *each = &vitals->readings[PS_VITALS_KV_BLOCK_TOKENS];
-    const struct ps_device_reading *used = &vitals->readings[PS_VITALS_KV_TOKENS_USED];
-    const struct ps_device_reading *use = &vitals->readings[PS_VITALS_KV_USE];
-    if (total->known && each->known) {
-        return ps_device_known(total->value * each->value);
-    }
-    bool told = used->known && use->known && use->value > 0.01; /* else rounding is all there is */
-    return (struct ps_device_reading){told ? used->value / use->value : 0, told};
-}
 
 void ps_vitals_watch(struct ps_vitals *vitals, const struct ps_vitals *before, ps_time now)
 {

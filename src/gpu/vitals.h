@@ -30,6 +30,7 @@
 
 #define PS_VITALS_MODELS_MAX  64
 #define PS_VITALS_DEVICES_MAX 64
+#define PS_VITALS_BATCHES_MAX 256
 #define PS_VITALS_NAME        128 /* of a model, with the terminator */
 
 /* X(NAME, name on the wire, unit, what it is) */
@@ -39,7 +40,7 @@
     X(WAITING, "waiting", "requests", "requests that wait inside the engine for room")                      \
     X(KV_USE, "kv_use", "ratio", "share of the key-value cache that living requests hold")                  \
     X(KV_BLOCKS_TOTAL, "kv_blocks_total", "blocks", "blocks of the key-value cache")                        \
-    X(KV_BLOCK_TOKENS, "kv_block_tokens", "tokens", "tokens that one of these holds")                       \
+    X(KV_BLOCK_TOKENS, "kv_block_tokens", "tokens", "tokens that one of these blocks holds")                \
     X(KV_BLOCKS_USED, "kv_blocks_used", "blocks", "of these, held by living requests")                      \
     X(KV_TOKENS_USED, "kv_tokens_used", "tokens", "tokens in the key-value cache that requests hold")       \
     X(PREFIX_QUERIES, "prefix_queries", "tokens", "tokens looked up in the prefix cache since the start")   \
@@ -87,7 +88,15 @@ struct ps_vitals_model {
     bool loaded;                    /* false: the server could load it */
     struct ps_device_reading mark;  /* seconds; another one than before: it was used in between */
     ps_time used; /* no use of it was seen since; written by operate/scrape; 0 = nobody can tell */
-    bool listed; /* it says "loaded" or not: what is only named in labels is not listed */
+    bool listed;  /* it says "loaded" or not: what is only named in labels is not listed */
+};
+
+/* Batches of one size that a model has computed since its start. */
+struct ps_vitals_batch {
+    size_t model; /* index into models */
+    double size;  /* rows */
+    double count; /* batches */
+    double seconds; /* all of them together, from input to output, without waiting */
 };
 
 struct ps_vitals {
@@ -98,6 +107,9 @@ struct ps_vitals {
     struct ps_vitals_model models[PS_VITALS_MODELS_MAX];
     size_t model_count;
     size_t models_left_out;
+    struct ps_vitals_batch batches[PS_VITALS_BATCHES_MAX];
+    size_t batch_count;
+    size_t batches_left_out;
     struct ps_device devices[PS_VITALS_DEVICES_MAX];
     size_t device_count;
     size_t devices_left_out;
@@ -153,8 +165,9 @@ PS_MUST_CHECK int ps_vitals_snapshot(const struct ps_vitals *vitals, const char 
 struct ps_device_reading ps_vitals_device_used(const struct ps_vitals *vitals);
 struct ps_device_reading ps_vitals_device_total(const struct ps_vitals *vitals);
 
-/* Tokens that the key-value cache holds; unknown where no page tells. */
-struct ps_device_reading ps_vitals_kv_tokens(const struct ps_vitals *vitals);
+/* The tokens that its key-value cache has room for: by its blocks, or by the tokens in it and the
+ * share that they take. */
+struct ps_device_reading ps_vitals_kv_capacity(const struct ps_vitals *vitals);
 
 /* Notes for each model since when no use of it was seen. `before`: the vitals of an earlier time,
  * NULL at first. */

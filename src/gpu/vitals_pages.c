@@ -14,6 +14,9 @@
 #define FIELD(text, what, ...)  ROW(text, FIELD, .field = PS_VITALS_##what, __VA_ARGS__)
 #define DEVICE(text, what, ...) ROW(text, DEVICE, .field = PS_DEVICE_##what, __VA_ARGS__)
 #define STATE(text, what, ...)  ROW(text, STATE, .field = PS_VITALS_##what, __VA_ARGS__)
+#define BATCH(member, part, times)                                                         \
+    ROW("model_stats[].batch_stats[]." member, BATCH, .field = PS_VITALS_BATCH_##part, \
+        .scale = (times))
 
 /* clang-format off */
 
@@ -106,6 +109,11 @@ static const struct ps_vitals_meaning triton_stats[] = {
     ROW("model_stats[].name", MODEL, .loaded = true),
     ROW("model_stats[].memory_usage[].byte_size", MODEL_BYTES),
     ROW("model_stats[].last_inference", MODEL_MARK, .scale = 1e-3),
+    BATCH("batch_size", SIZE, 1),
+    BATCH("compute_infer.count", COUNT, 1),
+    BATCH("compute_input.ns", SECONDS, 1e-9),
+    BATCH("compute_infer.ns", SECONDS, 1e-9),
+    BATCH("compute_output.ns", SECONDS, 1e-9),
     {0},
 };
 

@@ -22,9 +22,13 @@ enum ps_vitals_target {
     PS_VITALS_TO_MODEL_BYTES,
     PS_VITALS_TO_MODEL_MARK,   /* a number or a date that moves when the model is used */
     PS_VITALS_TO_MODEL_LOADED, /* .when is the word for it; another word: not loaded */
+    PS_VITALS_TO_BATCH,        /* JSON: .field is enum ps_vitals_batch_part, of an element in an element */
     PS_VITALS_TO_STATE,        /* .field is enum ps_vitals_state, if the value is .when */
     PS_VITALS_TO_SIMULATED
 };
+
+/* What of a batch. */
+enum ps_vitals_batch_part { PS_VITALS_BATCH_SIZE, PS_VITALS_BATCH_COUNT, PS_VITALS_BATCH_SECONDS };
 
 enum ps_vitals_how {
     PS_VITALS_SUM,  /* of all samples or elements */

@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "base/le.h"
 #include "gateway/tier.h"
 #include "lib/cache_engine.h"
+#include "lib/instance.h"
 #include "lib/process.h"
 #include "lib/settings.h"
 
@@ -46,7 +46,7 @@ static void count(_Atomic uint64_t *counter)
 /* Is it this process's? */
 static int check(const struct ps_cache *cache)
 {
-    return cache->generation == ps_process_generation()
+    return ps_process_is(cache->generation)
                ? PS_OK
                : ps_process_fail(PS_ECLOSED, "the cache was made before fork()");
 }
@@ -69,19 +69,31 @@ static int open_tiers(struct ps_cache *cache, const struct ps_cache_opts *opts)
     return err == PS_OK ? PS_OK : ps_process_fail(err, "the cache's thread can't be started");
 }
 
+/* What the library reads of a configuration. */
+struct settings {
+    struct ps_cache_opts cache;
+};
+
+/* clang-format off */
+static const struct ps_option settings_options[] = {
+    PS_OPTION_ROW(settings, cache, SECTION, NULL, "answers that are remembered", .table = ps_cache_options),
+    {0},
+};
+/* clang-format on */
+
 /* Takes the settings over, which were read or not. */
-static int make(struct ps_cache **out, struct ps_settings *settings, int err)
+static int make(struct ps_cache **out, struct settings *settings, int err)
 {
     struct ps_cache *cache = err == PS_OK ? calloc(1, sizeof *cache) : NULL;
     if (err != PS_OK) {
-        return err == PS_ENOMEM ? ps_process_fail(err, "%s", ps_err_text(err)) : err;
+        return err;
     }
-    err = cache == NULL ? ps_process_fail(PS_ENOMEM, "%s", ps_err_text(PS_ENOMEM)) : PS_OK;
+    err = cache == NULL ? ps_process_no_memory() : PS_OK;
     if (err == PS_OK) {
         cache->generation = ps_process_generation();
         err = open_tiers(cache, &settings->cache);
     }
-    ps_settings_fini(settings);
+    ps_option_fini(settings_options, settings);
     if (err != PS_OK) {
         ps_cache_free(cache);
         return err;
@@ -92,19 +104,20 @@ static int make(struct ps_cache **out, struct ps_settings *settings, int err)
 
 int ps_cache_new(struct ps_cache **out, const char *file)
 {
-    struct ps_settings settings;
-    return make(out, &settings, ps_settings_load(&settings, file));
+    struct settings settings;
+    return make(out, &settings, ps_settings_load(settings_options, &settings, file, NULL));
 }
 
 int ps_cache_new_text(struct ps_cache **out, const char *text, size_t len)
 {
-    struct ps_settings settings;
-    return make(out, &settings, ps_settings_parse(&settings, (struct ps_str){text, len}));
+    struct settings settings;
+    struct ps_str all = {text, len};
+    return make(out, &settings, ps_settings_parse(settings_options, &settings, all, NULL));
 }
 
 void ps_cache_free(struct ps_cache *cache)
 {
-    if (cache != NULL && cache->generation == ps_process_generation()) {
+    if (cache != NULL && ps_process_is(cache->generation)) {
         ps_cache_engine_free(cache->engine);
         ps_tiers_free(cache->tiers);
         free(cache);
@@ -113,52 +126,25 @@ void ps_cache_free(struct ps_cache *cache)
 
 /* --- the default ------------------------------------------------------------------------------ */
 
-/* What the promise of one for all needs a global for. Under the lock. */
-static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct ps_cache *default_cache;
-
-static void lock_default(void)
+static int make_default(void **out, const char *file)
 {
-    pthread_mutex_lock(&default_lock);
+    struct ps_cache *cache = NULL;
+    int err = ps_cache_new(&cache, file);
+    if (err == PS_OK) {
+        *out = cache;
+    }
+    return err;
 }
 
-static void unlock_default(void)
+static void end_default(void *cache)
 {
-    pthread_mutex_unlock(&default_lock);
-}
-
-static void forget_default(void)
-{
-    default_cache = NULL;
-    unlock_default();
-}
-
-/* A child must not find the lock held by a thread that it does not have. */
-static void watch_forks(void)
-{
-    (void)pthread_atfork(lock_default, unlock_default, forget_default);
+    ps_cache_free(cache);
 }
 
 struct ps_cache *ps_cache_default(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, watch_forks);
-    lock_default();
-    if (default_cache == NULL) {
-        PS_IGNORE(ps_cache_new(&default_cache, getenv("PENSTOCK_CONFIG")));
-    }
-    struct ps_cache *cache = default_cache;
-    unlock_default();
-    return cache;
-}
-
-void ps_shutdown(void)
-{
-    lock_default();
-    struct ps_cache *cache = default_cache;
-    default_cache = NULL;
-    unlock_default();
-    ps_cache_free(cache);
+    static struct ps_instance instance = {.make = make_default, .end = end_default};
+    return ps_instance_get(&instance);
 }
 
 /* --- keys ------------------------------------------------------------------------------------- */
@@ -188,8 +174,7 @@ static int key_of(const struct ps_cache_key *key, struct ps_key *out)
     if (tenant.len > PS_ENTRY_NAME_MAX) {
         return ps_process_fail(PS_EINVAL, "the tenant has more than %d bytes", PS_ENTRY_NAME_MAX);
     }
-    return digest(key, tenant, out) ? PS_OK
-                                    : ps_process_fail(PS_ENOMEM, "%s", ps_err_text(PS_ENOMEM));
+    return digest(key, tenant, out) ? PS_OK : ps_process_no_memory();
 }
 
 static int enter(const struct ps_cache *cache, const struct ps_cache_key *key, struct ps_key *out)
@@ -445,7 +430,7 @@ static int read_l2(struct ps_cache *cache, struct ps_cache_stats *out)
     struct sums *sums = calloc(1, sizeof *sums);
     struct ps_tiers_stats tiers;
     if (sums == NULL) {
-        return ps_process_fail(PS_ENOMEM, "%s", ps_err_text(PS_ENOMEM));
+        return ps_process_no_memory();
     }
     sums->stats = out;
     ps_redis_hub_stats(cache->hub, add_node, sums);

@@ -1,27 +1,20 @@
 #include "lib/cache_engine.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "base/list.h"
-#include "io/loop.h"
-#include "io/mailbox.h"
+#include "lib/thread.h"
 
 #define SENDS_MAX      1024               /* values on their way to the thread ... */
 #define SEND_BYTES_MAX ((size_t)64 << 20) /* ... and what they may hold */
 
 struct ps_cache_engine {
     struct ps_tiers *tiers;
-    struct ps_loop *loop;
-    struct ps_mailbox *mailbox;
+    struct ps_thread *thread;
     struct ps_tier *tier;
     struct ps_tier_keeper *keeper;
-    pthread_t thread;
-    bool started;
-    struct ps_letter stop;
     struct ps_list purges; /* of the thread: handed to the keeper, and not yet told */
 
     /* shared, atomic */
@@ -29,55 +22,20 @@ struct ps_cache_engine {
     _Atomic size_t send_bytes;
 };
 
-/* --- waiting ---------------------------------------------------------------------------------- */
-
-/* Who waits owns it, on its stack; who wakes does not touch it afterwards. */
-struct wait {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool over;
-};
-
-static void wait_init(struct wait *wait)
-{
-    pthread_mutex_init(&wait->lock, NULL);
-    pthread_cond_init(&wait->cond, NULL);
-    wait->over = false;
-}
-
-static void wait_for(struct wait *wait)
-{
-    pthread_mutex_lock(&wait->lock);
-    while (!wait->over) {
-        pthread_cond_wait(&wait->cond, &wait->lock);
-    }
-    pthread_mutex_unlock(&wait->lock);
-    pthread_cond_destroy(&wait->cond);
-    pthread_mutex_destroy(&wait->lock);
-}
-
-static void wake(struct wait *wait)
-{
-    pthread_mutex_lock(&wait->lock);
-    wait->over = true;
-    pthread_cond_signal(&wait->cond);
-    pthread_mutex_unlock(&wait->lock);
-}
-
 /* --- fetching --------------------------------------------------------------------------------- */
 
 struct fetch {
     struct ps_letter letter;
     struct ps_key key;
     struct ps_entry *entry;
-    struct wait wait;
+    struct ps_wait wait;
 };
 
 static void on_entry(void *ctx, struct ps_entry *entry)
 {
     struct fetch *fetch = ctx;
     fetch->entry = entry;
-    wake(&fetch->wait);
+    ps_wait_wake(&fetch->wait);
 }
 
 static void on_fetch(struct ps_letter *letter, void *receiver)
@@ -86,7 +44,7 @@ static void on_fetch(struct ps_letter *letter, void *receiver)
     struct ps_cache_engine *engine = receiver;
     struct ps_tier_op *op = NULL;
     if (ps_tier_fetch(&op, engine->tier, &fetch->key, on_entry, fetch) != PS_OK) {
-        wake(&fetch->wait);
+        ps_wait_wake(&fetch->wait);
     }
 }
 
@@ -96,9 +54,9 @@ struct ps_entry *ps_cache_engine_fetch(struct ps_cache_engine *engine, const str
     if (!ps_tiers_is_ready(engine->tiers)) {
         return NULL;
     }
-    wait_init(&fetch.wait);
-    ps_mailbox_post(engine->mailbox, &fetch.letter);
-    wait_for(&fetch.wait);
+    ps_wait_init(&fetch.wait);
+    ps_thread_post(engine->thread, &fetch.letter);
+    ps_wait_for(&fetch.wait);
     return fetch.entry;
 }
 
@@ -142,7 +100,7 @@ void ps_cache_engine_send(struct ps_cache_engine *engine, const struct ps_key *k
     size_t bytes =
         atomic_fetch_add_explicit(&engine->send_bytes, sending->bytes, memory_order_relaxed);
     if (sends < SENDS_MAX && bytes < SEND_BYTES_MAX) {
-        ps_mailbox_post(engine->mailbox, &sending->letter);
+        ps_thread_post(engine->thread, &sending->letter);
     } else {
         sending_free(engine, sending);
     }
@@ -156,7 +114,7 @@ struct ps_cache_engine_purge {
     struct ps_cache_engine *engine;
     struct ps_purge purge; /* its views point into text */
     bool waited;
-    struct wait wait; /* when it is waited for */
+    struct ps_wait wait; /* when it is waited for */
     struct ps_cache_engine_told told;
     int err;
     char text[];
@@ -194,7 +152,7 @@ static void conclude(struct ps_cache_engine_purge *purge)
 {
     ps_list_remove(&purge->link);
     if (purge->waited) {
-        wake(&purge->wait);
+        ps_wait_wake(&purge->wait);
     } else {
         free(purge);
     }
@@ -225,12 +183,12 @@ int ps_cache_engine_invalidate_take(struct ps_cache_engine_purge *purge,
     purge->letter.on_delivery = on_invalidate;
     purge->waited = told != NULL;
     if (!purge->waited) {
-        ps_mailbox_post(purge->engine->mailbox, &purge->letter);
+        ps_thread_post(purge->engine->thread, &purge->letter);
         return PS_OK;
     }
-    wait_init(&purge->wait);
-    ps_mailbox_post(purge->engine->mailbox, &purge->letter);
-    wait_for(&purge->wait);
+    ps_wait_init(&purge->wait);
+    ps_thread_post(purge->engine->thread, &purge->letter);
+    ps_wait_for(&purge->wait);
     int err = purge->err;
     *told = purge->told;
     free(purge);
@@ -239,33 +197,6 @@ int ps_cache_engine_invalidate_take(struct ps_cache_engine_purge *purge,
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
-static void on_stop(struct ps_letter *letter, void *receiver)
-{
-    struct ps_cache_engine *engine = receiver;
-    (void)letter;
-    ps_loop_stop(engine->loop);
-}
-
-static void *run(void *arg)
-{
-    struct ps_cache_engine *engine = arg;
-    ps_loop_run(engine->loop);
-    return NULL;
-}
-
-/* Signals are for the program's threads; a write to a connection that broke is an error here, and
- * no SIGPIPE. */
-static int start(struct ps_cache_engine *engine)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    engine->started = pthread_create(&engine->thread, NULL, run, engine) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return engine->started ? PS_OK : PS_EIO;
-}
-
 int ps_cache_engine_new(struct ps_cache_engine **out, struct ps_tiers *tiers)
 {
     struct ps_cache_engine *engine = calloc(1, sizeof *engine);
@@ -273,13 +204,12 @@ int ps_cache_engine_new(struct ps_cache_engine **out, struct ps_tiers *tiers)
         return PS_ENOMEM;
     }
     engine->tiers = tiers;
-    engine->stop.on_delivery = on_stop;
     ps_list_init(&engine->purges);
-    int err = ps_loop_new(&engine->loop, &ps_clock_real);
-    err = err != PS_OK ? err : ps_mailbox_new(&engine->mailbox, engine->loop, engine);
-    err = err != PS_OK ? err : ps_tier_new(&engine->tier, tiers, engine->loop);
-    err = err != PS_OK ? err : ps_tier_keeper_new(&engine->keeper, tiers, engine->loop);
-    err = err != PS_OK ? err : start(engine);
+    int err = ps_thread_new(&engine->thread, engine);
+    struct ps_loop *loop = err == PS_OK ? ps_thread_loop(engine->thread) : NULL;
+    err = err != PS_OK ? err : ps_tier_new(&engine->tier, tiers, loop);
+    err = err != PS_OK ? err : ps_tier_keeper_new(&engine->keeper, tiers, loop);
+    err = err != PS_OK ? err : ps_thread_start(engine->thread);
     if (err != PS_OK) {
         ps_cache_engine_free(engine);
         return err;
@@ -293,16 +223,14 @@ void ps_cache_engine_free(struct ps_cache_engine *engine)
     if (engine == NULL) {
         return;
     }
-    if (engine->started) {
-        ps_mailbox_post(engine->mailbox, &engine->stop);
-        pthread_join(engine->thread, NULL);
+    if (engine->thread != NULL) {
+        ps_thread_stop(engine->thread); /* delivers what is left of sets: before the tier goes */
     }
-    ps_mailbox_free(engine->mailbox); /* delivers what is left of sets: before the tier goes */
     ps_tier_keeper_free(engine->keeper);
     while (!ps_list_is_empty(&engine->purges)) {
         conclude(PS_LIST_FIRST(&engine->purges, struct ps_cache_engine_purge, link));
     }
     ps_tier_free(engine->tier);
-    ps_loop_free(engine->loop);
+    ps_thread_free(engine->thread);
     free(engine);
 }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/err.h"
 #include "version.h"
@@ -40,6 +41,11 @@ int ps_process_fail(int err, const char *format, ...)
     return err;
 }
 
+int ps_process_no_memory(void)
+{
+    return ps_process_fail(PS_ENOMEM, "%s", ps_err_text(PS_ENOMEM));
+}
+
 const char *ps_last_error(void)
 {
     return last_error;
@@ -48,6 +54,11 @@ const char *ps_last_error(void)
 const char *ps_strerror(int err)
 {
     return ps_err_text(err);
+}
+
+void ps_free(void *memory)
+{
+    free(memory);
 }
 
 const char *ps_version(void)

@@ -1,6 +1,6 @@
-/* settings - the section `cache` of a configuration, for a program that uses the library.
+/* settings - sections of a configuration, for a program that uses the library.
  *
- * It is read out of the same file that the gateway reads; what else is in there is passed over.
+ * They are read out of the same file that the gateway reads; what else is in there is passed over.
  *
  * Thread: the caller's; reads files and the environment.
  *
@@ -10,20 +10,21 @@
 #define PS_LIB_SETTINGS_H
 
 #include "base/err.h"
+#include "base/option.h"
 #include "base/str.h"
-#include "gateway/tier.h"
 
-struct ps_settings {
-    struct ps_cache_opts cache;
-};
+/* Looks for mistakes that no row of the table can find, and tells each. */
+typedef void ps_settings_tell_fn(void *ctx, const char *path, const char *sentence);
+typedef void ps_settings_check_fn(const void *settings, ps_settings_tell_fn *tell, void *ctx);
 
-/* Reads a file, or with NULL none: the defaults. PS_OK, PS_ENOMEM, or PS_EINVAL: ps_last_error()
- * says what is wrong where. */
-PS_MUST_CHECK int ps_settings_load(struct ps_settings *out, const char *file);
+/* Reads a file, or with NULL none: the defaults. `table` has a row for each section; check may be
+ * NULL. PS_OK: ps_option_fini() frees what is in *out. PS_ENOMEM, or PS_EINVAL: ps_last_error()
+ * says what is wrong where; then there is nothing to be freed. */
+PS_MUST_CHECK int ps_settings_load(const struct ps_option *table, void *out, const char *file,
+                                   ps_settings_check_fn *check);
 
 /* Likewise from text. */
-PS_MUST_CHECK int ps_settings_parse(struct ps_settings *out, struct ps_str text);
-
-void ps_settings_fini(struct ps_settings *settings);
+PS_MUST_CHECK int ps_settings_parse(const struct ps_option *table, void *out, struct ps_str text,
+                                    ps_settings_check_fn *check);
 
 #endif

@@ -1,6 +1,7 @@
 #include "operate/adapter.h"
 
 #include <stddef.h>
+#include <string.h>
 
 /* clang-format off */
 #define PAGE(kind, where, condition) {PS_VITALS_PAGE_##kind, where, PS_ADAPTER_##condition}
@@ -39,7 +40,9 @@ const struct ps_adapter ps_adapters[PS_ADAPTER_COUNT] = {
         {PAGE(REMOTE, "/api/gpu/profile", ALWAYS)}},
 };
 
-const char *const ps_adapter_source_names[] = {"dcgm", "remote", "lmstudio", "llama-swap", "lmcache", NULL};
+const char *const ps_adapter_source_names[] = {
+    "dcgm", "remote", "lmstudio", "llama-swap", "lmcache",
+    "vllm", "sglang", "trtllm", "triton", "ollama", "llamacpp", "comfyui", "a1111", "tgi", "tei", NULL};
 /* clang-format on */
 
 enum ps_adapter_id ps_adapter_of(enum ps_engine engine)
@@ -54,8 +57,10 @@ enum ps_adapter_id ps_adapter_of(enum ps_engine engine)
 
 enum ps_adapter_id ps_adapter_of_source(int n)
 {
-    static const enum ps_adapter_id ids[] = {PS_ADAPTER_DCGM, PS_ADAPTER_REMOTE,
-                                             PS_ADAPTER_LMSTUDIO, PS_ADAPTER_LLAMASWAP,
-                                             PS_ADAPTER_LMCACHE};
-    return ids[n];
+    for (int id = 0; id < PS_ADAPTER_COUNT; id++) {
+        if (strcmp(ps_adapters[id].name, ps_adapter_source_names[n]) == 0) {
+            return (enum ps_adapter_id)id;
+        }
+    }
+    return PS_ADAPTER_COUNT;
 }

@@ -25,7 +25,7 @@ enum ps_adapter_id {
     PS_ADAPTER_A1111,
     PS_ADAPTER_TGI,
     PS_ADAPTER_TEI,
-    PS_ADAPTER_LMSTUDIO, /* these are no engines of the gateway: items of gpu.sources */
+    PS_ADAPTER_LMSTUDIO, /* these are no engines of the gateway: items of gpu.sources alone */
     PS_ADAPTER_LLAMASWAP,
     PS_ADAPTER_LMCACHE,
     PS_ADAPTER_DCGM,
@@ -61,8 +61,8 @@ extern const struct ps_adapter ps_adapters[PS_ADAPTER_COUNT];
 /* The adapter of an engine, or PS_ADAPTER_COUNT: it shows nothing that we know of. */
 enum ps_adapter_id ps_adapter_of(enum ps_engine engine);
 
-/* The names of those that are no engines of the gateway, NULL-terminated, and the id of the n-th.
- */
+/* The names that an item of gpu.sources may have as its kind, NULL-terminated, and the id of the
+ * n-th. */
 extern const char *const ps_adapter_source_names[];
 enum ps_adapter_id ps_adapter_of_source(int n);
 

@@ -74,7 +74,7 @@ static void add_server(struct valve *valve, const struct ps_optimizer_target *ta
     struct ps_device_reading tokens = {0};
     struct ps_throttle_sample *sample = &valve->sample;
     if (ps_adapters[target->adapter].preallocates) {
-        tokens = ps_vitals_kv_tokens(vitals);
+        tokens = ps_vitals_kv_capacity(vitals);
     }
     valve->fresh = true;
     valve->unknown = valve->unknown || !tokens.known || !use.known;
@@ -84,7 +84,8 @@ static void add_server(struct valve *valve, const struct ps_optimizer_target *ta
         (!sample->effective.known || target->effective.value > sample->effective.value)) {
         sample->effective = target->effective;
     }
-    valve->seen += count_of(vitals, PS_VITALS_PREEMPTIONS) + count_of(vitals, PS_VITALS_OUT_OF_MEMORY);
+    valve->seen +=
+        count_of(vitals, PS_VITALS_PREEMPTIONS) + count_of(vitals, PS_VITALS_OUT_OF_MEMORY);
 }
 
 /* A counter that fell began anew, or a server has left. */

@@ -11,18 +11,20 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "gateway/backend.h"
+#include "gateway/gateway.h"
 #include "operate/gpu.h"
 #include "operate/gpu_room.h"
 
-enum { SLOTS = 128, GAUGES = 8, KEY = 320 };
+enum { SLOTS = 256, GAUGES = 10, KEY = 320 };
 
 /* clang-format off */
 #define DEVICE_LABELS .labels = {"source", "uuid", "index"}
+#define OWNER_LABELS .labels = {"source", "uuid", "index", "upstream", "endpoint", "engine"}
 #define SERVER_LABELS .labels = {"upstream", "endpoint", "engine"}
 
 enum family {
     DEVICE_TOTAL, DEVICE_USED, DEVICE_FREE, DEVICE_BUSY, DEVICE_POWER, DEVICE_TEMPERATURE, DEVICE_FRAGMENTATION,
+    DEVICE_RESERVED, DEVICE_UNEXPLAINED, OWNER_MEMORY,
     SERVER_EFFECTIVE, SERVER_RUNNING, SERVER_WAITING, SERVER_KV, SERVER_PREFIX, SERVER_UP, BOUND_REQUESTS, BOUND_TOKENS,
     RUNS, STEPS, FREED
 };
@@ -42,6 +44,13 @@ const struct ps_metric_family ps_gpu_metric_families[] = {
      .help = "Temperature of the chip"},
     {.name = "penstock_gpu_fragmentation_ratio", .type = PS_METRIC_GAUGE, .unit = "ratio", DEVICE_LABELS,
      .help = "Memory that an allocator holds and nobody uses, of what it holds"},
+    {.name = "penstock_gpu_memory_reserved_bytes", .type = PS_METRIC_GAUGE, .unit = "bytes", DEVICE_LABELS,
+     .help = "Memory of the device that its driver and firmware keep"},
+    {.name = "penstock_gpu_memory_unexplained_bytes", .type = PS_METRIC_GAUGE, .unit = "bytes", DEVICE_LABELS,
+     .help = "Memory in use that no listed process has"},
+    {.name = "penstock_gpu_process_memory_bytes", .type = PS_METRIC_GAUGE, .unit = "bytes", OWNER_LABELS,
+     .help = "Memory of all processes that work for an endpoint; upstream and endpoint are empty for those of which "
+             "nobody knows whose they are"},
     {.name = "penstock_gpu_server_effective_ratio", .type = PS_METRIC_GAUGE, .unit = "ratio", SERVER_LABELS,
      .help = "How full it is: the cache of an engine that preallocates, otherwise its devices"},
     {.name = "penstock_gpu_server_running", .type = PS_METRIC_GAUGE, SERVER_LABELS,
@@ -80,6 +89,7 @@ static const struct {
     {DEVICE_POWER, PS_DEVICE_POWER, 1},
     {DEVICE_TEMPERATURE, PS_DEVICE_TEMPERATURE, 1},
     {DEVICE_FRAGMENTATION, PS_DEVICE_FRAGMENTATION, 0.01},
+    {DEVICE_RESERVED, PS_DEVICE_MEMORY_RESERVED, 1},
 };
 
 static const struct {
@@ -97,6 +107,8 @@ struct slot {
     char key[KEY];
     struct ps_gauge *gauges[GAUGES];
     size_t count;
+    double sum; /* this second's, where several add up; if known */
+    bool known;
     bool seen;
 };
 
@@ -196,6 +208,12 @@ void ps_gpu_gauges_free(struct ps_gpu_gauges *gauges)
 /* --- devices and servers -----------------------------------------------------------------------
  */
 
+/* Of these nothing is shown in a second in which nothing was added. */
+static bool is_sum(const struct slot *slot)
+{
+    return strncmp(slot->key, "owner\n", 6) == 0;
+}
+
 /* The slot of a key, with a series for each of the families; NULL when there is no room. */
 static struct slot *slot_of(struct ps_gpu_gauges *gauges, const char *key,
                             const struct ps_metric_labels *labels, const enum family *families,
@@ -231,14 +249,16 @@ static void set(struct slot *slot, size_t i, struct ps_device_reading reading, d
 }
 
 static void show_device(struct ps_gpu_gauges *gauges, const char *source,
-                        const struct ps_device *device)
+                        const struct ps_device_snapshot *snapshot, size_t at)
 {
-    enum family families[PS_ARRAY_LEN(device_rows)];
+    const struct ps_device *device = &snapshot->devices[at];
+    enum family families[PS_ARRAY_LEN(device_rows) + 1];
     char key[KEY];
     char index[16];
     for (size_t i = 0; i < PS_ARRAY_LEN(device_rows); i++) {
         families[i] = device_rows[i].family;
     }
+    families[PS_ARRAY_LEN(device_rows)] = DEVICE_UNEXPLAINED;
     snprintf(index, sizeof index, "%u", device->index);
     snprintf(key, sizeof key, "device\n%.150s\n%s\n%s", source, device->uuid, index);
     struct slot *slot = slot_of(
@@ -247,13 +267,53 @@ static void show_device(struct ps_gpu_gauges *gauges, const char *source,
     for (size_t i = 0; slot != NULL && i < PS_ARRAY_LEN(device_rows); i++) {
         set(slot, i, device->readings[device_rows[i].field], device_rows[i].scale);
     }
+    if (slot != NULL) {
+        set(slot, PS_ARRAY_LEN(device_rows), ps_device_unexplained(snapshot, at), 1);
+    }
+}
+
+/* The memory of one endpoint's processes on a card; a process without a size adds nothing. */
+static void add_process(struct ps_gpu_gauges *gauges, const char *source,
+                        const struct ps_device_snapshot *snapshot,
+                        const struct ps_device_process *process)
+{
+    static const enum family families[] = {OWNER_MEMORY};
+    const struct ps_device *device = &snapshot->devices[process->device];
+    struct ps_gpu_owner owner =
+        ps_gpu_attribution_owner(gauges->gpu->attribution, snapshot, process);
+    const char *upstream = owner.backend == NULL ? "" : owner.backend->name;
+    const char *endpoint = owner.endpoint == NULL ? "" : owner.endpoint->text;
+    const char *engine = ps_gpu_attribution_engine(&owner);
+    char key[KEY];
+    char index[16];
+    snprintf(index, sizeof index, "%u", device->index);
+    snprintf(key, sizeof key, "owner\n%.20s\n%.95s\n%s\n%.60s\n%.80s\n%s", source, device->uuid,
+             index, upstream, endpoint, engine);
+    struct slot *slot =
+        slot_of(gauges, key,
+                PS_LABELS(ps_str_from(source), ps_str_from(device->uuid), ps_str_from(index),
+                          ps_str_from(upstream), ps_str_from(endpoint), ps_str_from(engine)),
+                families, PS_ARRAY_LEN(families));
+    if (slot != NULL && process->memory.known) {
+        slot->sum = slot->known ? slot->sum + process->memory.value : process->memory.value;
+        slot->known = true;
+        set(slot, 0, ps_device_known(slot->sum), 1);
+    }
+}
+
+static void show_processes(struct ps_gpu_gauges *gauges, const char *source,
+                           const struct ps_device_snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->process_count; i++) {
+        add_process(gauges, source, snapshot, &snapshot->processes[i]);
+    }
 }
 
 static void show_snapshot(struct ps_gpu_gauges *gauges, const char *source,
                           const struct ps_device_snapshot *snapshot)
 {
     for (size_t i = 0; snapshot != NULL && i < snapshot->device_count; i++) {
-        show_device(gauges, source, &snapshot->devices[i]);
+        show_device(gauges, source, snapshot, i);
     }
 }
 
@@ -308,8 +368,8 @@ static void show_bound(struct ps_gpu_gauges *gauges, const struct ps_scrape_view
     }
     struct ps_throttle_bound in_force = ps_gpu_gates_bound(gpu, view->backend->gate);
     snprintf(key, sizeof key, "bound\n%.200s", view->name);
-    struct slot *slot = slot_of(gauges, key, PS_LABELS(ps_str_from(view->name)), families,
-                                PS_ARRAY_LEN(families));
+    struct slot *slot =
+        slot_of(gauges, key, PS_LABELS(ps_str_from(view->name)), families, PS_ARRAY_LEN(families));
     if (slot != NULL) {
         set(slot, 0, bound(in_force.requests), 1);
         set(slot, 1, bound(in_force.tokens), 1);
@@ -323,10 +383,12 @@ void ps_gpu_gauges_update(struct ps_gpu_gauges *gauges, const struct ps_optimize
     ps_time now = ps_loop_now(gpu->loop);
     for (size_t i = 0; i < gauges->count; i++) {
         gauges->slots[i].seen = false;
+        gauges->slots[i].known = false;
     }
     for (size_t i = 0; i < gpu->driver_count; i++) {
         if (gpu->views[i].state == PS_SAMPLER_FRESH) {
             show_snapshot(gauges, gpu->driver_names[i], gpu->views[i].snapshot);
+            show_processes(gauges, gpu->driver_names[i], gpu->views[i].snapshot);
         }
     }
     for (size_t i = 0; i < ps_scrape_count(gpu->scrape); i++) {
@@ -336,7 +398,9 @@ void ps_gpu_gauges_update(struct ps_gpu_gauges *gauges, const struct ps_optimize
         show_bound(gauges, &view);
     }
     for (size_t i = 0; i < gauges->count; i++) {
-        for (size_t j = 0; !gauges->slots[i].seen && j < gauges->slots[i].count; j++) {
+        bool shown =
+            gauges->slots[i].seen && (gauges->slots[i].known || !is_sum(&gauges->slots[i]));
+        for (size_t j = 0; !shown && j < gauges->slots[i].count; j++) {
             ps_gauge_set(gauges->slots[i].gauges[j], NAN);
         }
     }

@@ -13,8 +13,9 @@
 
 #include "base/check.h"
 #include "operate/gpu.h"
-#include "operate/gpu_room.h"
+#include "operate/gpu_batch.h"
 #include "operate/gpu_opts.h"
+#include "operate/gpu_room.h"
 
 #define MIB        1048576.0
 #define TEXT_LIMIT ((size_t)8 * 1024 * 1024)
@@ -96,6 +97,22 @@ static void add_endpoints(json_t *root, struct ps_gpu *gpu, ps_time now)
     }
 }
 
+/* Whose the processes are that this machine's drivers tell of: they come first in the list. */
+static void add_owners(json_t *root, struct ps_gpu *gpu)
+{
+    json_t *list = json_object_get(root, "processes");
+    size_t at = 0;
+    for (size_t i = 0; i < gpu->driver_count; i++) {
+        const struct ps_device_snapshot *snapshot = gpu->views[i].snapshot;
+        for (size_t j = 0; snapshot != NULL && j < snapshot->process_count; j++) {
+            struct ps_gpu_owner owner =
+                ps_gpu_attribution_owner(gpu->attribution, snapshot, &snapshot->processes[j]);
+            ps_gpu_attribution_add(gpu->attribution, gpu->scrape, &owner,
+                                   json_array_get(list, at++));
+        }
+    }
+}
+
 static json_t *devices_json(struct ps_gpu *gpu, ps_time now)
 {
     struct ps_profile_source *sources = calloc(PS_OPTIMIZER_TARGETS, sizeof *sources);
@@ -106,6 +123,7 @@ static json_t *devices_json(struct ps_gpu *gpu, ps_time now)
         if (ps_profile_write(sources, count, &text) == PS_OK) {
             json = json_loadb(text.data, text.len, 0, NULL);
             add_endpoints(json, gpu, now);
+            add_owners(json, gpu);
         }
     }
     free(sources);
@@ -141,8 +159,27 @@ static void add_vitals(json_t *one, const struct ps_scrape_result *result)
     add_seconds(one, "took_seconds", result->took);
 }
 
-static json_t *prediction_json(const struct ps_cleanup_answer *answer)
+/* What it rests on. What was not known is absent. */
+static json_t *evidence_json(const struct ps_gpu_view *view)
 {
+    const struct ps_gpu_evidence *evidence = &view->evidence;
+    json_t *one = json_pack("{sf}", "held_percent", evidence->held_percent);
+    if (evidence->from_gateway) {
+        json_object_set_new(one, "capacity_tokens", json_real(round(evidence->capacity)));
+        json_object_set_new(one, "in_flight_tokens", json_real(round(evidence->flight)));
+        json_object_set_new(one, "waiting_tokens", json_real(round(evidence->inside)));
+        json_object_set_new(one, "queued_tokens", json_real(round(evidence->queued)));
+        json_object_set_new(one, "arrived_tokens", json_real(round(evidence->arrived)));
+    }
+    if (isfinite(view->answer.skill)) {
+        json_object_set_new(one, "brier_skill", json_real(view->answer.skill));
+    }
+    return one;
+}
+
+static json_t *prediction_json(const struct ps_gpu_view *view)
+{
+    const struct ps_cleanup_answer *answer = &view->answer;
     json_t *one = json_pack("{sb ss}", "cleanup_needed", (int)answer->needed, "basis",
                             answer->basis == PS_CLEANUP_BY_LEVEL ? "level" : "forecast");
     if (isfinite(answer->probability)) {
@@ -153,6 +190,7 @@ static json_t *prediction_json(const struct ps_cleanup_answer *answer)
     if (isfinite(answer->until)) {
         json_object_set_new(one, "seconds_to_critical", json_real(answer->until));
     }
+    json_object_set_new(one, "evidence", evidence_json(view));
     return one;
 }
 
@@ -162,7 +200,7 @@ static void add_target(json_t *one, const struct ps_gpu *gpu,
     struct ps_gpu_view view;
     if (target->fresh && ps_gpu_outlook_read(gpu->outlook, target->id, &view)) {
         json_object_set_new(one, "pressure_level", json_string(ps_pressure_levels[view.level]));
-        json_object_set_new(one, "prediction", prediction_json(&view.answer));
+        json_object_set_new(one, "prediction", prediction_json(&view));
     }
     add_real(one, "effective_percent", target->effective, 1);
     if (ps_gpu_basis(target) != NULL) {
@@ -271,26 +309,35 @@ static json_t *pick_device(const json_t *device)
     return one;
 }
 
-/* A device that no server is known on counts by itself. */
-static void add_plain(json_t *profile)
+/* The level of what is shown, and what is foreseen for it. */
+static void add_view(json_t *root, json_t *profile, const struct ps_gpu_view *view)
 {
-    json_t *percent = json_object_get(profile, "utilization_percent");
-    if (percent != NULL) {
-        json_object_set(profile, "effective_percent", percent);
-        json_object_set_new(profile, "basis", json_string("device"));
-    }
+    json_object_set_new(profile, "pressure_level", json_string(ps_pressure_levels[view->level]));
+    json_object_set_new(root, "prediction", prediction_json(view));
 }
 
-/* The level of the server that is shown, and what is foreseen for it. */
-static void add_outlook(json_t *root, json_t *profile, const struct ps_gpu *gpu,
-                        const struct ps_optimizer_target *target)
+static const char *text_of(const json_t *object, const char *name)
 {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text == NULL ? "" : text;
+}
+
+/* A device that no server is known on counts by itself. */
+static void add_plain(json_t *root, const struct ps_gpu *gpu)
+{
+    json_t *profile = json_object_get(root, "profile");
+    json_t *percent = json_object_get(profile, "utilization_percent");
+    uint32_t index = (uint32_t)json_number_value(json_object_get(profile, "index"));
     struct ps_gpu_view view;
-    if (!ps_gpu_outlook_read(gpu->outlook, target->id, &view)) {
+    if (percent == NULL) {
         return;
     }
-    json_object_set_new(profile, "pressure_level", json_string(ps_pressure_levels[view.level]));
-    json_object_set_new(root, "prediction", prediction_json(&view.answer));
+    json_object_set(profile, "effective_percent", percent);
+    json_object_set_new(profile, "basis", json_string("device"));
+    if (ps_gpu_plain_read(gpu->plain, text_of(profile, "source"), text_of(profile, "uuid"), index,
+                          &view)) {
+        add_view(root, profile, &view);
+    }
 }
 
 /* The fullest server decides which device is shown. */
@@ -298,8 +345,9 @@ static void add_effective(json_t *root, const struct ps_gpu *gpu,
                           const struct ps_optimizer_target *targets, size_t count)
 {
     const struct ps_optimizer_target *most = fullest(targets, count);
+    struct ps_gpu_view view;
     if (most == NULL) {
-        add_plain(json_object_get(root, "profile"));
+        add_plain(root, gpu);
         return;
     }
     const char *endpoint = strrchr(most->name, ' ') + 1;
@@ -316,7 +364,9 @@ static void add_effective(json_t *root, const struct ps_gpu *gpu,
     add_real(profile, "effective_percent", most->effective, 1);
     json_object_set_new(profile, "basis", json_string(ps_gpu_basis(most)));
     json_object_set_new(profile, "server", json_string(most->name));
-    add_outlook(root, profile, gpu, most);
+    if (ps_gpu_outlook_read(gpu->outlook, most->id, &view)) {
+        add_view(root, profile, &view);
+    }
 }
 
 /* NULL: out of memory. *known: is there anything in it? */
@@ -342,8 +392,8 @@ static json_t *profile_json(struct ps_gpu *gpu, bool *known)
 
 static void add_time(json_t *object, const char *name, const struct ps_gpu *gpu, ps_time at)
 {
-    ps_time wall = ps_clock_wall(ps_loop_clock(gpu->loop)) - (ps_loop_now(gpu->loop) - at);
-    json_object_set_new(object, name, json_real((double)(wall / PS_MILLISECOND) / 1e3));
+    json_object_set_new(object, name,
+                        json_real((double)(ps_gpu_wall(gpu, at) / PS_MILLISECOND) / 1e3));
 }
 
 static void add_measured(json_t *one, const struct ps_optimizer_step *step)
@@ -381,6 +431,10 @@ static json_t *step_json(const struct ps_optimizer_step *step)
     if (hook->needs != NULL) {
         json_object_set_new(one, "needs", json_string(hook->needs));
     }
+    json_object_set_new(one, "simulated", json_boolean(step->simulated));
+    if (step->status != 0) {
+        json_object_set_new(one, "status", json_integer(step->status));
+    }
     add_measured(one, step);
     if (step->answered != 0 && step->ended >= step->answered) {
         add_seconds(one, "answered_after_seconds", step->answered - step->began);
@@ -400,8 +454,13 @@ static json_t *run_json(const struct ps_gpu *gpu, const struct ps_optimizer_run 
                   "dry_run", (int)run->dry_run, "target_percent", run->target_percent, "outcome",
                   ps_optimizer_outcome_names[run->outcome], "steps", steps);
     add_text(one, "reason", run->why);
+    json_object_set_new(one, "asked_by", json_string(run->manual ? run->who : "auto"));
+    json_object_set_new(one, "mode", json_string(ps_optimizer_mode_names[run->mode]));
+    if (run->level != NULL) {
+        json_object_set_new(one, "level", json_string(run->level));
+    }
     add_time(one, "began", gpu, run->began);
-    if (run->outcome != PS_OPTIMIZER_RUNNING) {
+    if (run->ended != 0) {
         add_time(one, "ended", gpu, run->ended);
     }
     add_real(one, "percent_before", run->percent_before, 1);
@@ -413,10 +472,26 @@ static json_t *runs_json(const struct ps_gpu *gpu)
 {
     json_t *list = json_array();
     const struct ps_optimizer_run *run;
-    for (size_t i = 0; (run = ps_optimizer_run(gpu->optimizer, i)) != NULL; i++) {
+    size_t count = 0;
+    for (; (run = ps_optimizer_run(gpu->optimizer, count)) != NULL; count++) {
         json_array_append_new(list, run_json(gpu, run));
     }
+    size_t past = gpu->past_known ? gpu->past_count : 0;
+    for (size_t i = 0; i < past && count < PS_OPTIMIZER_RUNS; i++, count++) {
+        json_array_append_new(list, run_json(gpu, &gpu->past[i].run));
+    }
     return list;
+}
+
+/* From when on the list has all: the start, or the oldest of it where that is earlier or older ones
+ * were left out. */
+static double since(const struct ps_gpu *gpu, const json_t *cleanups)
+{
+    double start = (double)(gpu->since / PS_MILLISECOND) / 1e3;
+    size_t count = json_array_size(cleanups);
+    const json_t *oldest = count == 0 ? NULL : json_array_get(cleanups, count - 1);
+    double began = json_number_value(json_object_get(oldest, "began"));
+    return oldest != NULL && (began < start || count == PS_OPTIMIZER_RUNS) ? began : start;
 }
 
 /* --- recommendations -------------------------------------------------------------------------- */
@@ -479,6 +554,7 @@ static json_t *advice_json(const struct ps_gpu *gpu)
     if (run != NULL) {
         add_advice(list, run);
     }
+    ps_gpu_batch_advise(gpu->batch, list);
     return list;
 }
 
@@ -496,6 +572,7 @@ int ps_gpu_write_profile(struct ps_gpu *gpu, struct ps_buf *out)
     bool known = false;
     json_t *root = profile_json(gpu, &known);
     if (root != NULL) {
+        json_object_set_new(root, "batch", ps_gpu_batch_json(gpu->batch));
         json_object_set_new(root, "recommendations", advice_json(gpu));
     }
     return write_known(root, known, out);
@@ -510,11 +587,13 @@ int ps_gpu_write_report(struct ps_gpu *gpu, struct ps_buf *out)
     json_object_set(root, "prediction", json_object_get(profile, "prediction"));
     json_object_set_new(root, "mode",
                         json_string(ps_optimizer_mode_names[ps_optimizer_mode(gpu->optimizer)]));
-    json_object_set_new(root, "cleanups", runs_json(gpu));
+    json_t *cleanups = runs_json(gpu);
+    json_object_set_new(root, "since", json_real(since(gpu, cleanups)));
+    json_object_set_new(root, "cleanups", cleanups);
+    json_object_set_new(root, "batch", ps_gpu_batch_json(gpu->batch));
     json_object_set_new(root, "recommendations", advice_json(gpu));
-    json_object_set_new(root, "since", json_real((double)(gpu->since / PS_MILLISECOND) / 1e3));
     json_decref(profile);
-    return write_known(root, known || ps_optimizer_run(gpu->optimizer, 0) != NULL, out);
+    return write_known(root, known || json_array_size(cleanups) > 0, out);
 }
 
 /* --- orders ----------------------------------------------------------------------------------- */
@@ -533,9 +612,10 @@ static int read_level(const json_t *value, struct ps_optimizer_order *order, cha
         json_is_string(value) ? ps_gpu_rung(ps_str_from(json_string_value(value))) : PS_RUNG_COUNT;
     if (rung == PS_RUNG_COUNT) {
         return refuse(reason, size,
-                      "\\\"level\\\" is one of prefix_cache, host_cache, unload, sleep, deep_sleep "
-                      "and wake");
+                      "\"level\" is one of prefix_cache, host_cache, kv_limit, unload, sleep, "
+                      "deep_sleep, checkpoint, restart and wake");
     }
+    order->level = ps_rung_names[rung];
     order->rungs = rung == PS_RUNG_WAKE ? 1u << rung : (2u << rung) - 1;
     return PS_OK;
 }
@@ -556,8 +636,8 @@ static int read_order(json_t *root, struct ps_optimizer_order *order, char *reas
             order->target_percent = json_number_value(value);
         } else {
             err = refuse(reason, size,
-                         "it has \\\"level\\\", \\\"dry_run\\\" (true or false) and "
-                         "\\\"target_percent\\\" (1 to 100), or \\\"mode\\\" alone");
+                         "it has \"level\", \"dry_run\" (true or false) and \"target_percent\" "
+                         "(1 to 100), or \"mode\" alone");
         }
         if (err != PS_OK) {
             return err;
@@ -575,7 +655,7 @@ static int set_mode(struct ps_gpu *gpu, json_t *root, struct ps_buf *out, char *
         mode++;
     }
     if (name == NULL || ps_optimizer_mode_names[mode] == NULL || json_object_size(root) != 1) {
-        return refuse(reason, size, "\\\"mode\\\" stands alone and is off, advise or auto");
+        return refuse(reason, size, "\"mode\" stands alone and is off, advise or auto");
     }
     ps_optimizer_set_mode(gpu->optimizer, (enum ps_optimizer_mode)mode, ps_loop_now(gpu->loop));
     json_t *answer = json_pack("{ss}", "mode", name);
@@ -584,10 +664,18 @@ static int set_mode(struct ps_gpu *gpu, json_t *root, struct ps_buf *out, char *
     return err;
 }
 
-static int begin(struct ps_gpu *gpu, json_t *root, struct ps_buf *out, bool *done, char *reason,
-                 size_t size)
+int ps_gpu_write_cleanup(struct ps_gpu *gpu, const struct ps_optimizer_run *run, struct ps_buf *out)
 {
-    struct ps_optimizer_order order = {0};
+    json_t *answer = json_pack("{so}", "cleanup", run_json(gpu, run));
+    int err = dump(answer, out);
+    json_decref(answer);
+    return err;
+}
+
+static int begin(struct ps_gpu *gpu, json_t *root, const char *who, struct ps_buf *out, bool *done,
+                 char *reason, size_t size)
+{
+    struct ps_optimizer_order order = {.who = who};
     uint64_t number;
     ps_time now = ps_loop_now(gpu->loop);
     int err = read_order(root, &order, reason, size);
@@ -597,20 +685,19 @@ static int begin(struct ps_gpu *gpu, json_t *root, struct ps_buf *out, bool *don
     err = ps_optimizer_order(gpu->optimizer, &order, now, &number);
     if (err != PS_OK) {
         snprintf(reason, size, "%s",
-                 err == PS_EBUSY ? "a cleanup is under way" : "the optimizer is switched off");
+                 err == PS_EBUSY ? "a cleanup is under way"
+                                 : "the optimizer is switched off (gpu.mode)");
         return err;
     }
     PS_IGNORE(ps_timer_set(gpu->loop, &gpu->timer, ps_optimizer_step(gpu->optimizer, now)));
+    ps_gpu_record(gpu);
     const struct ps_optimizer_run *run = ps_optimizer_find(gpu->optimizer, number);
     *done = run->outcome != PS_OPTIMIZER_RUNNING;
-    json_t *answer = json_pack("{so}", "cleanup", run_json(gpu, run));
-    err = dump(answer, out);
-    json_decref(answer);
-    return err;
+    return ps_gpu_write_cleanup(gpu, run, out);
 }
 
-int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, struct ps_buf *out, bool *done,
-                   char *reason, size_t size)
+int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, const char *who, struct ps_buf *out,
+                   bool *done, char *reason, size_t size)
 {
     json_t *root = json_loadb(json.ptr, json.len, JSON_REJECT_DUPLICATES, NULL);
     *done = true;
@@ -620,7 +707,7 @@ int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, struct ps_buf *out, b
     } else if (json_object_get(root, "mode") != NULL) {
         err = set_mode(gpu, root, out, reason, size);
     } else {
-        err = begin(gpu, root, out, done, reason, size);
+        err = begin(gpu, root, who, out, done, reason, size);
     }
     json_decref(root);
     return err;

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "operate/gpu_room.h"
 #include "gateway/gateway.h"
+#include "operate/gpu_room.h"
 
 /* The memory of a group of devices. */
 struct group {
@@ -170,6 +170,7 @@ static void fill_target(const struct ps_gpu *gpu, const struct ps_scrape_view *v
                                            .fresh = view->state == PS_SCRAPE_FRESH};
     snprintf(target->name, sizeof target->name, "%.40s %.80s", view->name, view->endpoint);
     target->busy = ps_vitals_is_busy(target->vitals, &told) || view->in_flight > 0;
+    ps_gpu_means_look(gpu->means, view->endpoint, target);
     set_fullness(target, &group);
     set_soon(gpu, target);
 }

@@ -3,9 +3,13 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "operate/gpu_demand.h"
 #include "operate/optimizer.h"
 
 enum { SERVERS = 64 };
+
+#define CROWDED 5u   /* seconds */
+#define SPARE   10.0 /* percent */
 
 /* A server under watch. */
 struct watch {
@@ -16,6 +20,9 @@ struct watch {
     bool counted;
     struct ps_pressure pressure;
     struct ps_cleanup cleanup;
+    struct ps_gpu_demand demand;
+    double running;   /* requests in the server, at the last look */
+    unsigned crowded; /* looks in a row at which some waited though there was memory */
     struct ps_gpu_view view;
 };
 
@@ -74,6 +81,7 @@ static struct watch *watch_of(struct ps_gpu_outlook *outlook,
     usual.exact = tells_troubles(target->vitals);
     ps_pressure_init(&watch->pressure, &opts);
     ps_cleanup_init(&watch->cleanup, &usual);
+    ps_survival_init(&watch->demand.survival);
     watch->id = target->id;
     watch->adapter = target->adapter;
     outlook->watches[outlook->count++] = watch;
@@ -96,16 +104,80 @@ static double unused_of(const struct ps_vitals *vitals)
            value_or(vitals->readings[PS_VITALS_ALLOCATOR_ACTIVE], NAN);
 }
 
+/* ---------------------------------------------------------------- what is asked for */
+
+/* Who waits in the server though a tenth of the memory is free, while nobody more comes in, waits
+ * for a seat. */
+static bool waits_for_a_seat(struct watch *watch, double use, double running, double waiting)
+{
+    bool crowded = waiting > 0 && use < 100 - SPARE && running <= watch->running;
+    watch->crowded = crowded ? watch->crowded + 1 : 0;
+    watch->running = running;
+    return watch->crowded >= CROWDED;
+}
+
+/* The prompts that wait inside the server, in tokens: it says how many there are, and the gateway
+ * how long they are on average. */
+static double waiting_inside(struct watch *watch, const struct ps_optimizer_target *target,
+                             const struct ps_gpu_crowd *crowd)
+{
+    double waiting = value_or(target->vitals->readings[PS_VITALS_WAITING], 0);
+    double running = value_or(target->vitals->readings[PS_VITALS_RUNNING], 0);
+    double requests = ps_survival_requests(&crowd->count);
+    double prompts = 0;
+    for (size_t i = 0; i < PS_SURVIVAL_CELLS; i++) {
+        prompts += crowd->count.prompts[i];
+    }
+    return requests <= 0 || waits_for_a_seat(watch, target->effective.value, running, waiting)
+               ? 0
+               : fmin(waiting, requests) * prompts / requests;
+}
+
+/* Tokens become percent of the cache, as what is held is. Without the size of the cache the
+ * gateway's figures can't be compared with the server's. */
+static void add_demand(struct watch *watch, const struct ps_optimizer_target *target,
+                       const struct ps_gpu_crowd *crowd, struct ps_cleanup_sample *sample,
+                       double *known)
+{
+    struct ps_gpu_evidence *evidence = &watch->view.evidence;
+    const struct ps_cleanup_opts *opts = &watch->cleanup.opts;
+    struct ps_device_reading capacity = ps_vitals_kv_capacity(target->vitals);
+    struct ps_gpu_tokens tokens;
+    *evidence = (struct ps_gpu_evidence){.held_percent = target->effective.value};
+    if (crowd == NULL || !capacity.known || !ps_adapters[target->adapter].preallocates) {
+        return;
+    }
+    ps_gpu_demand_push(&watch->demand, crowd, opts->step, opts->steps, &tokens);
+    double inside = waiting_inside(watch, target, crowd);
+    double percent = 100 / capacity.value;
+    sample->queued = (inside + tokens.queued) * percent;
+    sample->flight = tokens.followed ? tokens.flight * percent : NAN;
+    sample->arrived = tokens.arrived * percent;
+    for (size_t i = 0; tokens.knows && i < opts->steps; i++) {
+        known[i] = tokens.known[i] * percent;
+    }
+    sample->known = tokens.knows ? known : NULL;
+    *evidence = (struct ps_gpu_evidence){.held_percent = target->effective.value,
+                                         .from_gateway = true,
+                                         .capacity = capacity.value,
+                                         .flight = tokens.flight - tokens.queued,
+                                         .inside = inside,
+                                         .queued = tokens.queued,
+                                         .arrived = tokens.arrived};
+}
+
 /* In percent of what there is, so that cache and device look alike. */
-static void push(struct watch *watch, ps_time now, const struct ps_optimizer_target *target)
+static void push(struct watch *watch, ps_time now, const struct ps_optimizer_target *target,
+                 const struct ps_gpu_crowd *crowd)
 {
     bool pool = ps_adapters[target->adapter].preallocates;
     bool event = take_event(watch, target->vitals);
-    /* What fills a device is models and what allocators keep, not requests: it goes on as it does. */
-    const struct ps_cleanup_sample sample = {.held = target->effective.value,
-                                             .limit = 100,
-                                             .flight = pool ? NAN : 0,
-                                             .event = event};
+    double known[PS_FORECAST_STEPS];
+    /* What fills a device is models and what allocators keep, not requests: it goes on as it does.
+     */
+    struct ps_cleanup_sample sample = {
+        .held = target->effective.value, .limit = 100, .flight = pool ? NAN : 0, .event = event};
+    add_demand(watch, target, crowd, &sample, known);
     watch->view.answer = ps_cleanup_push(&watch->cleanup, now, &sample);
     const struct ps_pressure_sample strain = {
         .device_used = value_or(target->utilization, NAN),
@@ -134,7 +206,8 @@ static void forget_others(struct ps_gpu_outlook *outlook)
 }
 
 void ps_gpu_outlook_push(struct ps_gpu_outlook *outlook, ps_time now, double target_percent,
-                         const struct ps_optimizer_target *targets, size_t count)
+                         const struct ps_optimizer_target *targets,
+                         const struct ps_gpu_crowd *const *crowds, size_t count)
 {
     for (size_t i = 0; i < outlook->count; i++) {
         outlook->watches[i]->seen = false;
@@ -146,7 +219,7 @@ void ps_gpu_outlook_push(struct ps_gpu_outlook *outlook, ps_time now, double tar
         if (watch != NULL) {
             watch->seen = true;
             watch->pressure.opts.target = target_percent;
-            push(watch, now, &targets[i]);
+            push(watch, now, &targets[i], crowds[i]);
         }
     }
     forget_others(outlook);

@@ -8,8 +8,8 @@
 #include "base/check.h"
 #include "gpu/leaf.h"
 
-const char *const ps_rung_names[] = {"prefix_cache", "host_cache", "unload", "sleep",
-                                     "deep_sleep",   "wake",       NULL};
+const char *const ps_rung_names[] = {"prefix_cache", "host_cache", "kv_limit", "unload", "sleep",
+                                     "deep_sleep",   "checkpoint", "restart",  "wake",   NULL};
 const char *const ps_hook_frees_names[] = {"kv_blocks", "host_memory", "device_memory", "nothing"};
 const char *const ps_hook_answer_names[] = {"done", "busy", "missing", "denied", "failed"};
 const struct ps_str ps_hook_signature_header = PS_STR_INIT("x-trtllm-runtime-control-auth");
@@ -81,6 +81,19 @@ const struct ps_hook ps_hooks[] = {
      .body = "{\"instance_id\":\"{model}\",\"location\":\"LocalCPUBackend\"}", .per_model = true,
      .running = true, .needs = "enable_controller: True and its controller",
      .cost = "prompts that were cached in host memory are computed again"},
+
+    /* Of this machine; path is what is shown. */
+    {HOOK(COUNT, KV_LIMIT, DEVICE_BYTES), .means = PS_HOOK_LIMITS, .path = "kvcached", .running = true, EXPECTS(SPARE),
+     .share = 1,     .needs = "kvcached, and gpu.servers[].kvcached",
+     .cost = "no more requests at a time than now until it is woken; what runs keeps what it has"},
+    {HOOK(COUNT, CHECKPOINT, DEVICE_BYTES), .means = PS_HOOK_TOGGLES, .path = "cuda-checkpoint --toggle", EXPECTS(DEVICE),
+     .share = 1, .needs = "driver 550 or newer, cuda-checkpoint, gpu.servers[].pid_file; one GPU, no IPC, no UVM",
+     .cost = "the process stands still until it is woken; host memory takes what the device held; after an error "
+             "only a restart helps"},
+    {HOOK(COUNT, RESTART, DEVICE_BYTES), .means = PS_HOOK_RUNS, .path = "restart", EXPECTS(UNKNOWN),
+     .needs = "gpu.servers[].restart", .cost = "requests fail until it has loaded its model again; its caches are empty"},
+    {HOOK(COUNT, WAKE, NOTHING), .means = PS_HOOK_UNDOES, .path = "undo",
+     .needs = "that it was checkpointed or limited from here", .cost = "memory is taken again"},
 };
 /* clang-format on */
 
@@ -218,6 +231,8 @@ struct ps_device_reading ps_hook_expected(const struct ps_hook *hook,
     case PS_HOOK_EXPECTS_ALLOCATOR:
         return share_of(vitals->readings[PS_VITALS_ALLOCATOR_RESERVED], hook->share);
     case PS_HOOK_EXPECTS_DEVICE:
+        return share_of(alone, hook->share);
+    case PS_HOOK_EXPECTS_SPARE:
         return share_of(alone, hook->share);
     case PS_HOOK_EXPECTS_NONE:
     case PS_HOOK_EXPECTS_UNKNOWN:

@@ -8,10 +8,12 @@
  *
  *      prefix_cache   cached prefixes are forgotten: blocks of the cache, never device memory
  *      host_cache     copies of the cache in host memory are forgotten
- *      unload         a model that is idle leaves the device; the next request loads it
- *      sleep          weights go to host memory, or the cache goes: waking takes a moment
- *      deep_sleep     everything goes: waking is loading
- *      wake           back again: not part of a cleanup, only when asked for
+ *      kv_limit       the limit of the cache falls to what is in use; what it has ahead goes
+ * (kvcached) unload         a model that is idle leaves the device; the next request loads it sleep
+ * weights go to host memory, or the cache goes: waking takes a moment deep_sleep     everything
+ * goes: waking is loading checkpoint     the driver moves all that a process has on the device to
+ * host memory restart        a command of the configuration starts the server anew wake back again:
+ * not part of a cleanup, only when asked for
  *
  * Sources of the calls: docs/gpu-optimizer.md.
  *
@@ -35,9 +37,12 @@
 enum ps_rung {
     PS_RUNG_PREFIX_CACHE,
     PS_RUNG_HOST_CACHE,
+    PS_RUNG_KV_LIMIT,
     PS_RUNG_UNLOAD,
     PS_RUNG_SLEEP,
     PS_RUNG_DEEP_SLEEP,
+    PS_RUNG_CHECKPOINT,
+    PS_RUNG_RESTART,
     PS_RUNG_WAKE,
     PS_RUNG_COUNT
 };
@@ -53,6 +58,16 @@ enum ps_hook_frees {
 
 extern const char *const ps_hook_frees_names[];
 
+/* Who does it. All but the first are done by this machine to a server of its own, whatever engine
+ * that is, where gpu.servers says how. */
+enum ps_hook_means {
+    PS_HOOK_ASKS,    /* the server, over HTTP */
+    PS_HOOK_LIMITS,  /* kvcached's shared memory */
+    PS_HOOK_TOGGLES, /* cuda-checkpoint */
+    PS_HOOK_RUNS,    /* the configured command */
+    PS_HOOK_UNDOES   /* what one of the first two did */
+};
+
 /* How many bytes the call should free. */
 enum ps_hook_expects {
     PS_HOOK_EXPECTS_NONE,      /* no device memory */
@@ -60,7 +75,8 @@ enum ps_hook_expects {
     PS_HOOK_EXPECTS_MODEL,     /* what the server says that the model has */
     PS_HOOK_EXPECTS_HELD,      /* a share of what the server says it holds */
     PS_HOOK_EXPECTS_ALLOCATOR, /* a share of what its allocator keeps */
-    PS_HOOK_EXPECTS_DEVICE     /* a share of what is in use, where it is alone on its device */
+    PS_HOOK_EXPECTS_DEVICE,    /* a share of what is in use, where it is alone on its device */
+    PS_HOOK_EXPECTS_SPARE      /* what the cache has ahead of what it uses */
 };
 
 /* How the server itself shows that it was done. */
@@ -73,8 +89,9 @@ enum ps_hook_shows {
 };
 
 struct ps_hook {
-    enum ps_adapter_id adapter;
+    enum ps_adapter_id adapter; /* PS_ADAPTER_COUNT: any */
     enum ps_rung rung;
+    enum ps_hook_means means;
     enum ps_hook_frees frees;
     const char *method;
     const char *path; /* {model} is replaced by the model's name */
@@ -95,10 +112,11 @@ struct ps_hook {
     const char *verified; /* what it was tried against; NULL: mock only */
 };
 
-extern const struct ps_hook ps_hooks[];
+extern const struct ps_hook ps_hooks[]; /* of the servers, then those of this machine */
 extern const size_t ps_hook_count;
 
-/* The row of a server for a rung, or NULL: it has no such call. */
+/* The row of a server for a rung, or NULL: it has no such call. PS_ADAPTER_COUNT: what this machine
+ * does. */
 const struct ps_hook *ps_hook_find(enum ps_adapter_id adapter, enum ps_rung rung);
 
 #define PS_HOOK_KEY_MAX   4096 /* bytes of a key that signs */
@@ -127,7 +145,8 @@ extern const char *const ps_hook_answer_names[];
 enum ps_hook_answer ps_hook_judge(const struct ps_hook *hook, int status, struct ps_str body);
 
 /* How many bytes of the device it should free; unknown where nobody can say. `alone`: what is in
- * use on the device if no other server is on it, else unknown. */
+ * use on the device if no other server is on it, else unknown; for PS_HOOK_EXPECTS_SPARE what the
+ * cache has ahead. */
 struct ps_device_reading ps_hook_expected(const struct ps_hook *hook,
                                           const struct ps_vitals *vitals, const char *model,
                                           struct ps_device_reading alone);

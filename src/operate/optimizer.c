@@ -42,6 +42,7 @@ struct ps_optimizer {
     enum ps_optimizer_mode mode;
     struct ps_optimizer_run runs[PS_OPTIMIZER_RUNS]; /* a ring */
     uint64_t count;                                  /* of runs so far */
+    uint64_t first;                                  /* number of the one before the first */
     bool running;
     ps_time now;                    /* of the figures */
     struct ps_optimizer_step *step; /* under way */
@@ -174,7 +175,8 @@ static struct ps_optimizer_run *begin_run(struct ps_optimizer *optimizer, ps_tim
     optimizer->count++;
     struct ps_optimizer_run *run = current(optimizer);
     memset(run, 0, sizeof *run);
-    run->number = optimizer->count;
+    run->number = optimizer->first + optimizer->count;
+    run->mode = optimizer->mode;
     run->manual = manual;
     run->rungs = optimizer->opts.rungs;
     run->target_percent = manual ? optimizer->opts.target_percent : end_percent(optimizer);
@@ -218,29 +220,54 @@ static void end_step(struct ps_optimizer *optimizer, enum ps_optimizer_verdict v
     tell(optimizer);
 }
 
-void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mode mode, ps_time now)
+void ps_optimizer_end(struct ps_optimizer *optimizer, const char *why, ps_time now)
 {
-    optimizer->mode = mode;
-    optimizer->quiet = 0;
-    optimizer->cool_until = 0;
-    if (mode != PS_OPTIMIZER_OFF || !optimizer->running) {
+    if (!optimizer->running) {
         return;
     }
     if (optimizer->step != NULL) {
         bool calling = optimizer->step->verdict == PS_OPTIMIZER_CALLING;
-        snprintf(optimizer->step->why, sizeof optimizer->step->why, "switched off");
+        snprintf(optimizer->step->why, sizeof optimizer->step->why, "%s", why);
         end_step(optimizer, PS_OPTIMIZER_STOPPED, now);
         if (calling) {
             optimizer->ops.cancel(optimizer->ops.ctx);
         }
     }
-    snprintf(current(optimizer)->why, PS_OPTIMIZER_WHY, "switched off");
+    snprintf(current(optimizer)->why, PS_OPTIMIZER_WHY, "%s", why);
     end_run(optimizer, PS_OPTIMIZER_ENDED, now);
+}
+
+void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mode mode, ps_time now)
+{
+    optimizer->mode = mode;
+    optimizer->quiet = 0;
+    optimizer->cool_until = 0;
+    if (mode == PS_OPTIMIZER_OFF) {
+        ps_optimizer_end(optimizer, "switched off", now);
+    }
 }
 
 enum ps_optimizer_mode ps_optimizer_mode(const struct ps_optimizer *optimizer)
 {
     return optimizer->mode;
+}
+
+void ps_optimizer_count_from(struct ps_optimizer *optimizer, uint64_t number)
+{
+    PS_CHECK(optimizer->count == 0);
+    optimizer->first = number;
+}
+
+/* Cut between characters, not inside one. */
+static void copy_who(struct ps_optimizer_run *run, const char *who)
+{
+    struct ps_str rest = ps_str_from(who);
+    size_t len = 0;
+    for (size_t n; (n = ps_str_utf8_length(rest)) > 0 && len + n < sizeof run->who; len += n) {
+        rest = ps_str_skip(rest, n);
+    }
+    memcpy(run->who, len == 0 ? "" : who, len);
+    run->who[len] = '\0';
 }
 
 int ps_optimizer_order(struct ps_optimizer *optimizer, const struct ps_optimizer_order *order,
@@ -255,6 +282,8 @@ int ps_optimizer_order(struct ps_optimizer *optimizer, const struct ps_optimizer
     measure(optimizer, now);
     struct ps_optimizer_run *run = begin_run(optimizer, now, true);
     run->dry_run = order->dry_run;
+    run->level = order->level;
+    copy_who(run, order->who);
     run->rungs = order->rungs != 0 ? order->rungs : run->rungs;
     run->target_percent = order->target_percent > 0 ? order->target_percent : run->target_percent;
     run->percent_before = fullest(optimizer, true);
@@ -283,7 +312,10 @@ static bool is_pointless(const struct ps_optimizer_target *target, const struct 
     bool asleep =
         target->vitals->state == PS_VITALS_ASLEEP || target->vitals->state == PS_VITALS_EMPTY;
     if (hook->rung == PS_RUNG_WAKE) {
-        return target->vitals->state == PS_VITALS_AWAKE;
+        return target->vitals->state == PS_VITALS_AWAKE && !target->stopped && !target->limited;
+    }
+    if (target->stopped) {
+        return hook->rung != PS_RUNG_RESTART;
     }
     bool sleeps = hook->rung == PS_RUNG_SLEEP || hook->rung == PS_RUNG_DEEP_SLEEP;
     return (sleeps && asleep && !hook->deepens) || (expected.known && expected.value <= 0);
@@ -345,9 +377,21 @@ static void consider(const struct ps_optimizer *optimizer, const struct ps_optim
 static struct candidate candidate_of(const struct ps_optimizer_target *target,
                                      const struct ps_hook *hook, const char *model)
 {
-    struct ps_device_reading alone = target->alone ? target->used : (struct ps_device_reading){0};
+    bool spares = hook->expects == PS_HOOK_EXPECTS_SPARE;
+    struct ps_device_reading alone = spares          ? target->spare
+                                     : target->alone ? target->used
+                                                     : (struct ps_device_reading){0};
     return (struct candidate){target, hook, model,
                               ps_hook_expected(hook, target->vitals, model, alone), -1};
+}
+
+/* What the server can be asked for comes before what is done to it, unless that is to be undone. */
+static const struct ps_hook *hook_for(const struct ps_optimizer_target *target, enum ps_rung rung)
+{
+    bool undo = target->stopped || (target->limited && rung == PS_RUNG_WAKE);
+    const struct ps_hook *asked = undo ? NULL : ps_hook_find(target->adapter, rung);
+    bool can = (target->means & 1u << rung) != 0;
+    return asked != NULL || !can ? asked : ps_hook_find(PS_ADAPTER_COUNT, rung);
 }
 
 static void consider_target(const struct ps_optimizer *optimizer,
@@ -355,7 +399,7 @@ static void consider_target(const struct ps_optimizer *optimizer,
                             const struct ps_optimizer_target *target, enum ps_rung rung,
                             struct candidate *best, struct blocked *blocked)
 {
-    const struct ps_hook *hook = ps_hook_find(target->adapter, rung);
+    const struct ps_hook *hook = hook_for(target, rung);
     if (hook == NULL) {
         return;
     }
@@ -380,7 +424,7 @@ static bool is_concerned(const struct ps_optimizer *optimizer, const struct ps_o
                          const struct ps_optimizer_target *target)
 {
     if (!target->fresh) {
-        return false;
+        return target->stopped && is_wake(run);
     }
     bool known = percent_of(target, run->manual).known;
     return is_wake(run) || (run->manual && !known) ||
@@ -505,13 +549,15 @@ static void begin_step(struct ps_optimizer *optimizer, const struct candidate *c
     struct ps_optimizer_step *step = &run->steps[run->step_count++];
     bool unverified = candidate->hook->verified == NULL && !optimizer->opts.trust_unverified;
     *step = (struct ps_optimizer_step){.id = target->id,
+                                       .adapter = target->adapter,
                                        .hook = candidate->hook,
                                        .began = now,
                                        .expected = candidate->expected,
                                        .before = target->used,
                                        .kv_before = target->vitals->readings[PS_VITALS_KV_USE],
                                        .busy = target->busy,
-                                       .state = target->vitals->state};
+                                       .state = target->vitals->state,
+                                       .simulated = target->vitals->simulated};
     snprintf(step->target, sizeof step->target, "%s", target->name);
     snprintf(step->model, sizeof step->model, "%s", candidate->model);
     optimizer->step = step;
@@ -555,6 +601,7 @@ void ps_optimizer_on_answer(struct ps_optimizer *optimizer, int err, enum ps_hoo
         return;
     }
     step->answered = now;
+    step->status = err == PS_OK ? status : 0;
     if (err != PS_OK) {
         snprintf(step->why, sizeof step->why, "%s", ps_err_text(err));
         end_step(optimizer, PS_OPTIMIZER_FAILED, now);
@@ -570,6 +617,16 @@ void ps_optimizer_on_answer(struct ps_optimizer *optimizer, int err, enum ps_hoo
              verdict == PS_OPTIMIZER_MISSING && step->hook->needs != NULL ? ": it needs " : "",
              verdict == PS_OPTIMIZER_MISSING && step->hook->needs != NULL ? step->hook->needs : "");
     end_step(optimizer, verdict, now);
+}
+
+void ps_optimizer_on_failure(struct ps_optimizer *optimizer, const char *why, ps_time now)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    if (step != NULL && step->verdict == PS_OPTIMIZER_CALLING) {
+        step->answered = now;
+        snprintf(step->why, sizeof step->why, "%s", why);
+        end_step(optimizer, PS_OPTIMIZER_FAILED, now);
+    }
 }
 
 /* Bytes that left the device since before the call; unknown where nobody tells. */
@@ -606,20 +663,38 @@ static void say_short(struct ps_optimizer_step *step, struct ps_device_reading f
     }
 }
 
+/* Of a server at work nothing is a lie that its other requests explain: it finishes who uses the
+ * model, and others take what it gives. True: that is what it is. */
+static bool explain(struct ps_optimizer *optimizer, bool lie, ps_time now)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    bool there = step->showable && !step->shown;
+    if (!step->hook->others || !(step->wanted || (lie && step->busy))) {
+        return false;
+    }
+    if (step->wanted || there) {
+        snprintf(step->why, sizeof step->why, "%s",
+                 step->wanted ? "a request came for it meanwhile"
+                              : "it is still there: a request may be using it");
+        end_step(optimizer, PS_OPTIMIZER_REFUSED, now);
+    } else {
+        snprintf(step->why, sizeof step->why,
+                 "its own state shows it; others of its models took memory meanwhile");
+        end_step(optimizer, PS_OPTIMIZER_UNPROVEN, now);
+    }
+    return true;
+}
+
 /* At the latest time for a verdict, with what is known by then. */
 static void conclude(struct ps_optimizer *optimizer, struct ps_device_reading freed, ps_time now)
 {
     struct ps_optimizer_step *step = optimizer->step;
     bool bytes = step->hook->frees == PS_HOOK_DEVICE_BYTES;
     bool lie = bytes && freed.known ? is_short(step, freed.value) : step->showable && !step->shown;
-    if (step->wanted) {
-        snprintf(step->why, sizeof step->why, "a request came for it meanwhile");
-        end_step(optimizer, PS_OPTIMIZER_REFUSED, now);
-    } else if (lie && bytes && step->shown && step->busy && step->hook->others) {
-        snprintf(step->why, sizeof step->why,
-                 "its own state shows it; others of its models took memory meanwhile");
-        end_step(optimizer, PS_OPTIMIZER_UNPROVEN, now);
-    } else if (lie) {
+    if (explain(optimizer, lie, now)) {
+        return;
+    }
+    if (lie) {
         say_short(step, freed);
         end_step(optimizer, PS_OPTIMIZER_SHORT, now);
     } else {
@@ -689,7 +764,7 @@ static void watch(struct ps_optimizer *optimizer, ps_time now)
         take_sample(optimizer, target);
     }
     struct ps_device_reading freed = freed_by(step, step->after);
-    if (sampled && is_clear(optimizer, freed)) {
+    if (sampled && (step->wanted || is_clear(optimizer, freed))) {
         conclude(optimizer, freed, now);
     } else if (now >= step->answered + PS_OPTIMIZER_VERDICT) {
         conclude(optimizer, freed, now);
@@ -835,9 +910,9 @@ const struct ps_optimizer_run *ps_optimizer_run(const struct ps_optimizer *optim
 const struct ps_optimizer_run *ps_optimizer_find(const struct ps_optimizer *optimizer,
                                                  uint64_t number)
 {
-    bool known =
-        number > 0 && number <= optimizer->count && number + PS_OPTIMIZER_RUNS > optimizer->count;
-    return known ? ps_optimizer_run(optimizer, (size_t)(optimizer->count - number)) : NULL;
+    uint64_t last = optimizer->first + optimizer->count;
+    bool known = number > optimizer->first && number <= last && number + PS_OPTIMIZER_RUNS > last;
+    return known ? ps_optimizer_run(optimizer, (size_t)(last - number)) : NULL;
 }
 
 void ps_optimizer_stats(const struct ps_optimizer *optimizer, struct ps_optimizer_stats *stats)

@@ -1,9 +1,8 @@
 /* optimizer - the ladder: frees GPU memory rung by rung, and believes only what was measured.
  *
- *      watch --(over the target for a while or soon, or somebody asks)--> choose a rung and a server
- *        ^                                                          |            |
- *        |                                              nothing left: no_rung    | call
- *        |                                                                       v
+ *      watch --(over the target for a while or soon, or somebody asks)--> choose a rung and a
+ * server ^                                                          |            | | nothing left:
+ * no_rung    | call |                                                                       v
  *        '--(target met, or the ladder ends; then it cools down)-- verdict <-- measure every 200 ms
  *
  * A call that was answered with success is proven by the device's memory and by the server's own
@@ -38,6 +37,7 @@
 #define PS_OPTIMIZER_TARGETS 256
 #define PS_OPTIMIZER_WHY     200
 #define PS_OPTIMIZER_NAME    128
+#define PS_OPTIMIZER_WHO     64
 
 #define PS_OPTIMIZER_POLL    (200 * PS_MILLISECOND)
 #define PS_OPTIMIZER_VERDICT (2 * PS_SECOND)
@@ -56,7 +56,7 @@ struct ps_optimizer_opts {
     ps_span idle_after; /* a model that was not used for so long counts as idle, whatever else its
                            server does; 0 = only servers that do nothing are idle */
     ps_span hold;       /* how long it has to be over the target */
-    ps_span cool_down; /* from the end of a run that was not asked for to the next */
+    ps_span cool_down;  /* from the end of a run that was not asked for to the next */
 };
 
 /* A server that could be asked, as it is now. */
@@ -71,6 +71,10 @@ struct ps_optimizer_target {
     struct ps_device_reading utilization; /* percent of its devices' memory */
     struct ps_device_reading effective;   /* percent that counts: gpu/pressure */
     struct ps_device_reading soon;        /* what it will be in ten seconds, as forecast */
+    struct ps_device_reading spare;       /* bytes that its cache has ahead of what it uses */
+    unsigned means;                       /* a bit for each rung that this machine does to it */
+    bool stopped;                         /* checkpointed from here: it may not even answer */
+    bool limited;                         /* its cache's limit was lowered from here */
     bool alone;                           /* no other server is on its devices */
     bool busy;                            /* works on requests, or has some in flight here */
     bool fresh;
@@ -100,13 +104,14 @@ enum ps_optimizer_verdict {
     PS_OPTIMIZER_MISSING,
     PS_OPTIMIZER_DENIED,
     PS_OPTIMIZER_FAILED,
-    PS_OPTIMIZER_STOPPED /* switched off meanwhile */
+    PS_OPTIMIZER_STOPPED /* ended meanwhile: why says it */
 };
 
 extern const char *const ps_optimizer_verdict_names[];
 
 struct ps_optimizer_step {
     uint32_t id;
+    enum ps_adapter_id adapter;
     const struct ps_hook *hook;
     char target[PS_OPTIMIZER_NAME];
     char model[PS_VITALS_NAME]; /* "" = all of the server */
@@ -122,6 +127,8 @@ struct ps_optimizer_step {
     bool shown, showable;       /* its own state shows it; it could */
     bool busy;                  /* the server worked on requests meanwhile */
     bool wanted;                /* somebody came for the model */
+    int status;                 /* of the answer; 0 = none */
+    bool simulated;             /* the server says that it is */
 };
 
 enum ps_optimizer_outcome {
@@ -130,7 +137,7 @@ enum ps_optimizer_outcome {
     PS_OPTIMIZER_EXHAUSTED, /* rungs were used, and it is still over the target */
     PS_OPTIMIZER_NO_RUNG,   /* nothing could be done: why says it */
     PS_OPTIMIZER_PLANNED,   /* dry run */
-    PS_OPTIMIZER_ENDED      /* switched off meanwhile */
+    PS_OPTIMIZER_ENDED      /* switched off meanwhile, or its time was up */
 };
 
 extern const char *const ps_optimizer_outcome_names[];
@@ -138,6 +145,9 @@ extern const char *const ps_optimizer_outcome_names[];
 struct ps_optimizer_run {
     uint64_t number; /* counts up from 1 */
     bool manual, dry_run;
+    char who[PS_OPTIMIZER_WHO];  /* asked for it; "" = nobody */
+    const char *level;           /* the rung that they named, static; NULL = none */
+    enum ps_optimizer_mode mode; /* in force when it began */
     unsigned rungs;
     double target_percent;
     ps_time began, ended;
@@ -168,11 +178,19 @@ void ps_optimizer_set_mode(struct ps_optimizer *optimizer, enum ps_optimizer_mod
                            ps_time now);
 enum ps_optimizer_mode ps_optimizer_mode(const struct ps_optimizer *optimizer);
 
+/* Likewise ends what runs, because of `why`, and leaves the mode alone. */
+void ps_optimizer_end(struct ps_optimizer *optimizer, const char *why, ps_time now);
+
+/* The next run's number is the one after `number`. Only before the first. */
+void ps_optimizer_count_from(struct ps_optimizer *optimizer, uint64_t number);
+
 /* What somebody asks for. */
 struct ps_optimizer_order {
     unsigned rungs;        /* 0: those of the configuration */
     double target_percent; /* 0: that of the configuration */
     bool dry_run;
+    const char *level; /* the rung that was named, static; or NULL */
+    const char *who;   /* asks; cut at PS_OPTIMIZER_WHO */
 };
 
 /* Begins a run; its number in *number. PS_OK; PS_EBUSY while one runs; PS_ECANCELED: it is off. */
@@ -183,6 +201,9 @@ PS_MUST_CHECK int ps_optimizer_order(struct ps_optimizer *optimizer,
 /* What the call that is under way was answered. `err`: it was not. */
 void ps_optimizer_on_answer(struct ps_optimizer *optimizer, int err, enum ps_hook_answer answer,
                             int status, ps_time now);
+
+/* The call that is under way failed, in words. */
+void ps_optimizer_on_failure(struct ps_optimizer *optimizer, const char *why, ps_time now);
 
 /* Does what is due. Call it when new figures came and at the time that it returns. */
 ps_time ps_optimizer_step(struct ps_optimizer *optimizer, ps_time now);

@@ -24,12 +24,14 @@ const struct ps_option ps_source_options[] = {
     PS_OPTION_ROW(ps_source_opts, name, STRING, NULL,
      "what reports call it", .required = true),
     PS_OPTION_ROW(ps_source_opts, kind, ENUM, "dcgm",
-     "`dcgm` (a dcgm-exporter), `remote` (another Penstock), or a server that is no upstream: `lmstudio`, "
-     "`llama-swap`, `lmcache` (its controller)", .names = ps_adapter_source_names),
+     "`dcgm` (a dcgm-exporter), `remote` (another Penstock), or a server that is no upstream: `vllm`, `sglang`, "
+     "`trtllm`, `triton`, `ollama`, `llamacpp`, `comfyui`, `a1111`, `tgi`, `tei`, `lmstudio`, `llama-swap`, "
+     "`lmcache` (its controller)", .names = ps_adapter_source_names),
     PS_OPTION_ROW(ps_source_opts, url, STRING, NULL,
      "where it answers, such as `http://10.0.0.7:9400`", .required = true),
     PS_OPTION_ROW(ps_source_opts, token, SECRET, NULL,
-     "sent as `Authorization: Bearer TOKEN`; a `remote` Penstock needs one with the role `read`"),
+     "sent as `Authorization: Bearer TOKEN`, such as a server's API key; a `remote` Penstock needs one with the role "
+     "`read`"),
     PS_OPTION_ROW(ps_source_opts, instance, STRING, NULL,
      "`lmcache`: the instance whose copies in host memory may be forgotten"),
     PS_OPTION_ROW(ps_source_opts, ca_file, STRING, NULL,
@@ -497,7 +499,7 @@ static int set_endpoint(struct ps_scrape *scrape, struct ps_backend *backend, st
 static int set_endpoints(struct ps_scrape *scrape, struct ps_gateway *gateway)
 {
     int err = PS_OK;
-    for (size_t i = 0; i < gateway->backend_count && err == PS_OK; i++) {
+    for (size_t i = 0; gateway != NULL && i < gateway->backend_count && err == PS_OK; i++) {
         struct ps_backend *backend = gateway->backends[i];
         for (size_t j = 0; j < backend->count && err == PS_OK; j++) {
             err = set_endpoint(scrape, backend, gateway->tls[i], backend->endpoints[j]);
@@ -583,7 +585,7 @@ int ps_scrape_set(struct ps_scrape *scrape, struct ps_gateway *gateway,
         PS_CONTAINER_OF(node, struct spot, link)->kept = false;
     }
     snprintf(reason, size, "out of memory");
-    scrape->gateway = ps_gateway_ref(gateway);
+    scrape->gateway = gateway == NULL ? NULL : ps_gateway_ref(gateway);
     scrape->interval = opts->interval;
     scrape->timeout = opts->timeout;
     int err = copy_text(&scrape->key, opts->runtime_key);
@@ -675,6 +677,7 @@ static void fill_view(const struct spot *spot, ps_time now, struct ps_scrape_vie
         .instance = spot->instance,
         .host = spot->endpoint->url.host,
         .is_upstream = is_upstream,
+        .upstream = is_upstream ? spot->endpoint : NULL,
         .simulated = spot->endpoint->identity.simulated ||
                      (spot->result != NULL && spot->result->vitals.simulated),
         .backend = spot->backend,

@@ -31,6 +31,7 @@
 #include "operate/inquiry.h"
 
 struct ps_backend;
+struct ps_endpoint;
 struct ps_gateway;
 struct ps_loop;
 struct ps_scrape;
@@ -40,7 +41,7 @@ struct ps_source_opts {
     char *name;
     int kind; /* into ps_adapter_source_names */
     char *url;
-    char *token;    /* secret; of a remote Penstock */
+    char *token;    /* secret */
     char *instance; /* of LMCache */
     char *ca_file;
 };
@@ -86,7 +87,8 @@ struct ps_scrape_view {
     const char *instance; /* of LMCache, else "" */
     struct ps_str host;
     bool is_upstream;
-    const struct ps_backend *backend; /* NULL for sources */
+    const struct ps_backend *backend;   /* NULL for sources */
+    const struct ps_endpoint *upstream; /* its endpoint; NULL for sources */
     bool simulated;
     int64_t in_flight; /* requests of the gateway; 0 for sources */
     enum ps_scrape_state state;
@@ -103,8 +105,9 @@ PS_MUST_CHECK int ps_scrape_new(struct ps_scrape **out, struct ps_loop *loop,
                                 ps_scrape_fn *on_round, void *ctx);
 void ps_scrape_free(struct ps_scrape *scrape); /* NULL is fine */
 
-/* The configuration in force. What stays keeps its results. PS_OK, PS_ENOMEM, or PS_EINVAL for a
- * source that can't be asked (its CA file), with a sentence in reason; the rest is asked. */
+/* The configuration in force; gateway may be NULL. What stays keeps its results. PS_OK, PS_ENOMEM,
+ * or PS_EINVAL for a source that can't be asked (its CA file), with a sentence in reason; the rest
+ * is asked. */
 PS_MUST_CHECK int ps_scrape_set(struct ps_scrape *scrape, struct ps_gateway *gateway,
                                 const struct ps_scrape_opts *opts, char *reason, size_t size);
 

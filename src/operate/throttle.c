@@ -56,8 +56,8 @@ static struct ps_throttle_bound bound_tokens(struct ps_throttle *throttle, ps_ti
 
 static void cut(struct ps_throttle *throttle, ps_time now, uint64_t in_flight, double factor)
 {
-    double from = throttle->requests > 0 ? fmin(throttle->requests, (double)in_flight)
-                                         : (double)in_flight;
+    double from =
+        throttle->requests > 0 ? fmin(throttle->requests, (double)in_flight) : (double)in_flight;
     throttle->requests = fmax(1, floor(from * factor));
     throttle->cut_at = throttle->grew_at = now;
 }

@@ -31,8 +31,8 @@ enum ps_throttle_mode { PS_THROTTLE_FIXED, PS_THROTTLE_AUTO };
 extern const char *const ps_throttle_mode_names[]; /* NULL-terminated */
 
 struct ps_throttle {
-    double share; /* of the caches */
-    double others; /* tokens that are not ours */
+    double share;    /* of the caches */
+    double others;   /* tokens that are not ours */
     double requests; /* 0 = no bound */
     ps_time cut_at;  /* when it was lowered last */
     ps_time grew_at;

@@ -266,8 +266,8 @@ static void shapes(uint64_t seed, unsigned runs)
 
 /* ---------------------------------------------------------------- levels */
 
-/* 0 to 3, as enum ps_pressure_level; what is hidden, or an event that came in the same phase. */
-static void truths(const struct strain_sample *seen, double *until, int *truth)
+/* 0 to 3, as enum ps_pressure_level: what the hidden state comes to if nothing changes. */
+static void truths(const struct strain_sample *seen, const double *until, int *truth)
 {
     for (int t = 0; t < SECONDS; t++) {
         double mean = 0;
@@ -279,9 +279,6 @@ static void truths(const struct strain_sample *seen, double *until, int *truth)
             }
         }
         double left = seen[t].event ? 0 : until[t];
-        for (int i = 1; i <= 60 && t + i < SECONDS && i < left; i++) {
-            left = seen[t + i].event && seen[t + i].phase == seen[t].phase ? i : left;
-        }
         truth[t] = left <= 10 ? 3 : left <= 60 ? 2 : mean / count > STRAIN_TARGET ? 1 : 0;
     }
 }

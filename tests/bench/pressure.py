@@ -337,7 +337,7 @@ async def run_shape(shape, seed, seconds, folder, penstock, arms):
 
 def result(metric, unit, ours, peer, peer_name, target, holds, less=False, **more):
     return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": rounded(ours, 4), "peer": rounded(peer, 4),
-            "peer_name": peer_name, "ratio": None if peer is None else ratio_of(ours, peer, not less, 1e-6), "target": target,
+            "peer_name": peer_name, "ratio": None if peer is None else ratio_of(ours, peer, not less, 1 if less else 1e-6), "target": target,
             "holds": holds, "failed_requests": 0, **({} if holds is not None else {"without": "reported"}), **more}
 
 

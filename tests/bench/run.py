@@ -3,13 +3,14 @@
 
     run.py proxy [--quick] [--long] [--only cpu|latency|prompts|streams|memory] [--rounds N]
     run.py cache [--quick] [--only cpu|latency] [--rounds N]
+    run.py batch [--quick] [--only search|queue|cost]
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py flight [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
-    run.py telemetry [--quick] [--rounds N]
+    run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
 what each is) and run(args, folder, save), which calls save(report) whenever it has got further.
@@ -31,6 +32,7 @@ import signal
 import sys
 import tempfile
 
+import batch
 import cache
 import chaos
 import eviction
@@ -102,7 +104,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "predict": predict,
+BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "predict": predict,
            "pressure": pressure, "proxy": proxy, "ring": ring, "telemetry": telemetry}
 
 

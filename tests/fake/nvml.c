@@ -6,8 +6,12 @@
  *
  *      0 bare     init, count and handle, and nothing else
  *      1 old      functions without versions; processes of 16 bytes
+ *      2 r470     with FAKE_LISTS_V2: processes of 24 bytes under names that end in _v2
  *      2 r530     processes of 32 bytes under the names that have 24 before and after
  *      3 new      all
+ *
+ * Processes are made up, unless they are named: own_pid=17 own_card=1 own_mib=2048 is one of them,
+ * and more may follow; own_mib=-1 is a size that nobody knows, own_pid=0 forgets them all.
  *
  * What it does is set by knobs: in the environment, FAKE_NVML="gpus=8 memory_us=12"; in the file
  * that FAKE_NVML_FILE names, read again whenever it changes; or, in the same process, by calling
@@ -30,6 +34,7 @@
 #define GPUS      64
 #define INSTANCES 8
 #define EVENTS    4096
+#define OWNS      64
 #define MIB       (UINT64_C(1) << 20)
 #define BLANK     UINT64_MAX
 #define EXPORT    __attribute__((visibility("default")))
@@ -45,7 +50,7 @@ enum { TIMEOUT = 10, LOST = 15, WRONG_VERSION = 25, UNKNOWN = 999 };
 /* X(knob, value after a reset, what it does) */
 /* clang-format off */
 #define KNOBS(X)                                                                                    \
-    X(gpus, 1, "cards")                                                                             \
+    X(gpus, 1, "cards, as the library finds them when it is initialised")                           \
     X(init_code, 0, "what nvmlInit answers")                                                        \
     X(memory_us, 0, "time of a call for memory")                                                    \
     X(processes_us, 0, "time of a call for processes")                                              \
@@ -73,7 +78,9 @@ enum { TIMEOUT = 10, LOST = 15, WRONG_VERSION = 25, UNKNOWN = 999 };
     X(ecc, 0, "errors counted")                                                                     \
     X(processes, 2, "processes on each card")                                                       \
     X(process_mib, 3072, "memory of each")                                                          \
+    X(rest_mib, 0, "memory that nobody named by own_pid has; then used_mib counts no more")         \
     X(pid, 1000, "id of the first")                                                                 \
+    X(mps, 0, "of them, so many are clients of MPS, too")                                           \
     X(growing, 0, "so many more each time the room was too small")                                  \
     X(gpm, 1, "GPM is supported")                                                                   \
     X(tensor, 25, "what GPM says, percent")                                                         \
@@ -120,6 +127,11 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of what follows */
 static pthread_cond_t event_put = PTHREAD_COND_INITIALIZER;
 static struct event events[EVENTS];
 static size_t events_put, events_taken;
+static struct own {
+    long pid, card, mib;
+} owns[OWNS];
+static _Atomic size_t own_count;
+static long users, found_gpus; /* of the library, and the cards that it knows */
 static struct timespec file_changed;
 
 #define KNOB(name) atomic_load(&knobs[K_##name])
@@ -137,6 +149,21 @@ static void put_xid(long number)
     pthread_mutex_unlock(&mutex);
 }
 
+/* own_pid begins another; the other two are about the latest. */
+static int put_own(const char *what, long value)
+{
+    pthread_mutex_lock(&mutex);
+    if (strcmp(what, "pid") == 0) {
+        own_count = value == 0 ? 0 : own_count < OWNS ? own_count + 1 : OWNS;
+        owns[own_count > 0 ? own_count - 1 : 0] = (struct own){.pid = value};
+    } else {
+        struct own *own = &owns[own_count > 0 ? own_count - 1 : 0];
+        *(strcmp(what, "card") == 0 ? &own->card : &own->mib) = value;
+    }
+    pthread_mutex_unlock(&mutex);
+    return 0;
+}
+
 static void reset(void)
 {
     for (size_t i = 0; i < KNOB_COUNT; i++) {
@@ -144,6 +171,8 @@ static void reset(void)
     }
     pthread_mutex_lock(&mutex);
     events_taken = events_put;
+    own_count = 0;
+    users = 0;
     pthread_mutex_unlock(&mutex);
 }
 
@@ -158,6 +187,10 @@ FN(penstock_simulated_nvml, const char *name, long value)
     if (strcmp(name, "xid") == 0) {
         put_xid(value);
         return 0;
+    }
+    if (strcmp(name, "own_pid") == 0 || strcmp(name, "own_card") == 0 ||
+        strcmp(name, "own_mib") == 0) {
+        return put_own(name + 4, value);
     }
     for (size_t i = 0; i < KNOB_COUNT; i++) {
         if (strcmp(knob_rows[i].name, name) == 0) {
@@ -252,12 +285,25 @@ static int init(void)
     read_file();
     hang_while(K_hang_init);
     (void)pthread_once(&once, make_cards);
+    if (KNOB(init_code) == OK) {
+        pthread_mutex_lock(&mutex);
+        found_gpus = users++ == 0 ? KNOB(gpus) : found_gpus;
+        pthread_mutex_unlock(&mutex);
+    }
     return (int)KNOB(init_code);
+}
+
+static long known_gpus(void)
+{
+    pthread_mutex_lock(&mutex);
+    long many = found_gpus;
+    pthread_mutex_unlock(&mutex);
+    return many;
 }
 
 static int handle(uint32_t i, struct card **out)
 {
-    if (i >= (uint32_t)KNOB(gpus)) {
+    if (i >= (uint32_t)known_gpus()) {
         return INVALID;
     }
     if ((long)i == KNOB(lost)) {
@@ -269,7 +315,7 @@ static int handle(uint32_t i, struct card **out)
 
 static int count(uint32_t *out)
 {
-    *out = (uint32_t)KNOB(gpus);
+    *out = (uint32_t)known_gpus();
     return OK;
 }
 
@@ -334,13 +380,20 @@ static int give(uint32_t value, uint32_t *out)
 
 FN(nvmlShutdown, void)
 {
+    pthread_mutex_lock(&mutex);
+    users = users > 0 ? users - 1 : 0;
+    pthread_mutex_unlock(&mutex);
     return OK;
 }
 
 FN(nvmlSystemGetDriverVersion, char *out, uint32_t size)
 {
+#ifdef FAKE_LISTS_V2
+    (void)snprintf(out, size, "470.57.02");
+#else
     static const char *const versions[] = {"", "304.137", "530.41.03", "580.65.06"};
     (void)snprintf(out, size, "%s", versions[FAKE_ABI]);
+#endif
     return OK;
 }
 
@@ -394,13 +447,24 @@ struct memory {
     uint64_t total, reserved, free, used;
 };
 
+static uint64_t used_mib(const struct card *card)
+{
+    pthread_mutex_lock(&mutex);
+    long used = own_count > 0 ? KNOB(rest_mib) : KNOB(used_mib);
+    for (size_t i = 0; i < own_count; i++) {
+        used += owns[i].card == card->index && owns[i].mib > 0 ? owns[i].mib : 0;
+    }
+    pthread_mutex_unlock(&mutex);
+    return (uint64_t)used;
+}
+
 /* An instance has an eighth of its card. */
 static struct memory memory_of(const struct card *card)
 {
     uint64_t part = card->instance < 0 ? 1 : INSTANCES;
     struct memory memory = {(uint64_t)KNOB(total_mib) * MIB / part,
                             (uint64_t)KNOB(reserved_mib) * MIB / part, 0,
-                            (uint64_t)KNOB(used_mib) * MIB / part};
+                            used_mib(card) * MIB / part};
     memory.free = memory.total - memory.reserved - memory.used;
     if (KNOB(memory_form) == 1) {
         memory.used += memory.reserved;
@@ -504,10 +568,16 @@ FN(nvmlDeviceGetTotalEccErrors, const struct card *card, uint32_t kind, uint32_t
 
 #if FAKE_ABI == 1
 #define PROCESS_BYTES 16
+#define LISTS(name)   name
+#elif defined FAKE_LISTS_V2
+#define PROCESS_BYTES 24
+#define LISTS(name)   name##_v2
 #elif FAKE_ABI == 2
 #define PROCESS_BYTES 32
+#define LISTS(name)   name##_v3
 #else
 #define PROCESS_BYTES 24
+#define LISTS(name)   name##_v3
 #endif
 
 /* Writes one entry byte by byte, so that the layout is what it says. */
@@ -522,12 +592,31 @@ static void put_process(char *at, uint32_t pid, uint64_t bytes, const struct car
     }
 }
 
+/* Those that were named, as far as there is room; returns how many. */
+static uint32_t list_own(const struct card *card, long many, uint32_t room, char *out)
+{
+    uint32_t count = 0;
+    pthread_mutex_lock(&mutex);
+    for (size_t i = 0; i < own_count && count < room && count < many; i++) {
+        if (owns[i].card == card->index) {
+            put_process(out + count++ * PROCESS_BYTES, (uint32_t)owns[i].pid,
+                        owns[i].mib < 0 ? BLANK : (uint64_t)owns[i].mib * MIB, card);
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+    return count;
+}
+
 static int list(const struct card *card, long many, uint32_t *room, char *out)
 {
     hang_while(K_hang_processes);
     ENTER(KNOB(processes_us));
     if (KNOB(denied) != 0) {
         return NO_PERMISSION;
+    }
+    if (own_count > 0) {
+        *room = list_own(card, many, *room, out);
+        return OK;
     }
     if (*room < (uint32_t)many) {
         *room = (uint32_t)many;
@@ -544,34 +633,28 @@ static int list(const struct card *card, long many, uint32_t *room, char *out)
 }
 
 /* All compute; the first of them draws, too. */
-#if FAKE_ABI == 1
-FN(nvmlDeviceGetComputeRunningProcesses, const struct card *card, uint32_t *room, void *out)
-#else
-FN(nvmlDeviceGetComputeRunningProcesses_v3, const struct card *card, uint32_t *room, void *out)
-#endif
+FN(LISTS(nvmlDeviceGetComputeRunningProcesses), const struct card *card, uint32_t *room, void *out)
 {
-    return list(card, KNOB(processes), room, out);
+    return list(card, own_count > 0 ? OWNS : KNOB(processes), room, out);
 }
 
-#if FAKE_ABI == 1
-FN(nvmlDeviceGetGraphicsRunningProcesses, const struct card *card, uint32_t *room, void *out)
-#else
-FN(nvmlDeviceGetGraphicsRunningProcesses_v3, const struct card *card, uint32_t *room, void *out)
-#endif
+FN(LISTS(nvmlDeviceGetGraphicsRunningProcesses), const struct card *card, uint32_t *room, void *out)
 {
-    return list(card, KNOB(processes) > 0 ? 1 : 0, room, out);
+    return list(card, own_count > 0 ? 0 : KNOB(processes) > 0 ? 1 : 0, room, out);
 }
 
 #endif /* FAKE_ABI >= 1 */
 
 #if FAKE_ABI >= 2
 
+#ifndef FAKE_LISTS_V2
 FN(nvmlDeviceGetConfComputeMemSizeInfo, const struct card *card, void *out)
 {
     (void)card;
     (void)out;
     return NOT_SUPPORTED;
 }
+#endif
 
 FN(nvmlDeviceGetCurrentClocksThrottleReasons, const struct card *card, uint64_t *out)
 {
@@ -788,6 +871,11 @@ FN(nvmlEventSetWait_v2, void *set, struct event *out, uint32_t ms)
 #endif /* FAKE_ABI >= 2 */
 
 #if FAKE_ABI >= 3
+
+FN(nvmlDeviceGetMPSComputeRunningProcesses_v3, const struct card *card, uint32_t *room, void *out)
+{
+    return list(card, KNOB(mps), room, out);
+}
 
 FN(nvmlDeviceGetRunningProcessDetailList, const struct card *card, void *out)
 {

@@ -9,6 +9,7 @@
 #include "daemon/engines.h"
 #include "operate/gpu.h"
 #include "daemon/process.h"
+#include "daemon/store.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"
 
@@ -20,6 +21,7 @@ int main(void)
                                                             ps_access_log_metric_families,
                                                             ps_caches_metric_families,
                                                             ps_gpu_metric_families,
+                                                            ps_store_metric_families,
                                                             ps_metric_metrics, NULL};
     struct ps_buf out = ps_buf_make(1024 * 1024);
     int err = ps_metric_manual(tables, &out);

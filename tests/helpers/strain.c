@@ -42,7 +42,9 @@ struct strain {
     enum strain_kind kind;
     const struct workload *workload; /* owned by the original */
     struct ps_rng rng;
-    bool frozen; /* a copy: no chance, no new phases */
+    bool frozen; /* a copy: no new phases ... */
+    bool chance; /* ... but chance; else none */
+    struct ps_survival_count crowd;
     double tick;
     double at;
     double frozen_at, frozen_demand, frozen_slope;
@@ -92,12 +94,14 @@ static void arrive(struct strain *strain, struct seq seq)
     *wait_at(strain, strain->waiting++) = seq;
     strain->now.arrived++;
     strain->now.arrived_tokens += (double)seq.prompt;
+    strain->crowd.arrived += (double)seq.prompt;
 }
 
 static struct seq draw(struct strain *strain)
 {
-    struct workload_request request =
-        strain->frozen ? workload_typical(strain->drawn++) : workload_draw(&strain->rng);
+    struct workload_request request = strain->frozen && !strain->chance
+                                          ? workload_typical(strain->drawn++)
+                                          : workload_draw(&strain->rng);
     return (struct seq){.prompt = request.prompt, .answer = request.answer};
 }
 
@@ -125,7 +129,7 @@ static void arrivals(struct strain *strain)
 {
     double rate = demand(strain) * capacity(strain) / (WORKLOAD_MEAN_HELD * STEP_NOMINAL);
     unsigned count = 0;
-    if (strain->frozen) {
+    if (strain->frozen && !strain->chance) {
         strain->coming += rate * strain->tick;
         count = (unsigned)strain->coming;
         strain->coming -= count;
@@ -231,6 +235,16 @@ static void let_in(struct strain *strain)
     }
 }
 
+/* What a gateway sees of an answer that grew. */
+static void count_growth(struct strain *strain, float from, float to, bool ended)
+{
+    unsigned cell = ps_survival_cell((uint64_t)to);
+    for (unsigned i = ps_survival_cell((uint64_t)from); i < cell; i++) {
+        strain->crowd.passed[i]++;
+    }
+    strain->crowd.ended[cell] += ended;
+}
+
 static void decode(struct strain *strain)
 {
     float tokens = (float)(strain->tick / (STEP_BASE + STEP_EACH * (double)strain->running));
@@ -239,6 +253,10 @@ static void decode(struct strain *strain)
     for (size_t i = 0; i < strain->running; i++) {
         struct seq seq = strain->run[i];
         seq.done += tokens;
+        if (!strain->frozen) {
+            count_growth(strain, seq.done - tokens, fminf(seq.done, seq.answer),
+                         seq.done >= seq.answer);
+        }
         if (seq.done >= seq.answer) {
             strain->now.finished++;
             strain->now.finished_tokens += (double)seq.answer;
@@ -335,6 +353,27 @@ static double running_tokens(const struct strain *strain)
     return sum;
 }
 
+static void count_in(struct ps_survival_count *crowd, const struct seq *seq)
+{
+    unsigned cell = ps_survival_cell((uint64_t)seq->done);
+    crowd->requests[cell]++;
+    crowd->prompts[cell] += (double)seq->prompt;
+}
+
+static void count_crowd(struct strain *strain)
+{
+    struct ps_survival_count *crowd = &strain->crowd;
+    memset(crowd->requests, 0, sizeof crowd->requests);
+    memset(crowd->prompts, 0, sizeof crowd->prompts);
+    for (size_t i = 0; i < strain->running; i++) {
+        count_in(crowd, &strain->run[i]);
+    }
+    for (size_t i = 0; i < strain->waiting; i++) {
+        count_in(crowd, wait_at(strain, i));
+    }
+    strain->now.crowd = *crowd;
+}
+
 static void observe(struct strain *strain)
 {
     struct strain_sample *now = &strain->now;
@@ -357,6 +396,7 @@ static void observe(struct strain *strain)
     double dropped = strain->workload->shape == WORKLOAD_SAWTOOTH ? strain->held : 0;
     now->reclaimable = blocks ? 0 : (strain->reserved - used + dropped) * TOKEN_BYTES / DEVICE;
     now->phase = strain->phase;
+    count_crowd(strain);
 }
 
 void strain_next(struct strain *strain, struct strain_sample *sample)
@@ -374,13 +414,19 @@ void strain_next(struct strain *strain, struct strain_sample *sample)
     *sample = strain->now;
 }
 
+/* A copy that goes on as things are. */
+static void freeze(struct strain *copy, const struct strain *strain)
+{
+    memcpy(copy, strain, sizeof *copy);
+    copy->frozen = true;
+    copy->frozen_at = copy->at;
+    copy->frozen_demand = workload_demand(copy->workload, copy->at, &copy->frozen_slope);
+}
+
 double strain_until_event(const struct strain *strain)
 {
     static _Thread_local struct strain copy;
-    memcpy(&copy, strain, sizeof copy);
-    copy.frozen = true;
-    copy.frozen_at = copy.at;
-    copy.frozen_demand = workload_demand(copy.workload, copy.at, &copy.frozen_slope);
+    freeze(&copy, strain);
     while (copy.at < strain->at + STRAIN_HORIZON) {
         tick(&copy);
         if (copy.event > 0 || copy.blocked) {
@@ -388,6 +434,22 @@ double strain_until_event(const struct strain *strain)
         }
     }
     return INFINITY;
+}
+
+double strain_chance(const struct strain *strain, double seconds, unsigned plays, uint64_t seed)
+{
+    static _Thread_local struct strain copy;
+    unsigned came = 0;
+    for (unsigned i = 0; i < plays; i++) {
+        freeze(&copy, strain);
+        copy.chance = true;
+        copy.rng = ps_rng_make(seed + i);
+        do {
+            tick(&copy);
+        } while (copy.event <= 0 && copy.at < strain->at + seconds);
+        came += copy.event > 0;
+    }
+    return (double)came / plays;
 }
 
 /* As many requests as demand gives, each at a random point of its life; longer ones are met more

@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 
+#include "foresee/survival.h"
 #include "workload.h"
 
 enum strain_kind { STRAIN_BLOCKS, STRAIN_HEAP, STRAIN_KINDS };
@@ -46,6 +47,8 @@ struct strain_sample {
         flight_tokens; /* prompts and answers so far of all that were sent: the gateway's count */
     double arrived;    /* requests in this second, and the tokens of their prompts */
     double arrived_tokens;
+    struct ps_survival_count
+        crowd;       /* who is in flight and how far, and who ended: gateway/census */
     double finished; /* requests in this second, and the tokens of their answers */
     double finished_tokens;
     /* the truth */
@@ -70,8 +73,13 @@ void strain_free(struct strain *strain);
 /* Plays one second. */
 void strain_next(struct strain *strain, struct strain_sample *sample);
 
-/* Seconds until the server runs out of memory if nothing changes; INFINITY beyond the horizon. What
- * it does not see is chance, so the truth is this or an event that came in the same phase. */
+/* Seconds until the server runs out of memory if nothing changes; INFINITY beyond the horizon. No
+ * chance is in it: what comes of luck is not in the state of the server. */
 double strain_until_event(const struct strain *strain);
+
+/* How probable it is that somebody is preempted or fails within so many seconds: of `plays` copies
+ * of the server, played on with chance but without a new phase. Nobody can know more: it knows how
+ * long the answers in flight get, and at which rate requests come. */
+double strain_chance(const struct strain *strain, double seconds, unsigned plays, uint64_t seed);
 
 #endif

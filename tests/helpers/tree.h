@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct tree {
     char root[64];
@@ -30,11 +31,10 @@ static inline void tree_open(struct tree *tree)
     tree_check(mkdtemp(tree->root) != NULL, tree->root);
 }
 
-/* Writes a file and makes the folders above it. */
-static inline void tree_put(const struct tree *tree, const char *path, const char *text)
+/* The whole of a path in `whole`; makes the folders above it. */
+static inline void tree_reach(const struct tree *tree, const char *path, char whole[512])
 {
-    char whole[512];
-    (void)snprintf(whole, sizeof whole, "%s/%s", tree->root, path);
+    (void)snprintf(whole, 512, "%s/%s", tree->root, path);
     for (char *c = whole + strlen(tree->root) + 1; *c != '\0'; c++) {
         if (*c == '/') {
             *c = '\0';
@@ -42,6 +42,21 @@ static inline void tree_put(const struct tree *tree, const char *path, const cha
             *c = '/';
         }
     }
+}
+
+/* Makes a symbolic link, whether there is anything at its end or not. */
+static inline void tree_link(const struct tree *tree, const char *path, const char *target)
+{
+    char whole[512];
+    tree_reach(tree, path, whole);
+    tree_check(symlink(target, whole) == 0, whole);
+}
+
+/* Writes a file and makes the folders above it. */
+static inline void tree_put(const struct tree *tree, const char *path, const char *text)
+{
+    char whole[512];
+    tree_reach(tree, path, whole);
     FILE *file = fopen(whole, "we");
     tree_check(file != NULL && fputs(text, file) >= 0 && fclose(file) == 0, whole);
 }

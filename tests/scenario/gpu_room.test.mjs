@@ -17,12 +17,12 @@ import { sleep, until } from './lib/wait.mjs';
 const MIB = 2 ** 20;
 
 /// A gate in front of simulated servers; `gpu` is the text of the section.
-async function startRoom(t, sims, gpu = [], env = {}) {
+async function startRoom(t, sims, gpu = [], env = {}, admission = []) {
   const config = ['gpu:', '  drivers: no', '  interval: 100ms', ...gpu.map((line) => `  ${line}`)];
   if (sims.length > 0) {
     config.push('upstreams:');
     sims.forEach((sim, i) => config.push(`  - name: u${i}`, `    endpoints: [{url: "${sim.url}"}]`,
-      '    health: {interval: 200ms}'));
+      '    health: {interval: 200ms}', ...(admission[i] === undefined ? [] : [`    admission: ${admission[i]}`])));
   }
   const gate = await startPenstock(t, { config: config.join('\n'), env });
   gate.api = async (path) => (await fetch(`${gate.url}${path}`)).json();
@@ -158,6 +158,55 @@ test('without any source the answer names the settings that would give one', asy
     assert.equal(code, 'no_gpu_source');
     assert.match(detail, /gpu\.sources/);
   }
+});
+
+/// Streams that go on until the test ends; the prompts have nothing in common.
+function ask(t, gate, model, count, words, maxTokens) {
+  const leave = new AbortController();
+  after(t, () => leave.abort());
+  return Array.from({ length: count }, async (_, i) => {
+    const prompt = `${Math.random()} ${i} ${'word '.repeat(words)}`;
+    const answer = await fetch(`${gate.url}/v1/completions`, { method: 'POST', signal: leave.signal,
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model, prompt, max_tokens: maxTokens, stream: true, ignore_eos: true }) });
+    for await (const piece of answer.body) void piece;
+    return answer.status;
+  });
+}
+
+test('tokens that wait at the gateway warn before the figures of the server move', async (t) => {
+  const args = ['--speed', '2', '--kv-tokens', '80000', '--kv-bytes-per-token', '32KiB', '--max-num-seqs', '256'];
+  const sims = [await startSim(t, 'vllm', ...args, '--model', 'wide'), await startSim(t, 'vllm', ...args, '--model', 'narrow')];
+  // One gate would let in more than the cache has room for, the other two requests.
+  const gate = await startRoom(t, sims, [], {}, ['{max_in_flight: 40, max_wait: 5m}', '{max_in_flight: 2, max_wait: 5m}']);
+  const room = async () => {
+    const { engines, prediction, profile } = await gate.api('/api/gpu/profile');
+    const by = (name) => engines.find(({ upstream }) => upstream === name);
+    return { wide: by('u0'), narrow: by('u1'), prediction, profile };
+  };
+  await Promise.all(ask(t, gate, 'wide', 4, 300, 2000)); // how long answers get, has to be seen first
+  const calm = await room();
+  assert.equal(calm.prediction.cleanup_needed, false);
+  for (const one of [...ask(t, gate, 'wide', 240, 300, 2000), ...ask(t, gate, 'narrow', 100, 300, 2000)]) one.catch(() => {});
+  const seen = await until('there is a warning', async () => {
+    const now = await room();
+    assert.ok(now.wide.preemptions === 0, `no warning before the trouble: ${JSON.stringify(now)}`);
+    return now.prediction.cleanup_needed && now.wide.pressure_level === 'critical' && now;
+  }, 60_000, 50);
+  const { evidence } = seen.prediction;
+  assert.match(seen.profile.server, /^u0 /);
+  assert.equal(seen.prediction.basis, 'forecast');
+  assert.ok(seen.wide.kv_use < 0.75 && seen.wide.waiting === 0, JSON.stringify(seen.wide)); // it looks well
+  assert.equal(evidence.capacity_tokens, 80000);
+  assert.ok(evidence.queued_tokens > 20_000, JSON.stringify(evidence));
+  assert.ok(evidence.in_flight_tokens > 8000 && evidence.waiting_tokens === 0, JSON.stringify(evidence));
+  assert.ok(evidence.in_flight_tokens + evidence.queued_tokens > evidence.capacity_tokens * 0.9);
+  assert.equal(seen.prediction.probability, undefined); // nothing came true yet that it could be judged by
+  const after1 = await until('it was right', async () => {
+    const now = await room();
+    return now.wide.preemptions > 0 && now;
+  }, 90_000, 100);
+  assert.equal(after1.narrow.pressure_level, 'low'); // as many wait there, and two at a time do no harm
 });
 
 // --- cleanups -----------------------------------------------------------------------------------------

@@ -17,12 +17,15 @@ import { promisify } from 'node:util';
 import { after } from './lib/after.mjs';
 import { program, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
+import { startSim } from './lib/sim.mjs';
 import { sanitizer, slowness, until } from './lib/wait.mjs';
 
 const run = promisify(execFile);
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const build = path.dirname(program);
 const example = path.join(root, 'examples/cache.c');
+const gpuExample = path.join(root, 'examples/gpu.c');
+const fakeDriver = path.join(build, 'tests/fake/libnvidia-ml.so.1');
 const header = fs.readFileSync(path.join(root, 'include/penstock/penstock.h'), 'utf8');
 const strict = ['-Wall', '-Wextra', '-Wpedantic', '-Werror'];
 
@@ -69,12 +72,12 @@ async function compile(t, source, words) {
 }
 
 /// What a program says, with the libraries that were installed and perhaps a configuration.
-async function say(place, out, config) {
+async function say(place, out, config, ...args) {
   const env = { ...process.env, LD_LIBRARY_PATH: place.lib, PENSTOCK_CONFIG: config };
   if (config === undefined) {
     delete env.PENSTOCK_CONFIG;
   }
-  return (await run(out, [], { timeout: 30000 * slowness, env })).stdout;
+  return (await run(out, args, { timeout: 60000 * slowness, env })).stdout;
 }
 
 /// A redis-server of the story's own.
@@ -103,6 +106,15 @@ function writeConfig(t, text) {
 function redisConfig(t, port) {
   return writeConfig(t, `cache:\n  redis:\n    nodes: ["127.0.0.1:${port}"]\n    timeout: 5s\n    connect_timeout: 5s\n`
     + '    breaker: {stall: 10s, backoff: 50ms}\n');
+}
+
+/// A simulated Ollama with a model in memory, and the made-up driver.
+async function startBox(t, more = '') {
+  const sim = await startSim(t, 'ollama', '--model', 'm');
+  await sim.json(sim.post('/api/generate', { model: 'm' }));
+  const config = writeConfig(t, `gpu:\n  nvml_library: ${fakeDriver}\n${more}`
+    + `  timeout: 10s\n  sources:\n    - {name: box, kind: ollama, url: "${sim.url}"}\n`);
+  return { sim, config };
 }
 
 /// The functions that the header declares.
@@ -188,6 +200,40 @@ test('a configuration with a mistake is told with its place', { skip: whyNot() }
   });
 });
 
+test('the GPU example shows a made-up card and frees memory of a simulated server', { skip: whyNot() }, async (t) => {
+  const place = await install();
+  const out = await compile(t, gpuExample, [...(await flags(place, '--cflags', '--libs')), '-lm']);
+  const card = await say(place, out, writeConfig(t, `gpu: {nvml_library: ${fakeDriver}}\n`));
+  assert.match(card, /^device: GPU-[-0-9a-f]+ \(simulated\)\nused: 8\.0 GiB\nof: 24\.0 GiB\ncounts: 33\.3 %\nlevel: low\n/);
+  assert.match(card, /^cleanup needed: no\nseconds until it is full: not known\ncleanup: no_rung, /m);
+  assert.match(card, /^recommendations: \[\{"id":"no_rung"/m);
+  const box = await startBox(t, '  target_percent: 1\n  trust_unverified: yes\n');
+  const planned = await say(place, out, box.config);
+  assert.match(planned, new RegExp(`^server: box ${box.sim.url} \\(simulated\\)$`, 'm'));
+  assert.match(planned, new RegExp(`^box ${box.sim.url} unload m:latest: dry_run$`, 'm'));
+  assert.match(planned, /^freed: not known$/m);
+  const before = await box.sim.used();
+  const done = await say(place, out, box.config, 'unload');
+  const freed = (before - (await box.sim.used())) / 2 ** 30;
+  assert.ok(freed > 0.1, `${freed}`);
+  assert.match(done, new RegExp(`^box ${box.sim.url} unload m:latest: freed$`, 'm'));
+  assert.match(done, new RegExp(`^freed: ${freed.toFixed(1)} GiB$`, 'm'));
+});
+
+test('without a card and a source the GPU example names the settings', { skip: whyNot('ldd') }, async (t) => {
+  const place = await install();
+  const words = [...(await flags(place, '--static', '--cflags', '--libs'))
+    .map((word) => word === '-lpenstock' ? '-l:libpenstock.a' : word), '-lm'];
+  const out = await compile(t, gpuExample, words);
+  assert.doesNotMatch((await run('ldd', [out])).stdout, /penstock/);
+  await assert.rejects(say(place, out, writeConfig(t, 'gpu: {drivers: no}\n')), (error) => {
+    assert.equal(error.code, 1);
+    assert.equal(error.stderr, 'example_gpu: not found: nothing is known of any GPU: gpu.drivers is no, and gpu.sources names '
+      + 'no server or exporter\n');
+    return true;
+  });
+});
+
 /// Each C program of the page with what it prints.
 function programs() {
   const page = fs.readFileSync(path.join(root, 'docs/library.md'), 'utf8');
@@ -197,13 +243,14 @@ function programs() {
 test('the programs of docs/library.md print what it says', { skip: whyNot('redis-server') }, async (t) => {
   const place = await install();
   const port = await startRedis(t);
+  const box = await startBox(t);
   const words = await flags(place, '--cflags', '--libs');
-  assert.equal(programs().length, 2);
+  const configs = [undefined, redisConfig(t, port), box.config, undefined];
+  assert.equal(programs().length, configs.length);
   for (const [n, { source, prints }] of programs().entries()) {
     const file = path.join(tempDir(t), `program${n}.c`);
     fs.writeFileSync(file, source);
     const out = await compile(t, file, words);
-    const said = await say(place, out, n === 0 ? undefined : redisConfig(t, port));
-    assert.equal(said, prints.replaceAll('6379', port));
+    assert.equal(await say(place, out, configs[n]), prints.replaceAll('6379', port).replaceAll('11434', box.sim.port));
   }
 });

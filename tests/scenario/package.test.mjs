@@ -131,7 +131,7 @@ test('the package installs, runs, is removed and purged', { skip: whyNot() }, as
 test('the package says what it needs', { skip: whyNot() }, async () => {
   const deb = await getPackage();
   const { stdout } = await run('dpkg-deb', ['-f', deb]);
-  for (const library of ['libc6', 'libuv1', 'libssl3', 'libyajl2', 'libyaml-0-2', 'libjansson4', 'zlib1g']) {
+  for (const library of ['libc6', 'libuv1', 'libssl3', 'libyajl2', 'libyaml-0-2', 'libjansson4', 'libsqlite3-0', 'zlib1g']) {
     assert.match(stdout, new RegExp(`^Depends:.*\\b${library}`, 'm'));
   }
   const { stdout: conffiles } = await run('dpkg-deb', ['-I', deb, 'conffiles']);

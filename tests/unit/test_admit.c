@@ -48,7 +48,12 @@ static void a_freed_slot_goes_to_the_first_waiter(void **state)
     struct client c = make(PS_PRIORITY_NORMAL, 5);
     assert_int_equal(ps_gate_enter(gate, &a.ticket, 0), PS_ADMITTED);
     assert_int_equal(ps_gate_enter(gate, &b.ticket, 0), PS_QUEUED);
+    c.ticket.prompt = 3;
     assert_int_equal(ps_gate_enter(gate, &c.ticket, 0), PS_QUEUED);
+    struct ps_gate_stats stats;
+    ps_gate_read(gate, &stats);
+    assert_int_equal(stats.queued_tokens, 10);
+    assert_int_equal(stats.queued_prompts, 3);
     ps_gate_leave(gate, &a.ticket, 1);
     assert_int_equal(b.notified, 1);
     assert_int_equal(c.notified, 0);
@@ -56,8 +61,9 @@ static void a_freed_slot_goes_to_the_first_waiter(void **state)
     ps_gate_leave(gate, &b.ticket, 2);
     assert_int_equal(c.notified, 1);
     ps_gate_leave(gate, &c.ticket, 3);
-    struct ps_gate_stats stats;
     ps_gate_read(gate, &stats);
+    assert_int_equal(stats.queued_tokens, 0);
+    assert_int_equal(stats.queued_prompts, 0);
     assert_int_equal(stats.in_flight, 0);
     assert_int_equal(stats.in_flight_tokens, 0);
     assert_int_equal(stats.admitted_total, 3);

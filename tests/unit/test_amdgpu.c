@@ -191,6 +191,43 @@ static void counts_the_memory_of_a_client_once(void **state)
     assert_int_equal(now->process_count, 1);
 }
 
+static void sees_cards_that_come_and_go(void **state)
+{
+    (void)state;
+    start();
+    tree_put(&tree, "sys/class/drm/card2/device/vendor", "0x1002\n");
+    tree_put(&tree, "sys/class/drm/card2/device/mem_info_vram_total", "8589934592\n");
+    tree_put(&tree, "sys/class/drm/card2/device/uevent", "PCI_SLOT_NAME=0000:04:00.0\n");
+    pass(PS_SECOND);
+    assert_int_equal(now->device_count, 1);
+    pass(PS_MINUTE);
+    assert_int_equal(now->device_count, 2);
+    assert_string_equal(now->devices[1].bus, "0000:04:00.0");
+    assert_reading(PS_DEVICE_MEMORY_TOTAL, 17163091968.0);
+    tree_drop(&tree, "sys/class/drm/card2");
+    pass(PS_MINUTE);
+    assert_int_equal(now->device_count, 1);
+}
+
+static void waits_for_a_card_that_comes_later(void **state)
+{
+    (void)state;
+    struct ps_amdgpu_opts opts;
+    char why[PS_SAMPLER_WHY] = "";
+    tree_put(&tree, CARD "vendor", "0x10de\n");
+    ps_amdgpu_opts_init(&opts);
+    opts.root = tree.root;
+    opts.clock = &the_clock;
+    opts.wait = true;
+    assert_int_equal(ps_amdgpu_open(&amdgpu, &opts, why), PS_OK);
+    assert_int_equal(ps_amdgpu_source.start(amdgpu, ps_clock_now(&the_clock), why), PS_ENOTFOUND);
+    assert_non_null(strstr(why, "amdgpu"));
+    tree_put(&tree, CARD "vendor", "0x1002\n");
+    assert_int_equal(ps_amdgpu_source.start(amdgpu, ps_clock_now(&the_clock), why), PS_OK);
+    step();
+    assert_int_equal(now->device_count, 1);
+}
+
 static void says_that_there_is_no_card(void **state)
 {
     (void)state;
@@ -229,7 +266,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(reads_all_that_the_files_say),       CASE(knows_nothing_from_files_that_make_no_sense),
-        CASE(counts_the_memory_of_a_client_once), CASE(says_that_there_is_no_card),
+        CASE(counts_the_memory_of_a_client_once), CASE(sees_cards_that_come_and_go),
+        CASE(waits_for_a_card_that_comes_later),  CASE(says_that_there_is_no_card),
         CASE(takes_only_whole_descriptions),
     };
     return cmocka_run_group_tests_name("amdgpu", tests, NULL, NULL);

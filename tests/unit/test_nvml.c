@@ -143,6 +143,16 @@ static uint64_t calls_of(const char *name)
     return 0;
 }
 
+/* The thread that listens has a time of its own: look until it has all, at most for ten seconds. */
+static void wait_for_xids(size_t device, uint64_t total)
+{
+    for (int i = 0; i < STEPS_MOST && now->devices[device].xids.total < total; i++) {
+        (void)usleep(1000);
+        (void)step();
+    }
+    assert_int_equal(now->devices[device].xids.total, total);
+}
+
 static void read_memory_as(double used_mib, double reserved_mib)
 {
     assert_reading(&now->devices[0], PS_DEVICE_MEMORY_TOTAL, 24576 * MIB);
@@ -230,6 +240,21 @@ static void understands_the_long_processes_of_r530(void **state)
     read_memory_as(8192, 512);
     assert_unknown(&now->devices[0], PS_DEVICE_RECOVERY); /* a field it does not know */
     assert_reading(&now->devices[0], PS_DEVICE_TEMPERATURE, 61);
+}
+
+static void understands_the_second_lists_of_r470(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml-r470");
+    nvml_fake_set(&fake, "processes", 5);
+    start();
+    assert_string_equal(now->driver, "470.57.02");
+    assert_int_equal(now->process_count, 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(now->processes[i].pid, 1000 + i);
+        assert_float_equal(now->processes[i].memory.value, 3072 * MIB, 1);
+    }
+    assert_int_equal(calls_of("nvmlDeviceGetComputeRunningProcesses_v2"), 1);
 }
 
 static void understands_functions_without_versions(void **state)
@@ -429,6 +454,58 @@ static void tells_no_processes_from_none_that_may_be_seen(void **state)
     assert_false(ps_device_unexplained(now, 0).known);
 }
 
+/* A client of MPS stands in two lists; the server of MPS in one. */
+static void knows_clients_of_mps_and_counts_them_once(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml");
+    nvml_fake_set(&fake, "mps", 1);
+    start();
+    assert_int_equal(now->process_count, 2);
+    assert_int_equal(now->processes[0].use, PS_DEVICE_COMPUTE | PS_DEVICE_GRAPHICS | PS_DEVICE_MPS);
+    assert_int_equal(now->processes[1].use, PS_DEVICE_COMPUTE);
+    assert_float_equal(ps_device_unexplained(now, 0).value, (8192 - 2 * 3072) * MIB, 1);
+}
+
+/* In containers, under WSL and with MIG a driver may list a process and not say what it has. */
+static void takes_a_size_that_is_not_told_for_unknown(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml");
+    nvml_fake_set(&fake, "rest_mib", 1000);
+    nvml_fake_set(&fake, "own_pid", 1000);
+    nvml_fake_set(&fake, "own_mib", 2000);
+    nvml_fake_set(&fake, "own_pid", 1001);
+    nvml_fake_set(&fake, "own_mib", -1);
+    start();
+    assert_int_equal(now->process_count, 2);
+    assert_true(now->processes[0].memory.known);
+    assert_false(now->processes[1].memory.known);
+    struct ps_device_account account = ps_device_account(now, 0);
+    assert_true(account.known);
+    assert_int_equal(account.without_size, 1);
+    assert_float_equal(account.held, 2000 * MIB, 1);
+    assert_float_equal(account.unexplained, 1000 * MIB, 1); /* at most */
+    assert_false(ps_device_unexplained(now, 0).known);
+}
+
+static void says_that_processes_of_another_pid_namespace_are_unseen(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml");
+    tree_link(&tree, "proc/self/ns/pid", "pid:[4026532836]");
+    start();
+    assert_int_equal(now->process_count, 2);
+    assert_int_equal(now->processes[0].sight, PS_DEVICE_FOREIGN);
+    assert_string_equal(now->processes[0].name, ""); /* 1000 is somebody else here */
+    assert_null(now->attribution);
+    tree_drop(&tree, "proc/self");
+    pass(5 * PS_SECOND);
+    assert_int_equal(now->processes[0].sight, PS_DEVICE_SEEN);
+    assert_int_equal(now->processes[1].sight, PS_DEVICE_GONE);
+    assert_non_null(now->attribution);
+}
+
 static void lists_processes_early_when_memory_moves(void **state)
 {
     (void)state;
@@ -564,6 +641,124 @@ static void goes_on_without_a_card_that_is_lost_and_takes_it_back(void **state)
     assert_int_equal(now->process_count, 4);
 }
 
+/* --- cards that come ----------------------------------------------------------------------------
+ */
+
+static void finds_cards_that_come_when_the_kernel_lists_them(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml");
+    tree_put(&tree, "proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: Simulated\n");
+    start();
+    nvml_fake_set(&fake, "xid", 31);
+    wait_for_xids(0, 1);
+    nvml_fake_set(&fake, "gpus", 2);
+    pass(PS_MINUTE); /* the library knows those that were there when it began */
+    assert_int_equal(now->device_count, 1);
+    assert_int_equal(calls_of("nvmlInit_v2"), 1);
+    tree_put(&tree, "proc/driver/nvidia/gpus/0000:02:00.0/information", "Model: Simulated\n");
+    pass(PS_MINUTE);
+    assert_int_equal(calls_of("nvmlInit_v2"), 2);
+    assert_int_equal(calls_of("nvmlShutdown"), 1);
+    assert_int_equal(now->device_count, 2);
+    assert_reading(&now->devices[1], PS_DEVICE_POWER, 215.5);
+    assert_int_equal(now->process_count, 4);
+    assert_reading(&now->devices[0], PS_DEVICE_XIDS_TOTAL, 1); /* they stay counted */
+    nvml_fake_set(&fake, "xid", 1031);
+    wait_for_xids(1, 1); /* and it is listened to */
+    tree_drop(&tree, "proc/driver/nvidia/gpus/0000:02:00.0");
+    nvml_fake_set(&fake, "gpus", 1);
+    pass(PS_MINUTE);
+    assert_int_equal(now->device_count, 1); /* gone for good */
+    tree_drop(&tree, "proc/driver");
+}
+
+static void keeps_the_place_of_a_card_that_is_lost_while_it_begins_anew(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml");
+    nvml_fake_set(&fake, "gpus", 2);
+    start();
+    nvml_fake_set(&fake, "lost", 0);
+    for (int i = 0; i < 6 * 60; i++) {
+        pass(PS_SECOND);
+    }
+    assert_int_equal(calls_of("nvmlInit_v2"), 2); /* it may need that to come back */
+    assert_int_equal(now->device_count, 2);
+    assert_true(now->devices[0].lost);
+    assert_string_equal(now->devices[0].uuid, "GPU-00000000-0000-0000-0000-000000000000");
+    assert_nothing_known(&now->devices[0]);
+    assert_false(now->devices[1].lost);
+    nvml_fake_set(&fake, "lost", -1);
+    for (int i = 0; i < 31; i++) {
+        pass(PS_SECOND);
+    }
+    assert_false(now->devices[0].lost);
+    assert_reading(&now->devices[0], PS_DEVICE_POWER, 215.5);
+}
+
+static void shows_a_card_that_was_lost_before_it_began(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml");
+    nvml_fake_set(&fake, "gpus", 2);
+    nvml_fake_set(&fake, "lost", 1);
+    start();
+    assert_int_equal(now->device_count, 2);
+    assert_true(now->devices[1].lost);
+    assert_nothing_known(&now->devices[1]);
+    assert_reading(&now->devices[0], PS_DEVICE_POWER, 215.5);
+}
+
+/* The driver goes away underneath and comes back, as in an update. */
+static void loses_all_cards_with_their_driver_and_takes_them_back(void **state)
+{
+    (void)state;
+    open_driver("nvidia-ml");
+    start();
+    nvml_fake_set(&fake, "init_code", 9);
+    nvml_fake_set(&fake, "lost", 0);
+    for (int i = 0; i < 6 * 60; i++) {
+        pass(PS_SECOND);
+    }
+    assert_int_equal(now->device_count, 1);
+    assert_true(now->devices[0].lost);
+    assert_int_equal(now->process_count, 0);
+    nvml_fake_set(&fake, "init_code", 0);
+    nvml_fake_set(&fake, "lost", -1);
+    for (int i = 0; i < 61; i++) {
+        pass(PS_SECOND);
+    }
+    assert_false(now->devices[0].lost);
+    read_memory_as(8192, 512);
+    assert_int_equal(now->process_count, 2);
+}
+
+static void waits_for_a_library_that_comes_later(void **state)
+{
+    (void)state;
+    struct ps_nvml_opts opts;
+    char why[PS_SAMPLER_WHY] = "";
+    char path[128];
+    open_driver("nvidia-ml");
+    (void)snprintf(path, sizeof path, "%s/libnvidia-ml.so.1", tree.root);
+    ps_nvml_opts_init(&opts);
+    opts.library = path;
+    opts.root = tree.root;
+    opts.clock = &the_clock;
+    opts.wait = true;
+    assert_int_equal(ps_nvml_open(&nvml, &opts, why), PS_OK);
+    assert_int_equal(ps_nvml_source.book(nvml)->count, 0);
+    assert_int_equal(ps_nvml_source.start(nvml, ps_clock_now(&the_clock), why), PS_ENOTFOUND);
+    assert_non_null(strstr(why, path));
+    tree_link(&tree, "libnvidia-ml.so.1", fake.path);
+    assert_int_equal(ps_nvml_source.start(nvml, ps_clock_now(&the_clock), why), PS_OK);
+    (void)step();
+    read_memory_as(8192, 512);
+    assert_int_equal(calls_of("nvmlInit_v2"), 1);
+    tree_drop(&tree, "libnvidia-ml.so.1");
+}
+
 static void reads_instances_as_devices_of_their_own(void **state)
 {
     (void)state;
@@ -624,16 +819,6 @@ static void keeps_instances_that_stay(void **state)
     }
 }
 
-/* The thread that listens has a time of its own: look until it has all, at most for ten seconds. */
-static void wait_for_xids(size_t device, uint64_t total)
-{
-    for (int i = 0; i < STEPS_MOST && now->devices[device].xids.total < total; i++) {
-        (void)usleep(1000);
-        (void)step();
-    }
-    assert_int_equal(now->devices[device].xids.total, total);
-}
-
 static void counts_every_xid_of_a_burst(void **state)
 {
     (void)state;
@@ -684,6 +869,7 @@ int main(void)
         CASE(reads_everything_from_a_new_driver),
         CASE(names_processes_and_their_containers),
         CASE(understands_the_long_processes_of_r530),
+        CASE(understands_the_second_lists_of_r470),
         CASE(understands_functions_without_versions),
         CASE(lives_with_a_library_that_has_nothing_more_than_it_needs),
         CASE(says_why_a_driver_does_not_start),
@@ -697,6 +883,9 @@ int main(void)
         CASE(asks_again_with_more_room_for_processes),
         CASE(gives_up_on_a_list_that_always_grows),
         CASE(tells_no_processes_from_none_that_may_be_seen),
+        CASE(knows_clients_of_mps_and_counts_them_once),
+        CASE(takes_a_size_that_is_not_told_for_unknown),
+        CASE(says_that_processes_of_another_pid_namespace_are_unseen),
         CASE(lists_processes_early_when_memory_moves),
         CASE(asks_no_more_often_than_the_tiers_say),
         CASE(makes_rates_of_counters),
@@ -705,6 +894,11 @@ int main(void)
         CASE(reads_gpm_from_the_second_sample_on),
         CASE(asks_for_no_gpm_where_there_is_none),
         CASE(goes_on_without_a_card_that_is_lost_and_takes_it_back),
+        CASE(finds_cards_that_come_when_the_kernel_lists_them),
+        CASE(keeps_the_place_of_a_card_that_is_lost_while_it_begins_anew),
+        CASE(shows_a_card_that_was_lost_before_it_began),
+        CASE(loses_all_cards_with_their_driver_and_takes_them_back),
+        CASE(waits_for_a_library_that_comes_later),
         CASE(reads_instances_as_devices_of_their_own),
         CASE(notices_instances_that_come_and_go),
         CASE(keeps_instances_that_stay),

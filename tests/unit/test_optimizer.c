@@ -52,6 +52,8 @@ static struct world {
     const struct ps_hook *hook;
     ps_time answer_at;
     bool canceled;
+    unsigned means;
+    bool stopped, limited;
 } world;
 
 static void give(struct server *server)
@@ -88,6 +90,10 @@ static size_t measure(void *ctx, ps_time now, struct ps_optimizer_target *target
             .busy = server->busy,
             .alone = true,
             .fresh = server->lie != GONE,
+            .means = world.means,
+            .spare = ps_device_known(server->gives),
+            .stopped = world.stopped,
+            .limited = world.limited,
         };
         if (!server->no_device) {
             targets[i].used = ps_device_known(server->shown_used);
@@ -543,6 +549,22 @@ static void a_model_that_somebody_wants_after_all_is_no_lie(void **state)
     assert_string_equal(latest()->steps[0].why, "a request came for it meanwhile");
 }
 
+static void a_model_that_stays_may_be_in_use(void **state)
+{
+    (void)state;
+    set(watchful());
+    add_busy(23, 2);
+    world.servers[0].lie = KEEP;
+    run_for(5 * PS_SECOND + 200 * PS_MILLISECOND);
+    struct ps_vitals *vitals = &world.servers[0].vitals;
+    vitals->models[vitals->model_count] = vitals->models[0]; /* it never left */
+    snprintf(vitals->models[vitals->model_count].name, PS_VITALS_NAME, "m1");
+    vitals->models[vitals->model_count++].used = START - PS_SECOND;
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->steps[0].verdict, PS_OPTIMIZER_REFUSED);
+    assert_string_equal(latest()->steps[0].why, "it is still there: a request may be using it");
+}
+
 static void what_others_take_meanwhile_hides_what_was_freed(void **state)
 {
     (void)state;
@@ -687,6 +709,86 @@ static void runs_are_kept_in_a_ring(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* --- what this machine does --------------------------------------------------------------------
+ */
+
+static void what_this_machine_can_do_is_only_done_when_named(void **state)
+{
+    (void)state;
+    add(PS_ADAPTER_TGI, HONEST, 22, 10); /* has no call of its own */
+    world.means = 1u << PS_RUNG_CHECKPOINT | 1u << PS_RUNG_RESTART;
+    run_for(8 * PS_SECOND);
+    assert_int_equal(world.servers[0].calls, 0);
+    order(1u << PS_RUNG_CHECKPOINT, false);
+    run_for(3 * PS_SECOND);
+    const struct ps_optimizer_step *step = &latest()->steps[0];
+    assert_int_equal(step->hook->means, PS_HOOK_TOGGLES);
+    assert_int_equal(step->adapter, PS_ADAPTER_TGI);
+    assert_int_equal(step->verdict, PS_OPTIMIZER_SHORT); /* 10 of the 22 GiB that it had alone */
+    world.means = 0;
+    world.servers[0].used = 22 * GIB;
+    run_for(PS_SECOND);
+    order(1u << PS_RUNG_RESTART, false);
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->outcome, PS_OPTIMIZER_NO_RUNG); /* nobody said how */
+}
+
+static void a_limit_promises_what_lies_ahead_and_may_fall_while_requests_run(void **state)
+{
+    (void)state;
+    add(PS_ADAPTER_TGI, HONEST, 22, 6);
+    world.servers[0].busy = true;
+    world.means = 1u << PS_RUNG_KV_LIMIT;
+    order(1u << PS_RUNG_KV_LIMIT, false);
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->steps[0].verdict, PS_OPTIMIZER_FREED);
+    assert_float_equal(latest()->steps[0].expected.value, 6 * GIB, 1);
+    order(1u << PS_RUNG_KV_LIMIT, false); /* nothing lies ahead any more */
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->step_count, 0);
+}
+
+static void what_was_stopped_is_only_woken_or_restarted(void **state)
+{
+    (void)state;
+    add(PS_ADAPTER_VLLM, GONE, 22, 10); /* it does not even answer */
+    world.means = 1u << PS_RUNG_CHECKPOINT | 1u << PS_RUNG_WAKE;
+    world.stopped = true;
+    order(1u << PS_RUNG_WAKE, false);
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->steps[0].hook->means, PS_HOOK_UNDOES);
+    world.servers[0].lie = HONEST;
+    order(1u << PS_RUNG_CHECKPOINT | 1u << PS_RUNG_SLEEP, false);
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->step_count, 0);
+}
+
+static void a_failure_is_told_in_its_words(void **state)
+{
+    (void)state;
+    add(PS_ADAPTER_TGI, HONEST, 22, 10);
+    world.means = 1u << PS_RUNG_RESTART;
+    order(1u << PS_RUNG_RESTART, false);
+    ps_optimizer_step(world.optimizer, world.now);
+    world.answering = false;
+    ps_optimizer_on_failure(world.optimizer, "it ended with 3: no such unit", world.now);
+    assert_int_equal(latest()->steps[0].verdict, PS_OPTIMIZER_FAILED);
+    assert_string_equal(latest()->steps[0].why, "it ended with 3: no such unit");
+    ps_optimizer_on_failure(world.optimizer, "nobody asked", world.now);
+}
+
+static void numbers_go_on_from_an_earlier_program(void **state)
+{
+    (void)state;
+    ps_optimizer_count_from(world.optimizer, 41);
+    add(PS_ADAPTER_TGI, HONEST, 22, 10);
+    uint64_t number = order(0, true);
+    assert_int_equal(number, 42);
+    assert_non_null(ps_optimizer_find(world.optimizer, 42));
+    assert_null(ps_optimizer_find(world.optimizer, 41));
+    assert_null(ps_optimizer_find(world.optimizer, 43));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -708,6 +810,7 @@ int main(void)
         T(the_one_that_was_idle_for_longest_goes_first),
         T(what_could_not_be_done_is_done_as_soon_as_it_can_be),
         T(a_model_that_somebody_wants_after_all_is_no_lie),
+        T(a_model_that_stays_may_be_in_use),
         T(what_others_take_meanwhile_hides_what_was_freed),
         T(with_a_margin_it_begins_early_and_ends_late),
         T(it_acts_on_what_is_foreseen),
@@ -716,6 +819,11 @@ int main(void)
         T(somebody_may_put_an_idle_server_to_sleep_and_wake_it),
         T(a_server_that_nobody_can_measure_is_believed_only_as_far_as_it_goes),
         T(runs_are_kept_in_a_ring),
+        T(what_this_machine_can_do_is_only_done_when_named),
+        T(a_limit_promises_what_lies_ahead_and_may_fall_while_requests_run),
+        T(what_was_stopped_is_only_woken_or_restarted),
+        T(a_failure_is_told_in_its_words),
+        T(numbers_go_on_from_an_earlier_program),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

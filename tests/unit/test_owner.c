@@ -28,6 +28,7 @@ static void reads_name_and_start(void **state)
     assert_int_equal(ps_owner_parse_stat(text_of("17 (python3)" REST), &owner), PS_OK);
     assert_string_equal(owner.name, "python3");
     assert_int_equal(owner.started, 4711);
+    assert_int_equal(owner.parent, 1);
     assert_int_equal(ps_owner_parse_stat(text_of("17 (a) S (b)" REST), &owner), PS_OK);
     assert_string_equal(owner.name, "a) S (b");
 }
@@ -91,6 +92,30 @@ static void finds_none_where_there_is_none(void **state)
     }
 }
 
+static void finds_the_group_that_a_service_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *group;
+    } rows[] = {
+        {"0::/system.slice/ollama.service\n", "/system.slice/ollama.service"},
+        {"12:cpuset:/\n1:name=systemd:/system.slice/a.service/sub\n", "/system.slice/a.service"},
+        {"0::/user.slice/user-7.slice/user@7.service/app.slice/vllm.service\n",
+         "/user.slice/user-7.slice/user@7.service/app.slice/vllm.service"},
+        {"0::/system.slice/docker-" ID ".scope\n", ID},
+        {"0::/user.slice/user-7.slice/user@7.service/init.scope\n", ""},
+        {"0::/user.slice/user-7.slice/session-2.scope\n", ""},
+        {"0::/\n", ""},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char group[PS_OWNER_GROUP];
+        assert_int_equal(ps_owner_parse_group(text_of(rows[i].text), group),
+                         rows[i].group[0] != '\0');
+        assert_string_equal(group, rows[i].group);
+    }
+}
+
 static void says_that_a_process_is_not_there(void **state)
 {
     (void)state;
@@ -106,6 +131,7 @@ int main(void)
         cmocka_unit_test(refuses_lines_that_are_none),
         cmocka_unit_test(finds_the_containers_of_all_who_make_them),
         cmocka_unit_test(finds_none_where_there_is_none),
+        cmocka_unit_test(finds_the_group_that_a_service_is),
         cmocka_unit_test(says_that_a_process_is_not_there),
     };
     return cmocka_run_group_tests_name("owner", tests, NULL, NULL);

@@ -101,6 +101,30 @@ static void figures_are_absent_where_a_server_has_none(void **state)
     strain_free(strain);
 }
 
+/* A gateway counts by cells; what it makes of them is near to what there is. */
+static void the_gateway_sees_who_is_in_flight(void **state)
+{
+    (void)state;
+    struct strain *strain = strain_or_fail(STRAIN_BLOCKS, WORKLOAD_STEP, 3);
+    double ended = 0;
+    double finished = 0;
+    for (int t = 0; t < 300; t++) {
+        struct strain_sample sample;
+        strain_next(strain, &sample);
+        finished += sample.finished;
+        assert_true(ps_survival_requests(&sample.crowd) == sample.running + sample.waiting);
+        assert_true(fabs(ps_survival_held(&sample.crowd) / sample.flight_tokens - 1) < 0.05);
+        ended = 0;
+        for (int i = 0; i < PS_SURVIVAL_CELLS; i++) {
+            ended += sample.crowd.ended[i];
+        }
+    }
+    assert_true(ended == finished && ended > 0);
+    double chance = strain_chance(strain, 20, 4, 1);
+    assert_true(chance >= 0 && chance <= 1);
+    strain_free(strain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +132,7 @@ int main(void)
         cmocka_unit_test(is_the_same_for_the_same_seed),
         cmocka_unit_test(foresees_the_end_of_a_leak),
         cmocka_unit_test(figures_are_absent_where_a_server_has_none),
+        cmocka_unit_test(the_gateway_sees_who_is_in_flight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -401,21 +401,6 @@ static void what_finds_no_room_is_counted(void **state)
     assert_string_equal(vitals.models[0].name, "m0\\n?");
 }
 
-static void the_size_of_a_cache_follows_from_what_is_told(void **state)
-{
-    (void)state;
-    read_one(PS_VITALS_PAGE_VLLM,
-             PS_STR("vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"2667\"} 1\n"));
-    assert_float_equal(ps_vitals_kv_tokens(&vitals).value, 42672, 0);
-    read_one(PS_VITALS_PAGE_SGLANG,
-             PS_STR("sglang:token_usage 0.25\nsglang:num_used_tokens 10000\n"));
-    assert_float_equal(ps_vitals_kv_tokens(&vitals).value, 40000, 1e-6);
-    read_one(PS_VITALS_PAGE_SGLANG, PS_STR("sglang:token_usage 0\nsglang:num_used_tokens 3\n"));
-    assert_false(ps_vitals_kv_tokens(&vitals).known);
-    read_one(PS_VITALS_PAGE_TEI, PS_STR("te_queue_size 2\n"));
-    assert_false(ps_vitals_kv_tokens(&vitals).known);
-}
-
 static void busy_is_known_only_where_it_is_told(void **state)
 {
     (void)state;
@@ -440,7 +425,6 @@ int main(void)
         cmocka_unit_test(ollama_tells_what_each_model_holds),
         cmocka_unit_test(what_moves_a_models_mark_is_a_use_of_it),
         cmocka_unit_test(comfyui_and_a1111_tell_their_allocators),
-        cmocka_unit_test(the_size_of_a_cache_follows_from_what_is_told),
         cmocka_unit_test(the_rest_tell_their_queues),
         cmocka_unit_test(a_simulated_server_tells_what_a_driver_would),
         cmocka_unit_test(dcgm_gives_a_snapshot_without_blank_numbers),

@@ -68,7 +68,8 @@ export class Penstock {
     const [file, all] = descriptors === undefined ? [program, args]
       : ['/bin/sh', ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, program, ...args]];
     this.child = spawn(file, all, {
-      cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'],
+      // Nothing is kept but where a story says so: not with those who run the tests.
+      cwd, env: { ...process.env, STATE_DIRECTORY: '', XDG_STATE_HOME: '', ...env }, stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.pid = this.child.pid;
     this.output = collect(this.child.stdout);
