@@ -384,7 +384,7 @@ PS_API int ps_gpu_optimizer_recommendations(struct ps_gpu_optimizer *optimizer, 
 
 /* A batch as the program saw it: the rows of one call, or the requests at work together.
  * Zero-initialise. */
-struct ps_gpu_batch {
+struct ps_gpu_batch_seen {
     const char *model; /* at most 127 bytes of printable ASCII */
     const char *shape; /* what makes batches of one model alike, as the program names it: at most 31
                           bytes; NULL = they all are */
@@ -396,12 +396,13 @@ struct ps_gpu_batch {
     uint64_t reserved[4];
 };
 
-/* Learns from a batch: there is no gateway here that could. Takes about a microsecond; what is old
- * counts half after an hour in which something was learned, and of more than 64 models and shapes
- * the one that was not used for the longest time is forgotten. PS_OK; PS_EINVAL: a size or a number
- * out of bounds, or a name that is too long; PS_ENOMEM, PS_ECLOSED. */
+/* Learns from a batch: there is no gateway here that could. Takes what it takes to wake two
+ * threads; what is old counts half after an hour in which something was learned, and of more than
+ * 64 models and shapes the one that was not used for the longest time is forgotten. PS_OK;
+ * PS_EINVAL: a size or a number out of bounds, or a name that is too long; PS_ENOMEM, PS_ECLOSED.
+ */
 PS_API int ps_gpu_optimizer_observe_batch(struct ps_gpu_optimizer *optimizer,
-                                          const struct ps_gpu_batch *batch);
+                                          const struct ps_gpu_batch_seen *seen);
 
 /* What a batch is to be good for. Zero-initialise; every field but model may stay so. */
 struct ps_gpu_batch_goal {
@@ -429,9 +430,10 @@ struct ps_gpu_batch_advice {
 };
 
 /* The size with the most rows a second among those that meet the goal, by cautious bounds instead
- * of means; where not even one row does it is 1, and the expected figures say so. PS_OK;
- * PS_ENOTFOUND: nothing was observed of this model and shape; PS_EINVAL: no model, a number out of
- * bounds; PS_ENOMEM, PS_ECLOSED. */
+ * of means; where not even one row does it is 1, and the expected figures say so. Where the program
+ * told of no such batch, what a server of gpu.sources tells of its own counts (Triton); then
+ * `gpu.target_percent` is the bound instead of free_bytes. PS_OK; PS_ENOTFOUND: nothing was seen of
+ * this model and shape; PS_EINVAL: no model, a number out of bounds; PS_ENOMEM, PS_ECLOSED. */
 PS_API int ps_gpu_optimizer_optimize_batch_size(struct ps_gpu_optimizer *optimizer,
                                                 const struct ps_gpu_batch_goal *goal,
                                                 struct ps_gpu_batch_advice *out);

@@ -9,6 +9,8 @@
 #include "daemon/caches.h"
 #include "operate/gpu.h"
 #include "daemon/site.h"
+#include "export/intake.h"
+#include "export/listing.h"
 #include "export/prometheus.h"
 #include "gateway/forward.h"
 #include "http/h1_field.h"
@@ -27,6 +29,7 @@ struct session {
 
 struct ps_api {
     struct ps_metrics *metrics;
+    struct ps_custom *custom;
     const struct ps_site *site;
     struct ps_caches *caches;
     struct ps_gpu *gpu;
@@ -35,13 +38,14 @@ struct ps_api {
     bool draining;
 };
 
-int ps_api_new(struct ps_api **out, struct ps_metrics *metrics)
+int ps_api_new(struct ps_api **out, struct ps_metrics *metrics, struct ps_custom *custom)
 {
     struct ps_api *api = calloc(1, sizeof *api);
     if (api == NULL) {
         return PS_ENOMEM;
     }
     api->metrics = metrics;
+    api->custom = custom;
     *out = api;
     return PS_OK;
 }
@@ -258,6 +262,34 @@ static void answer_metrics(struct ps_api *api, struct ps_ask *ask)
     }
 }
 
+static void answer_listing(struct ps_api *api, struct ps_ask *ask)
+{
+    text(ask, 200, "application/json");
+    if (ps_listing_write(api->metrics, &ask->reply) != PS_OK) {
+        problem(ask, 503, "too_large", "the listing does not fit");
+    }
+}
+
+static void answer_intake(struct ps_api *api, struct ps_ask *ask)
+{
+    char reason[640];
+    size_t accepted;
+    int err = ps_intake_json(api->custom, api->metrics, ps_buf_str(&ask->body), ps_clock_wall(&ps_clock_real),
+                             &accepted, reason, sizeof reason);
+    if (err == PS_EINVAL) {
+        problem(ask, 400, "invalid_metric", reason);
+    } else if (err == PS_EBUSY) {
+        problem(ask, 409, "metric_differs", reason);
+    } else if (err == PS_ELIMIT) {
+        problem(ask, 422, "too_many_metrics", reason);
+    } else if (err != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    } else {
+        text(ask, 200, "application/json");
+        PS_IGNORE(ps_buf_printf(&ask->reply, "{\"accepted\":%zu}\n", accepted));
+    }
+}
+
 static void answer_cache_stats(struct ps_api *api, struct ps_ask *ask)
 {
     text(ask, 200, "application/json");
@@ -429,6 +461,10 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask) ? answer_readyz(api, ask, now) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/metrics"))) {
         is_read(ask) ? answer_metrics(api, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/metrics"))) {
+        is_read(ask)   ? answer_listing(api, ask)
+        : is_post(ask) ? answer_intake(api, ask)
+                       : refuse_method(ask, "GET, HEAD, POST");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/stats"))) {
         is_read(ask) ? answer_cache_stats(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/invalidate"))) {

@@ -61,6 +61,8 @@ static const struct ps_option admin_options[] = {
 static const struct ps_option metrics_options[] = {
     PS_OPTION_ROW(ps_metrics_page_opts, public, BOOL, "no",
      "`GET /metrics` needs no token"),
+    PS_OPTION_ROW(ps_metrics_page_opts, max_custom, U64, "200",
+     "metrics that `POST /api/metrics` may register", .min = 1, .max = 10000, .no_reload = true),
     {0},
 };
 

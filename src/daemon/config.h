@@ -50,6 +50,7 @@ struct ps_cors_opts {
 };
 
 struct ps_metrics_page_opts {
+    uint64_t max_custom;
     bool public;
 };
 

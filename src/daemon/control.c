@@ -24,6 +24,7 @@
 #include "daemon/site.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
+#include "observe/custom.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
 #include "io/mailbox.h"
@@ -40,6 +41,7 @@ struct ps_control {
     struct ps_loop *loop;
     struct ps_mailbox *mailbox;
     struct ps_metrics *metrics;
+    struct ps_custom *custom;
     struct ps_process *process;
     struct ps_budget budget;
     struct ps_access_log *access_log;
@@ -369,7 +371,7 @@ static void raise_descriptors(void)
 
 static int setup_metrics(struct ps_control *control, unsigned workers)
 {
-    struct ps_metrics_opts opts = {.shards = workers + 2};
+    struct ps_metrics_opts opts = {.shards = workers + 2, .clock = &ps_clock_real};
     const char *bad = NULL;
     int err = ps_metrics_new(&control->metrics, &opts);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
@@ -605,7 +607,8 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_signals(control);
     err = err != PS_OK ? err : setup_access_log(control, config);
     err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
-    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics);
+    err = err != PS_OK ? err : ps_custom_new(&control->custom, control->metrics, config->metrics.max_custom);
+    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics, control->custom);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
@@ -647,6 +650,7 @@ static void teardown(struct ps_control *control)
     ignore_signals();
     ps_process_free(control->process);
     ps_metrics_free(control->metrics);
+    ps_custom_free(control->custom);
     ps_config_free(control->opts.config);
 }
 

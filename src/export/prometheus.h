@@ -1,9 +1,9 @@
-/* prometheus - the registry as a page of text that a scraper reads.
+/* prometheus - the registry as a page that a scraper reads.
  *
- * Two formats, chosen by the scraper's Accept header: Prometheus text 0.0.4 and OpenMetrics 1.0.
- * They differ in small ways that matter (where `_total` stands, how 1 is written, whether the page
- * has an end), so each has its own renderer over the same walk. `_created` lines, which OpenMetrics
- * makes optional, are not written: scrapers store them as series of their own.
+ * Three formats, chosen by the scraper's Accept header: Prometheus text 0.0.4, OpenMetrics 1.0 and
+ * protobuf, which alone shows exponential histograms as they were counted ("native"). The two texts
+ * differ in small ways that matter (where `_total` stands, how 1 is written, whether the page has
+ * an end), so each has its own rendering over the same walk.
  *
  * Thread: any; writing a page never holds up a thread that counts.
  *
@@ -17,11 +17,11 @@
 #include "base/str.h"
 #include "observe/metric.h"
 
-enum ps_prometheus_format { PS_PROMETHEUS_TEXT, PS_PROMETHEUS_OPENMETRICS };
+enum ps_prometheus_format { PS_PROMETHEUS_TEXT, PS_PROMETHEUS_OPENMETRICS, PS_PROMETHEUS_PROTOBUF };
 
-/* The format that an Accept header asks for: the highest q among those that we write, OpenMetrics
- * on a tie, text 0.0.4 when nothing fits or the header is empty. Never fails: a page in the wrong
- * format is more use to an operator than none. */
+/* The format that an Accept header asks for: the highest q among those that we write, on a tie
+ * protobuf before OpenMetrics before text, text 0.0.4 when nothing fits or the header is empty.
+ * Never fails: a page in the wrong format is more use to an operator than none. */
 enum ps_prometheus_format ps_prometheus_negotiate(struct ps_str accept);
 
 /* The Content-Type to send with it. Static text. */

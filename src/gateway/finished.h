@@ -1,8 +1,8 @@
 /* finished - calls to servers that have ended, on their way from the workers to control.
  *
- * What a call took says something only with what was in flight beside it, so both are told together,
- * for whoever learns from it (operate/gpu_batch). A ring with a bound: where nobody takes them out
- * fast enough they are dropped and counted, and no worker waits.
+ * What a call took says something only with what was in flight beside it, so both are told
+ * together, for whoever learns from it (operate/gpu_batch). A ring with a bound: where nobody takes
+ * them out fast enough they are dropped and counted, and no worker waits.
  *
  *      worker --.
  *      worker --+--> ring of cells, each with a number that says whose turn it is --> control

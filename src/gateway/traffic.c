@@ -32,10 +32,10 @@ const struct ps_metric_family ps_traffic_metric_families[] = {
     {.name = "penstock_traffic_requests_total", .type = PS_METRIC_COUNTER, .labels = {"route", "code"},
      .help = "Requests answered, by route and status; 499 is a client that left"},
     {.name = "penstock_traffic_request_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"route"},
-     .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT,
+     .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT, .exemplars = true,
      .help = "Time from the first byte of a request to the last byte of its answer"},
     {.name = "penstock_traffic_first_byte_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"route"},
-     .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT,
+     .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT, .exemplars = true,
      .help = "Time from the first byte of a request to the first byte of the answer's body: the time to first token of a stream"},
     {.name = "penstock_traffic_queue_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"upstream"},
      .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT,
@@ -361,6 +361,34 @@ static struct ps_counter *code_counter(struct ps_traffic *metrics, size_t route,
     return made;
 }
 
+static int hex_of(char c)
+{
+    return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+static void read_hex(const char *digits, unsigned char *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        out[i] = (unsigned char)(hex_of(digits[2 * i]) * 16 + hex_of(digits[2 * i + 1]));
+    }
+}
+
+/* Leads from a slow bucket to a trace. "00-<32 digits>-<16 digits>-01" */
+static void trace_request(const struct by_route *by, const struct ps_traffic_sample *sample)
+{
+    struct ps_exemplar exemplar = {.value = sample->seconds, .wall = sample->wall};
+    if (sample->traceparent.len == 0) {
+        return;
+    }
+    read_hex(sample->traceparent.ptr + 3, exemplar.trace_id, sizeof exemplar.trace_id);
+    read_hex(sample->traceparent.ptr + 36, exemplar.span_id, sizeof exemplar.span_id);
+    ps_metric_exemplar(&by->seconds->handle, &exemplar);
+    if (!isnan(sample->first_byte_seconds)) {
+        exemplar.value = sample->first_byte_seconds;
+        ps_metric_exemplar(&by->first_byte->handle, &exemplar);
+    }
+}
+
 void ps_traffic_request(struct ps_traffic *metrics, unsigned shard,
                               const struct ps_traffic_sample *sample)
 {
@@ -372,6 +400,7 @@ void ps_traffic_request(struct ps_traffic *metrics, unsigned shard,
     }
     ps_histogram_observe(by->seconds, shard, sample->seconds);
     ps_histogram_observe(by->first_byte, shard, sample->first_byte_seconds);
+    trace_request(by, sample);
     ps_counter_add(by->bytes_in, shard, sample->bytes_in);
     ps_counter_add(by->bytes_out, shard, sample->bytes_out);
     if (sample->upstream < metrics->upstream_count) {

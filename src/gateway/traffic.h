@@ -35,6 +35,8 @@ struct ps_traffic_sample {
     double queue_seconds; /* NAN when it never reached the gate */
     uint64_t bytes_in;
     uint64_t bytes_out;
+    struct ps_str traceparent; /* a valid one, or empty */
+    ps_time wall;              /* when it ended, nanoseconds since 1970 */
 };
 void ps_traffic_request(struct ps_traffic *metrics, unsigned shard,
                               const struct ps_traffic_sample *sample);

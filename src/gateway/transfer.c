@@ -111,7 +111,17 @@ static void tally(const struct ps_transfer *transfer)
     }
 }
 
-static void count(const struct ps_transfer *transfer, const struct ps_record *record)
+/* The client's own trace, where it has one. */
+static struct ps_str traceparent_of(const struct ps_exchange *exchange)
+{
+    const struct ps_h1_header *trace =
+        exchange == NULL ? NULL : ps_h1_head_find(ps_exchange_head(exchange), PS_H1_TRACEPARENT);
+    bool sound = trace != NULL && ps_forward_is_traceparent(trace->value);
+    return sound ? trace->value : (struct ps_str){NULL, 0};
+}
+
+static void count(const struct ps_transfer *transfer, const struct ps_exchange *exchange,
+                  const struct ps_record *record)
 {
     struct ps_traffic_sample sample = {
         .route = transfer->route == NULL ? SIZE_MAX : transfer->route->index,
@@ -122,6 +132,8 @@ static void count(const struct ps_transfer *transfer, const struct ps_record *re
         .queue_seconds = record->queued < 0 ? NAN : ps_span_seconds(record->queued),
         .bytes_in = record->bytes_in,
         .bytes_out = record->bytes_out,
+        .traceparent = traceparent_of(exchange),
+        .wall = record->wall + record->duration,
     };
     ps_traffic_request(transfer->gateway->metrics, transfer->lane->shard, &sample);
     tally(transfer);
@@ -178,7 +190,7 @@ static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int
         .usage = transfer->usage,
     };
     add_facts(transfer, &record);
-    count(transfer, &record);
+    count(transfer, exchange, &record);
     if (transfer->lane->on_done != NULL) {
         transfer->lane->on_done(transfer->lane->ctx, &record);
     }

@@ -1,8 +1,8 @@
 /* batch_book - a batch model for each model and shape of request that is seen, within a bound.
  *
  * A shape is how long the prompt and the answer of a request are, by powers of four, so that what a
- * batch takes can be compared; "any" takes them all together. When the book is full the one that was
- * not used for the longest time gives way to a new one.
+ * batch takes can be compared; "any" takes them all together. When the book is full the one that
+ * was not used for the longest time gives way to a new one.
  *
  *      book_at("llama-8b", "p1024-a64")  ->  struct ps_batch_model *
  *
@@ -48,8 +48,8 @@ void ps_batch_book_fini(struct ps_batch_book *book);
 struct ps_batch_entry *ps_batch_book_at(struct ps_batch_book *book, struct ps_str model,
                                         struct ps_str shape, ps_time now);
 
-/* The entry, or NULL. An empty shape means "any"; an empty model the only one, if all entries are of
- * the same. */
+/* The entry, or NULL. An empty shape means "any"; an empty model the only one, if all entries are
+ * of the same. */
 struct ps_batch_entry *ps_batch_book_find(const struct ps_batch_book *book, struct ps_str model,
                                           struct ps_str shape);
 
@@ -60,8 +60,8 @@ extern const struct ps_str ps_batch_shape_any;
  * "p1024". */
 void ps_batch_shape_write(char shape[PS_BATCH_BOOK_SHAPE], uint64_t prompt, uint64_t answer);
 
-/* The tokens of an answer that stand for its shape: half the upper end. Times are compared as if all
- * answers had this many; 0 for 0. */
+/* The tokens of an answer that stand for its shape: half the upper end. Times are compared as if
+ * all answers had this many; 0 for 0. */
 uint64_t ps_batch_shape_answer(uint64_t answer);
 
 #endif

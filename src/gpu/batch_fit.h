@@ -3,7 +3,8 @@
  *      f(n) = w[0] + w[1] n + w[2] ceil8(n) + ... + w[6] pow2(n) + w[7] (n - 8)+ + ...
  *
  * with all weights at least 0: least squares of relative errors (the matrix is 13 by 13), with a
- * little more asked of the terms beyond the first two, so that a straight line stays one. What lies far from the curve counts less (Huber), in a few rounds.
+ * little more asked of the terms beyond the first two, so that a straight line stays one. What lies
+ * far from the curve counts less (Huber), in a few rounds.
  *
  * Thread: pure functions. Nothing is allocated.
  *

@@ -7,6 +7,7 @@
 #define AGE_EVERY     PS_MINUTE
 #define FORGOTTEN     0.25 /* calls: a size that counts less was not seen */
 #define MOST_COUNTED  64.0 /* calls of a size: beyond that it follows changes */
+#define CHANGED       4.0  /* spreads */
 #define FIRST_SPREAD  0.03
 #define FIRST_CALLS   1.0 /* as many as the first spread is worth */
 #define LEAST_SPREAD  0.002
@@ -23,6 +24,7 @@
 #define MOST_STRAGGLE 0.045
 #define AS_GOOD       0.99
 #define BEYOND_SEEN   2
+#define LOOKED_AT     4 /* times the largest that was seen: further on nothing is computed */
 
 const char *const ps_batch_limit_names[] = {
     [PS_BATCH_BY_SAMPLES] = "samples",       [PS_BATCH_BY_THROUGHPUT] = "throughput",
@@ -46,7 +48,10 @@ static void age_cells(struct ps_batch_model *model, double kept)
     for (size_t n = 1; n <= PS_BATCH_MODEL_MOST; n++) {
         struct ps_batch_model_cell *cell = &model->cell[n];
         cell->count *= (float)kept;
-        cell->count = cell->count < FORGOTTEN ? 0 : cell->count;
+        if (cell->count < FORGOTTEN) {
+            cell->count = 0;
+            cell->kept = 0;
+        }
         model->largest = cell->count > 0 ? n : model->largest;
     }
 }
@@ -72,7 +77,7 @@ static void age(struct ps_batch_model *model, ps_time now)
 
 static double median(const float *values, size_t count)
 {
-    float sorted[PS_BATCH_MODEL_RECENT];
+    float sorted[PS_BATCH_MODEL_RECENT] = {0};
     for (size_t i = 0; i < count; i++) {
         size_t at = i;
         for (; at > 0 && sorted[at - 1] > values[i]; at--) {
@@ -83,8 +88,8 @@ static double median(const float *values, size_t count)
     return 0.5 * (sorted[(count - 1) / 2] + sorted[count / 2]);
 }
 
-/* How far a call was from what is typical, for the tail; the mean of several says as much as if each
- * had been so much farther away. */
+/* How far a call was from what is typical, for the tail; the mean of several says as much as if
+ * each had been so much farther away. */
 static void learn_tail(struct ps_batch_model *model, double away, double calls)
 {
     double at = (away - BAND_LOW) / BAND_WIDE;
@@ -93,18 +98,25 @@ static void learn_tail(struct ps_batch_model *model, double away, double calls)
     model->banded += calls;
 }
 
-/* The first few are kept, and their median is what is typical; then it moves towards each call, but
- * by no more than a usual distance allows. */
-static void learn_cell(const struct ps_batch_model *model, struct ps_batch_model_cell *cell, double value,
-                       double count)
+/* Keeps it among the latest few; returns their median. */
+static double keep_recent(struct ps_batch_model_cell *cell, double value, double count)
 {
-    size_t before = (size_t)ceilf(cell->count);
-    if (before < PS_BATCH_MODEL_RECENT) {
-        size_t now = 0;
-        for (; now < count && before + now < PS_BATCH_MODEL_RECENT; now++) {
-            cell->recent[before + now] = (float)value;
-        }
-        cell->log = (float)median(cell->recent, before + now);
+    for (size_t i = 0; i < count && i < PS_BATCH_MODEL_RECENT; i++) {
+        cell->recent[cell->kept++ % PS_BATCH_MODEL_RECENT] = (float)value;
+    }
+    return median(cell->recent,
+                  cell->kept < PS_BATCH_MODEL_RECENT ? cell->kept : PS_BATCH_MODEL_RECENT);
+}
+
+/* At first the median of the latest few is what is typical; then it moves towards each call, but by
+ * no more than a usual distance allows. When most of the latest few are far away it has changed. */
+static void learn_cell(const struct ps_batch_model *model, struct ps_batch_model_cell *cell,
+                       double value, double count)
+{
+    double recent = keep_recent(cell, value, count);
+    if (cell->kept <= PS_BATCH_MODEL_RECENT ||
+        fabs(recent - (double)cell->log) > CHANGED * model->spread) {
+        cell->log = (float)recent;
     } else {
         double most = 2 * model->spread;
         double away = fmax(-most, fmin(value - (double)cell->log, most));
@@ -161,8 +173,8 @@ static void fit_cells(struct ps_batch_model *model, double noise)
     for (size_t n = 1; n <= model->largest; n++) {
         const struct ps_batch_model_cell *cell = &model->cell[n];
         if (cell->count > 0) {
-            points[count++] = (struct ps_batch_fit_point){
-                (double)n, exp((double)model->seen[n]), fmin((double)cell->count, 16)};
+            points[count++] = (struct ps_batch_fit_point){(double)n, exp((double)model->seen[n]),
+                                                          fmin((double)cell->count, 16)};
         }
     }
     ps_batch_fit_make(&model->fit, points, count, noise);
@@ -180,8 +192,8 @@ static void sort(double *values, size_t count)
     }
 }
 
-/* From others of its size where there are some, else from the curve: a size that was seen once would
- * agree with itself. */
+/* From others of its size where there are some, else from the curve: a size that was seen once
+ * would agree with itself. */
 static double distance(const struct ps_batch_model *model, const struct ps_batch_model_call *call)
 {
     const struct ps_batch_model_cell *cell = &model->cell[call->size];
@@ -313,23 +325,24 @@ static void settle_sizes(struct ps_batch_model *model)
 {
     float away[PS_BATCH_MODEL_MOST + 1];
     measure_distances(model, away);
-    for (size_t n = 1; n <= PS_BATCH_MODEL_MOST; n++) {
+    for (size_t n = 1; n <= model->reach; n++) {
         settle_size(model, n, (double)away[n]);
     }
 }
 
-/* The spread is that around the curve, and the curve depends on the spread: one after the other, and
- * once more. */
+/* The spread is that around the curve, and the curve depends on the spread: one after the other,
+ * and once more. */
 void ps_batch_model_refresh(struct ps_batch_model *model)
 {
     if (model->fresh || model->largest == 0) {
         return;
     }
+    model->reach = LOOKED_AT * model->largest < PS_BATCH_MODEL_MOST ? LOOKED_AT * model->largest
+                                                                    : PS_BATCH_MODEL_MOST;
     for (int round = 0; round < 2; round++) {
         lower_stragglers(model);
         fit_cells(model, fmax(model->spread, 0.02));
         model->misfit = misfit_of(model);
-        settle_sizes(model);
         model->spread = spread_of(model);
     }
     settle_sizes(model);
@@ -361,7 +374,7 @@ static const enum ps_batch_limit cap_limits[CAPS] = {PS_BATCH_BY_MEMORY, PS_BATC
 
 static size_t latency_cap(const struct ps_batch_model *model, const struct ps_batch_goal *goal)
 {
-    size_t n = PS_BATCH_MODEL_MOST;
+    size_t n = model->reach;
     while (n > 0 && p95_at(model, goal, n) > goal->p95) {
         n--;
     }
@@ -370,19 +383,18 @@ static size_t latency_cap(const struct ps_batch_model *model, const struct ps_ba
 
 static struct caps caps_of(const struct ps_batch_model *model, const struct ps_batch_goal *goal)
 {
-    size_t configured = goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST
-                                                                             : goal->most;
+    size_t configured =
+        goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST : goal->most;
     size_t seen = BEYOND_SEEN * model->largest;
-    return (struct caps){
-        {ps_memory_model_fit(&model->memory, goal->memory, PS_BATCH_MODEL_MOST),
-         latency_cap(model, goal), configured,
-         seen > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST : seen}};
+    return (struct caps){{ps_memory_model_fit(&model->memory, goal->memory, PS_BATCH_MODEL_MOST),
+                          latency_cap(model, goal), configured,
+                          seen > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST : seen}};
 }
 
 /* The smallest of the bounds, one of them left out (CAPS: none). */
-static size_t least(const struct caps *caps, size_t without)
+static size_t least(const struct caps *caps, size_t reach, size_t without)
 {
-    size_t size = PS_BATCH_MODEL_MOST;
+    size_t size = reach;
     for (size_t i = 0; i < CAPS; i++) {
         size = i != without && caps->size[i] < size ? caps->size[i] : size;
     }
@@ -407,13 +419,13 @@ static size_t best_until(const struct ps_batch_model *model, size_t most)
 static enum ps_batch_limit limit_of(const struct ps_batch_model *model, const struct caps *caps,
                                     size_t size)
 {
-    size_t all = least(caps, CAPS);
+    size_t all = least(caps, model->reach, CAPS);
     for (size_t i = 0; i < CAPS; i++) {
-        if (best_until(model, least(caps, i)) > size) {
+        if (best_until(model, least(caps, model->reach, i)) > size) {
             return cap_limits[i];
         }
     }
-    for (size_t i = 0; i < CAPS && best_until(model, PS_BATCH_MODEL_MOST) > size; i++) {
+    for (size_t i = 0; i < CAPS && best_until(model, model->reach) > size; i++) {
         if (caps->size[i] <= all) {
             return cap_limits[i];
         }
@@ -436,8 +448,10 @@ struct ps_batch_advice ps_batch_model_look(struct ps_batch_model *model,
                                            const struct ps_batch_goal *goal, size_t size)
 {
     struct ps_batch_advice advice = {.memory = NAN, .samples = model->samples};
-    if (is_enough(model, goal) && size > 0 && size <= PS_BATCH_MODEL_MOST) {
+    if (is_enough(model, goal)) {
         ps_batch_model_refresh(model);
+    }
+    if (is_enough(model, goal) && size > 0 && size <= model->reach) {
         advice.size = size;
         advice.limit = PS_BATCH_BY_CONFIGURED;
         advice.p95 = p95_at(model, goal, size);
@@ -455,7 +469,7 @@ struct ps_batch_advice ps_batch_model_advise(struct ps_batch_model *model,
     }
     ps_batch_model_refresh(model);
     struct caps caps = caps_of(model, goal);
-    size_t size = best_until(model, least(&caps, CAPS));
+    size_t size = best_until(model, least(&caps, model->reach, CAPS));
     struct ps_batch_advice advice = ps_batch_model_look(model, goal, size);
     advice.limit = limit_of(model, &caps, size);
     return advice;

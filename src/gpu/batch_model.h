@@ -17,7 +17,7 @@
  * What is old counts half after an hour in which something was learned.
  *
  * Thread: owned by one thread. Nothing is allocated; about 26 KB. Learning takes well below a
- * microsecond; the first question after it fits anew (tens of microseconds), further ones don't.
+ * microsecond; the first question after it fits anew (about 0.1 ms), further ones don't.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -41,7 +41,8 @@ enum {
 
 /* A size. Times are natural logarithms of seconds. */
 struct ps_batch_model_cell {
-    float recent[PS_BATCH_MODEL_RECENT]; /* until it is full their median counts */
+    float recent[PS_BATCH_MODEL_RECENT]; /* the latest: a ring */
+    size_t kept;                         /* so many were put into it */
     float log;                           /* typical */
     float count;                         /* calls; what is old counts less */
 };
@@ -58,7 +59,7 @@ struct ps_batch_model {
     double samples; /* calls, all sizes; what is old counts less */
     struct ps_batch_model_call call[PS_BATCH_MODEL_CALLS]; /* the latest: a ring */
     size_t calls;                                          /* since the start */
-    double band[PS_BATCH_MODEL_BANDS]; /* calls by T / typical T */
+    double band[PS_BATCH_MODEL_BANDS];                     /* calls by T / typical T */
     double banded;
     size_t largest; /* size that was seen */
     ps_time aged;
@@ -69,8 +70,9 @@ struct ps_batch_model {
     struct ps_batch_fit fit;
     double spread, misfit, tail;          /* relative */
     double straggling;                    /* share of the latest calls */
-    float seen[PS_BATCH_MODEL_MOST + 1];  /* typical logarithm of those that were, never above a larger
-                                             one's */
+    size_t reach;                         /* sizes that are computed */
+    float seen[PS_BATCH_MODEL_MOST + 1];  /* typical logarithm of those that were, never above a
+                                             larger  one's */
     float log[PS_BATCH_MODEL_MOST + 1];   /* of T */
     float doubt[PS_BATCH_MODEL_MOST + 1]; /* relative, one standard deviation */
 };
@@ -117,12 +119,14 @@ struct ps_batch_advice {
 struct ps_batch_advice ps_batch_model_advise(struct ps_batch_model *model,
                                              const struct ps_batch_goal *goal);
 
-/* The same figures for a given size; .size is 0 when too little is known or it is out of range. */
+/* The same figures for a given size; .size is 0 when too little is known, or it is over four times
+ * the largest that was seen. */
 struct ps_batch_advice ps_batch_model_look(struct ps_batch_model *model,
                                            const struct ps_batch_goal *goal, size_t size);
 
-/* The size that should be tried next to find the best one, or 0: enough is known. Sizes whose memory
- * is not known to fit are not proposed; with a bound and no sample of memory that is all but 1. */
+/* The size that should be tried next to find the best one, or 0: enough is known. Sizes whose
+ * memory is not known to fit are not proposed; with a bound and no sample of memory that is all
+ * but 1. */
 size_t ps_batch_model_next(struct ps_batch_model *model, const struct ps_batch_goal *goal);
 
 /* Brings what follows from the samples up to date; the functions above do it themselves. */

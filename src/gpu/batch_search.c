@@ -14,24 +14,24 @@
 
 #include "gpu/batch_model.h"
 
-#define LIKELY      1.5  /* standard deviations */
-#define LEFT        1.02 /* of the best that is known: less is not worth a try */
-#define SURE        6.0  /* calls of a size: it is known */
-#define HARDLY      1.03
-#define GIVEN_UP    0.6 /* of the best rate */
-#define SUSPICIOUS  3.0 /* standard deviations */
-#define WORTH       1.1
-#define ROOM        1.1
-#define TRUSTED     3.0  /* calls of a size before it ends the search for larger ones */
-#define MEASURED    20.0 /* samples of memory */
-#define SETTLED     24.0 /* calls in all, where time is the limit: the tail is learned from them */
+#define LIKELY     1.5  /* standard deviations */
+#define LEFT       1.02 /* of the best that is known: less is not worth a try */
+#define SURE       6.0  /* calls of a size: it is known */
+#define HARDLY     1.03
+#define GIVEN_UP   0.6 /* of the best rate */
+#define SUSPICIOUS 3.0 /* standard deviations */
+#define WORTH      1.1
+#define ROOM       1.1
+#define TRUSTED    3.0  /* calls of a size before it ends the search for larger ones */
+#define MEASURED   20.0 /* samples of memory */
+#define SETTLED    24.0 /* calls in all, where time is the limit: the tail is learned from them */
 
-/* The sizes that may be tried: their memory is known to fit. Where only 1 was seen, and there is room
- * above, 2 is tried: somebody has to begin. */
+/* The sizes that may be tried: their memory is known to fit. Where only 1 was seen, and there is
+ * room above, 2 is tried: somebody has to begin. */
 static size_t safe_most(const struct ps_batch_model *model, const struct ps_batch_goal *goal)
 {
-    size_t most = goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST
-                                                                       : goal->most;
+    size_t most =
+        goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST : goal->most;
     if (!isfinite(goal->memory)) {
         return most;
     }
@@ -89,8 +89,8 @@ static bool gains(const struct ps_batch_model *model)
 {
     size_t n = model->largest;
     double rate = rate_at(model, n);
-    return n < 8 || (rate > HARDLY * rate_at(model, n / 4) &&
-                     rate > GIVEN_UP * best_rate(model, n));
+    return n < 8 ||
+           (rate > HARDLY * rate_at(model, n / 4) && rate > GIVEN_UP * best_rate(model, n));
 }
 
 /* Twice the largest. Whoever seems to be the last may only have been slow by chance: it is asked
@@ -116,12 +116,11 @@ static size_t next_larger(const struct ps_batch_model *model, const struct ps_ba
 static size_t next_filling(const struct ps_batch_model *model, const struct ps_batch_goal *goal,
                            size_t most)
 {
-    size_t wanted = goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST
-                                                                         : goal->most;
+    size_t wanted =
+        goal->most == 0 || goal->most > PS_BATCH_MODEL_MOST ? PS_BATCH_MODEL_MOST : goal->most;
     size_t next = 2 * model->largest < most ? 2 * model->largest : most;
     bool narrow = isfinite(goal->memory) && most < wanted && next == most;
-    return narrow && model->memory.samples < MEASURED && !is_late(model, goal, next) &&
-                   gains(model)
+    return narrow && model->memory.samples < MEASURED && !is_late(model, goal, next) && gains(model)
                ? next
                : 0;
 }

@@ -3,10 +3,10 @@
 #include <math.h>
 #include <string.h>
 
-#define KEPT    0.995 /* of what older samples weigh, a sample */
-#define FLOOR   0.001 /* of the line: how exactly memory is measured at best */
-#define SIGMAS  3.0
-#define FEW     2.0 /* samples: with so few the error counts double */
+#define KEPT   0.995 /* of what older samples weigh, a sample */
+#define FLOOR  0.001 /* of the line: how exactly memory is measured at best */
+#define SIGMAS 3.0
+#define FEW    2.0 /* samples: with so few the error counts double */
 
 void ps_memory_model_init(struct ps_memory_model *model)
 {
@@ -132,7 +132,8 @@ static double bound_of(const struct ps_memory_model *model, size_t size)
 double ps_memory_model_bound(const struct ps_memory_model *model, size_t size)
 {
     if (model->samples == 0) {
-        return model->failed != 0 && size >= model->failed ? model->failed_limit * (1 + FLOOR) : NAN;
+        return model->failed != 0 && size >= model->failed ? model->failed_limit * (1 + FLOOR)
+                                                           : NAN;
     }
     double bound = bound_of(model, size);
     bool failed = model->failed != 0 && size >= model->failed;

@@ -21,20 +21,20 @@
 #include <stddef.h>
 
 struct ps_memory_model {
-    double weight, size, bytes;              /* sums over samples, forgotten slowly */
+    double weight, size, bytes;                /* sums over samples, forgotten slowly */
     double size_size, size_bytes, bytes_bytes; /* of squares and products */
-    double samples;                          /* all that were learned */
-    size_t smallest, largest;                /* sizes that were seen */
-    double largest_bytes;                    /* the most that the largest took */
-    size_t failed;                           /* did not fit ... */
-    double failed_limit;                     /* ... into so many bytes; 0: nothing failed */
+    double samples;                            /* all that were learned */
+    size_t smallest, largest;                  /* sizes that were seen */
+    double largest_bytes;                      /* the most that the largest took */
+    size_t failed;                             /* did not fit ... */
+    double failed_limit;                       /* ... into so many bytes; 0: nothing failed */
 };
 
 /* Nothing is known. */
 void ps_memory_model_init(struct ps_memory_model *model);
 
-/* So many bytes were in use while a batch of that size was at work; 0: while nothing was, which tells
- * c at once. What is not finite or negative is left out. */
+/* So many bytes were in use while a batch of that size was at work; 0: while nothing was, which
+ * tells c at once. What is not finite or negative is left out. */
 void ps_memory_model_learn(struct ps_memory_model *model, size_t size, double bytes);
 
 /* A batch of that size ran out of memory when so many bytes could be in use. */
@@ -46,8 +46,8 @@ double ps_memory_model_expect(const struct ps_memory_model *model, size_t size);
 /* What it takes at most, never less than a smaller one; NAN: nothing is known. */
 double ps_memory_model_bound(const struct ps_memory_model *model, size_t size);
 
-/* The largest size, at most `most`, that takes at most `limit` bytes; 0: none does. More bytes never
- * give a smaller size. Without any sample it is `most`. */
+/* The largest size, at most `most`, that takes at most `limit` bytes; 0: none does. More bytes
+ * never give a smaller size. Without any sample it is `most`. */
 size_t ps_memory_model_fit(const struct ps_memory_model *model, double limit, size_t most);
 
 #endif

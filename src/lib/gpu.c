@@ -20,7 +20,6 @@
 struct ps_gpu_optimizer {
     /* constant */
     struct ps_gpu_engine *engine;
-    struct ps_gpu_batches *batches;
     double target_percent;
     unsigned generation; /* of the process that made it */
 };
@@ -49,10 +48,7 @@ static int start(struct ps_gpu_optimizer *optimizer, const struct ps_gpu_opts *o
     char reason[256];
     optimizer->generation = ps_process_generation();
     optimizer->target_percent = opts->target_percent;
-    optimizer->batches = ps_gpu_batches_new();
-    int err = optimizer->batches == NULL
-                  ? PS_ENOMEM
-                  : ps_gpu_engine_new(&optimizer->engine, opts, reason, sizeof reason);
+    int err = ps_gpu_engine_new(&optimizer->engine, opts, reason, sizeof reason);
     return err == PS_OK       ? PS_OK
            : err == PS_ENOMEM ? ps_process_no_memory()
                               : ps_process_fail(err, "%s", reason);
@@ -95,7 +91,6 @@ void ps_gpu_optimizer_free(struct ps_gpu_optimizer *optimizer)
 {
     if (optimizer != NULL && ps_process_is(optimizer->generation)) {
         ps_gpu_engine_free(optimizer->engine);
-        ps_gpu_batches_free(optimizer->batches);
         free(optimizer);
     }
 }
@@ -280,14 +275,14 @@ int ps_gpu_optimizer_aggressive_cleanup(struct ps_gpu_optimizer *optimizer,
 /* --- batches ---------------------------------------------------------------------------------- */
 
 int ps_gpu_optimizer_observe_batch(struct ps_gpu_optimizer *optimizer,
-                                   const struct ps_gpu_batch *batch)
+                                   const struct ps_gpu_batch_seen *seen)
 {
     int err = check(optimizer);
-    err = err != PS_OK ? err : ps_gpu_batch_check(batch);
+    err = err != PS_OK ? err : ps_gpu_batch_check(seen);
     if (err != PS_OK) {
         return err;
     }
-    err = ps_gpu_batches_learn(optimizer->batches, batch);
+    err = ps_gpu_batch_tell(optimizer->engine, seen);
     return err == PS_OK ? PS_OK : ps_process_no_memory();
 }
 
@@ -316,7 +311,7 @@ int ps_gpu_optimizer_optimize_batch_size(struct ps_gpu_optimizer *optimizer,
     if (err != PS_OK) {
         return err;
     }
-    err = ps_gpu_batches_advise(optimizer->batches, goal, bytes, out);
+    err = ps_gpu_batch_best(optimizer->engine, goal, bytes, out);
     return err == PS_OK ? PS_OK
                         : ps_process_fail(err, "no batch of %s was observed yet", goal->model);
 }

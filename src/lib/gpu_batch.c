@@ -1,9 +1,7 @@
 #include "lib/gpu_batch.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/clock.h"
 #include "gpu/batch_book.h"
@@ -11,30 +9,6 @@
 
 #define SECONDS_MAX 1e6
 #define BYTES_MAX   1e18
-
-struct ps_gpu_batches {
-    pthread_mutex_t lock; /* of the book; held for microseconds */
-    struct ps_batch_book book;
-};
-
-struct ps_gpu_batches *ps_gpu_batches_new(void)
-{
-    struct ps_gpu_batches *batches = calloc(1, sizeof *batches);
-    if (batches != NULL) {
-        pthread_mutex_init(&batches->lock, NULL);
-        ps_batch_book_init(&batches->book);
-    }
-    return batches;
-}
-
-void ps_gpu_batches_free(struct ps_gpu_batches *batches)
-{
-    if (batches != NULL) {
-        ps_batch_book_fini(&batches->book);
-        pthread_mutex_destroy(&batches->lock);
-        free(batches);
-    }
-}
 
 /* --- checks ----------------------------------------------------------------------------------- */
 
@@ -65,12 +39,11 @@ static bool is_between(double value, double most)
     return value >= 0 && value <= most; /* and a number */
 }
 
-int ps_gpu_batch_check(const struct ps_gpu_batch *batch)
+int ps_gpu_batch_check(const struct ps_gpu_batch_seen *seen)
 {
-    bool fine = batch->size >= 1 && batch->size <= PS_BATCH_MODEL_MOST &&
-                is_between(batch->seconds, SECONDS_MAX) &&
-                is_between(batch->memory_bytes, BYTES_MAX);
-    return fine ? check_names(batch->model, batch->shape)
+    bool fine = seen->size >= 1 && seen->size <= PS_BATCH_MODEL_MOST &&
+                is_between(seen->seconds, SECONDS_MAX) && is_between(seen->memory_bytes, BYTES_MAX);
+    return fine ? check_names(seen->model, seen->shape)
                 : ps_process_fail(PS_EINVAL,
                                   "a batch has 1 to %d rows, and numbers that are not negative",
                                   PS_BATCH_MODEL_MOST);
@@ -93,29 +66,36 @@ static struct ps_str shape_of(const char *shape)
     return shape == NULL ? ps_batch_shape_any : ps_str_from(shape);
 }
 
-static void learn(struct ps_batch_model *model, ps_time now, const struct ps_gpu_batch *batch)
+static double or_unknown(double value)
 {
-    if (batch->out_of_memory) {
-        ps_memory_model_fail(&model->memory, batch->size, batch->memory_bytes);
-    } else if (batch->memory_bytes > 0) {
-        ps_memory_model_learn(&model->memory, batch->size, batch->memory_bytes);
-    }
-    if (batch->seconds > 0 && !batch->out_of_memory) {
-        ps_batch_model_learn(model, now, batch->size, batch->seconds, 1);
-    }
+    return value > 0 ? value : NAN;
 }
 
-int ps_gpu_batches_learn(struct ps_gpu_batches *batches, const struct ps_gpu_batch *batch)
+struct tale {
+    const struct ps_gpu_batch_seen *seen;
+    int err;
+};
+
+static void tell(struct ps_gpu *gpu, void *ctx)
 {
-    ps_time now = ps_clock_now(&ps_clock_real);
-    pthread_mutex_lock(&batches->lock);
-    struct ps_batch_entry *entry =
-        ps_batch_book_at(&batches->book, ps_str_from(batch->model), shape_of(batch->shape), now);
-    if (entry != NULL) {
-        learn(&entry->batch, now, batch);
-    }
-    pthread_mutex_unlock(&batches->lock);
-    return entry == NULL ? PS_ENOMEM : PS_OK;
+    struct tale *tale = ctx;
+    const struct ps_gpu_batch_seen *seen = tale->seen;
+    const struct ps_gpu_observation observation = {
+        .model = ps_str_from(seen->model),
+        .shape = shape_of(seen->shape),
+        .size = seen->size,
+        .seconds = seen->out_of_memory ? NAN : or_unknown(seen->seconds),
+        .bytes = or_unknown(seen->memory_bytes),
+        .failed = seen->out_of_memory,
+    };
+    tale->err = ps_gpu_observe_batch(gpu, &observation);
+}
+
+int ps_gpu_batch_tell(struct ps_gpu_engine *engine, const struct ps_gpu_batch_seen *seen)
+{
+    struct tale tale = {seen, PS_OK};
+    ps_gpu_engine_do(engine, tell, &tale);
+    return tale.err;
 }
 
 /* --- advice ----------------------------------------------------------------------------------- */
@@ -134,20 +114,34 @@ static void fill(const struct ps_batch_advice *advice, size_t next, struct ps_gp
     snprintf(out->limited_by, sizeof out->limited_by, "%s", ps_batch_limit_names[advice->limit]);
 }
 
-int ps_gpu_batches_advise(struct ps_gpu_batches *batches, const struct ps_gpu_batch_goal *goal,
-                          double bytes, struct ps_gpu_batch_advice *out)
+struct question {
+    const struct ps_gpu_batch_goal *goal;
+    double bytes;
+    struct ps_gpu_batch_advice *out;
+    int err;
+};
+
+static void ask(struct ps_gpu *gpu, void *ctx)
 {
+    struct question *question = ctx;
+    const struct ps_gpu_batch_goal *goal = question->goal;
     const struct ps_batch_goal wanted = {.p95 = goal->p95_ms > 0 ? goal->p95_ms / 1e3 : INFINITY,
                                          .turns = goal->one_by_one ? 2 : 1,
-                                         .memory = bytes,
+                                         .memory = question->bytes,
                                          .most = goal->most};
-    pthread_mutex_lock(&batches->lock);
-    struct ps_batch_entry *entry =
-        ps_batch_book_find(&batches->book, ps_str_from(goal->model), shape_of(goal->shape));
-    if (entry != NULL) {
-        struct ps_batch_advice advice = ps_batch_model_advise(&entry->batch, &wanted);
-        fill(&advice, ps_batch_model_next(&entry->batch, &wanted), out);
+    struct ps_batch_advice advice;
+    size_t next;
+    question->err = ps_gpu_ask_batch(gpu, ps_str_from(goal->model), shape_of(goal->shape), &wanted,
+                                     &advice, &next);
+    if (question->err == PS_OK) {
+        fill(&advice, next, question->out);
     }
-    pthread_mutex_unlock(&batches->lock);
-    return entry == NULL ? PS_ENOTFOUND : PS_OK;
+}
+
+int ps_gpu_batch_best(struct ps_gpu_engine *engine, const struct ps_gpu_batch_goal *goal,
+                      double bytes, struct ps_gpu_batch_advice *out)
+{
+    struct question question = {goal, bytes, out, PS_OK};
+    ps_gpu_engine_do(engine, ask, &question);
+    return question.err;
 }

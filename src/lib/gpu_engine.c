@@ -128,6 +128,30 @@ int ps_gpu_engine_write(struct ps_gpu_engine *engine, ps_gpu_engine_write_fn *wr
     return ask(engine, &call);
 }
 
+/* Something to do at once. */
+struct action {
+    struct ps_letter letter;
+    ps_gpu_engine_act_fn *act;
+    void *ctx;
+    struct ps_wait wait;
+};
+
+static void on_action(struct ps_letter *letter, void *receiver)
+{
+    struct action *action = PS_CONTAINER_OF(letter, struct action, letter);
+    struct ps_gpu_engine *engine = receiver;
+    action->act(engine->gpu, action->ctx);
+    ps_wait_wake(&action->wait);
+}
+
+void ps_gpu_engine_do(struct ps_gpu_engine *engine, ps_gpu_engine_act_fn *act, void *ctx)
+{
+    struct action action = {.letter = {.on_delivery = on_action}, .act = act, .ctx = ctx};
+    ps_wait_init(&action.wait);
+    ps_thread_post(engine->thread, &action.letter);
+    ps_wait_for(&action.wait);
+}
+
 int ps_gpu_engine_clean(struct ps_gpu_engine *engine, struct ps_str order, ps_span limit,
                         struct ps_buf *out, char *reason, size_t size)
 {

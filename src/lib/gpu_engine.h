@@ -38,6 +38,10 @@ typedef int ps_gpu_engine_write_fn(struct ps_gpu *gpu, struct ps_buf *out);
 PS_MUST_CHECK int ps_gpu_engine_write(struct ps_gpu_engine *engine, ps_gpu_engine_write_fn *write,
                                       struct ps_buf *out, char *reason, size_t size);
 
+/* Runs `act` on the thread, whether the sources were heard or not, and waits for it. */
+typedef void ps_gpu_engine_act_fn(struct ps_gpu *gpu, void *ctx);
+void ps_gpu_engine_do(struct ps_gpu_engine *engine, ps_gpu_engine_act_fn *act, void *ctx);
+
 /* Does a cleanup and waits for its end, which is made when the limit has passed. As
  * ps_gpu_cleanup(), or PS_ENOTFOUND where nothing is known of any GPU. */
 PS_MUST_CHECK int ps_gpu_engine_clean(struct ps_gpu_engine *engine, struct ps_str order,

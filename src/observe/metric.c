@@ -1,13 +1,17 @@
 #include "observe/metric.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "base/check.h"
+#include "observe/metric_exemplar.h"
+#include "observe/metric_exponential.h"
 #include "observe/metric_label.h"
 #include "observe/metric_registry.h"
+#include "observe/metric_sketch.h"
 
 enum { FIRST_BUCKETS = 4, FIRST_INDEX = 64 };
 
@@ -16,7 +20,7 @@ const double ps_metric_seconds[PS_METRIC_SECONDS_COUNT] = {
     0.5,    1,      2,     5,     10,    20,   60,   120,  300, 600,
 };
 
-enum { ROW_SERIES, ROW_FOLDED };
+enum { ROW_SERIES, ROW_FOLDED, ROW_DISTINCT };
 
 const struct ps_metric_family ps_metric_metrics[] = {
     [ROW_SERIES] = {.name = "penstock_metric_series",
@@ -27,14 +31,54 @@ const struct ps_metric_family ps_metric_metrics[] = {
                     .help = "Look-ups answered by a metric's overflow series because it was full",
                     .labels = {"metric"},
                     .max_series = SIZE_MAX},
+    [ROW_DISTINCT] = {.name = "penstock_metric_folded_series",
+                      .type = PS_METRIC_GAUGE,
+                      .help =
+                          "Different label sets that a full metric's overflow series stands for, "
+                          "estimated to about 3 %",
+                      .labels = {"metric"},
+                      .max_series = SIZE_MAX},
     {0},
 };
 
 /* ---- series */
 
+static_assert(PS_EXPONENTIAL_CELLS <= PS_METRIC_CELLS_MAX, "the pool gives what a series needs");
+static_assert(PS_METRIC_BOUNDS_MAX + 2 <= PS_METRIC_CELLS_MAX,
+              "the pool gives what a series needs");
+
 static size_t cells_of(const struct ps_metric_family *family)
 {
-    return family->type == PS_METRIC_HISTOGRAM ? family->bounds_count + 2 : 1;
+    return family->type == PS_METRIC_HISTOGRAM     ? family->bounds_count + 2
+           : family->type == PS_METRIC_EXPONENTIAL ? (size_t)PS_EXPONENTIAL_CELLS
+                                                   : 1;
+}
+
+const double *ps_metric_bounds(const struct ps_metric_family *family, size_t *count)
+{
+    static const double fourfold[PS_EXPONENTIAL_BOUNDS] = {
+        0x1p-20, 0x1p-18, 0x1p-16, 0x1p-14, 0x1p-12, 0x1p-10, 0x1p-8, 0x1p-6,
+        0x1p-4,  0x1p-2,  1,       0x1p2,   0x1p4,   0x1p6,   0x1p8,  0x1p10,
+        0x1p12,  0x1p14,  0x1p16,  0x1p18,  0x1p20,  0x1p22,  0x1p24, 0x1p26,
+        0x1p28,  0x1p30,  0x1p32,  0x1p34,  0x1p36,  0x1p38,  0x1p40,
+    };
+    bool exponential = family->type == PS_METRIC_EXPONENTIAL;
+    *count = exponential ? PS_EXPONENTIAL_BOUNDS : family->bounds_count;
+    return exponential ? fourfold : family->bounds;
+}
+
+const char *ps_metric_type_name(enum ps_metric_type type)
+{
+    static const char *const names[] = {
+        [PS_METRIC_COUNTER] = "counter",
+        [PS_METRIC_GAUGE] = "gauge",
+        [PS_METRIC_UPDOWN] = "gauge",
+        [PS_METRIC_HISTOGRAM] = "histogram",
+        [PS_METRIC_EXPONENTIAL] = "exponential",
+        [PS_METRIC_INFO] = "info",
+        [PS_METRIC_STATESET] = "stateset",
+    };
+    return names[type];
 }
 
 static void free_series(struct ps_metrics *metrics, struct ps_metric_series *series)
@@ -42,6 +86,7 @@ static void free_series(struct ps_metrics *metrics, struct ps_metric_series *ser
     ps_metric_cells_put(&metrics->cells, series->handle.cells, cells_of(series->handle.family));
     ps_list_remove(&series->node);
     free(series->watch);
+    free(series->handle.exemplars);
     free(series);
 }
 
@@ -88,6 +133,18 @@ static void grow_buckets(struct ps_metric_set *set)
     set->bucket_mask = count - 1;
 }
 
+/* Room for the traces of a series, where its family wants any. */
+static int add_exemplars(struct ps_metric_handle *handle)
+{
+    if (!handle->family->exemplars) {
+        return PS_OK;
+    }
+    size_t count;
+    (void)ps_metric_bounds(handle->family, &count);
+    handle->exemplars = calloc(count + 1, sizeof *handle->exemplars);
+    return handle->exemplars == NULL ? PS_ENOMEM : PS_OK;
+}
+
 /* A series at the end of the set's list, in no bucket yet. A gauge is unknown until it is set. */
 static int new_series(struct ps_metrics *metrics, struct ps_metric_set *set, struct ps_str packed,
                       struct ps_metric_series **out)
@@ -96,12 +153,17 @@ static int new_series(struct ps_metrics *metrics, struct ps_metric_set *set, str
     if (series == NULL) {
         return PS_ENOMEM;
     }
-    int err = ps_metric_cells_get(&metrics->cells, set->cells, &series->handle.cells);
+    series->handle.family = set->family;
+    int err = add_exemplars(&series->handle);
+    if (err == PS_OK) {
+        err = ps_metric_cells_get(&metrics->cells, set->cells, &series->handle.cells);
+    }
     if (err != PS_OK) {
+        free(series->handle.exemplars);
         free(series);
         return err;
     }
-    series->handle.family = set->family;
+    series->created = metrics->clock == NULL ? 0 : ps_clock_wall(metrics->clock);
     series->id = ++metrics->last_id;
     series->packed_len = (uint16_t)packed.len;
     memcpy(series->packed, packed.ptr, packed.len);
@@ -147,6 +209,7 @@ static void drop_series(struct ps_metrics *metrics, struct ps_metric_set *set,
                         struct ps_metric_series *series)
 {
     remove_from_bucket(set, series);
+    atomic_fetch_add_explicit(&metrics->generation, 1, memory_order_release);
     metrics->series_count--;
     series->shown = false;
     free(series->watch);
@@ -165,8 +228,8 @@ static size_t index_slot(const struct ps_metric_family *row, size_t mask)
     return (size_t)(((uint64_t)(uintptr_t)row * 0x9e3779b97f4a7c15u) >> 32) & mask;
 }
 
-static struct ps_metric_set *find_set(const struct ps_metrics *metrics,
-                                      const struct ps_metric_family *row)
+struct ps_metric_set *ps_metric_set_of(const struct ps_metrics *metrics,
+                                       const struct ps_metric_family *row)
 {
     size_t slot = index_slot(row, metrics->index_mask);
     while (metrics->index[slot] != NULL && metrics->index[slot]->family != row) {
@@ -216,7 +279,14 @@ static void free_set(struct ps_metrics *metrics, struct ps_metric_set *set)
         free_series(metrics, ps_metric_series_of(set->series.next));
     }
     free(set->buckets);
+    free(set->sketch);
     free(set);
+}
+
+/* A gauge or a set of states is unknown until somebody sets it. */
+static bool starts_at_zero(enum ps_metric_type type)
+{
+    return type != PS_METRIC_GAUGE && type != PS_METRIC_STATESET;
 }
 
 static int new_set(struct ps_metrics *metrics, const struct ps_metric_family *row,
@@ -234,7 +304,7 @@ static int new_set(struct ps_metrics *metrics, const struct ps_metric_family *ro
     set->bucket_mask = FIRST_BUCKETS - 1;
     set->buckets = calloc(FIRST_BUCKETS, sizeof(struct ps_metric_series *));
     int err = set->buckets == NULL ? PS_ENOMEM : PS_OK;
-    if (err == PS_OK && set->labels == 0 && row->type != PS_METRIC_GAUGE) {
+    if (err == PS_OK && set->labels == 0 && starts_at_zero(row->type)) {
         struct ps_metric_series *series;
         struct ps_str none = PS_STR("");
         err = add_series(metrics, set, none, ps_str_hash(none, metrics->seed), &series);
@@ -247,10 +317,21 @@ static int new_set(struct ps_metrics *metrics, const struct ps_metric_family *ro
     return PS_OK;
 }
 
-static bool name_is_taken(const struct ps_metrics *metrics, const char *name)
+/* How OpenMetrics calls a family: without the ends that stand at its samples only. */
+static struct ps_str stem_of(const struct ps_metric_family *row)
 {
+    struct ps_str name = ps_str_from(row->name);
+    size_t end = row->type == PS_METRIC_COUNTER ? PS_STR("_total").len
+                 : row->type == PS_METRIC_INFO  ? PS_STR("_info").len
+                                                : 0;
+    return ps_str_first(name, name.len - end);
+}
+
+static bool name_is_taken(const struct ps_metrics *metrics, const struct ps_metric_family *row)
+{
+    struct ps_str stem = stem_of(row);
     for (size_t i = 0; i < metrics->sets_count; i++) {
-        if (strcmp(metrics->sets[i]->family->name, name) == 0) {
+        if (ps_str_eq(stem_of(metrics->sets[i]->family), stem)) {
             return true;
         }
     }
@@ -259,10 +340,10 @@ static bool name_is_taken(const struct ps_metrics *metrics, const char *name)
 
 static int declare_row(struct ps_metrics *metrics, const struct ps_metric_family *row)
 {
-    if (find_set(metrics, row) != NULL) {
+    if (ps_metric_set_of(metrics, row) != NULL) {
         return PS_OK;
     }
-    if (!ps_metric_family_is_sane(row) || name_is_taken(metrics, row->name)) {
+    if (!ps_metric_family_is_sane(row) || name_is_taken(metrics, row)) {
         return PS_EINVAL;
     }
     struct ps_metric_set *set;
@@ -294,36 +375,68 @@ int ps_metrics_declare(struct ps_metrics *metrics, const struct ps_metric_family
 
 /* ---- look-up */
 
-/* The series that takes what the set has no room for; counts that it did. */
-static int fold(struct ps_metrics *metrics, struct ps_metric_set *set,
-                struct ps_metric_series **out)
+static int add_overflow(struct ps_metrics *metrics, struct ps_metric_set *set)
 {
     char packed[PS_METRIC_PACKED_MAX];
-    int err = PS_OK;
-    if (set->overflow == NULL) {
-        struct ps_str values[PS_METRIC_LABELS_MAX];
-        for (size_t i = 0; i < PS_METRIC_LABELS_MAX; i++) {
-            values[i] = PS_STR(PS_METRIC_OVERFLOW);
-        }
-        size_t len = ps_metric_labels_pack(values, set->labels, packed);
-        err = new_series(metrics, set, (struct ps_str){packed, len}, &set->overflow);
-        if (err == PS_OK) {
-            set->overflow->overflow = true;
-        }
+    struct ps_str values[PS_METRIC_LABELS_MAX];
+    for (size_t i = 0; i < PS_METRIC_LABELS_MAX; i++) {
+        values[i] = PS_STR(PS_METRIC_OVERFLOW);
     }
-    struct ps_metric_set *folded = find_set(metrics, &ps_metric_metrics[ROW_FOLDED]);
+    size_t len = ps_metric_labels_pack(values, set->labels, packed);
+    int err = new_series(metrics, set, (struct ps_str){packed, len}, &set->overflow);
+    if (err == PS_OK) {
+        set->overflow->overflow = true;
+    }
+    return err;
+}
+
+/* A series of one of our own rows that is about another metric. The set keeps its reference: it
+ * outlives every drop. */
+static int add_about(struct ps_metrics *metrics, const struct ps_metric_family *row,
+                     const char *metric, struct ps_metric_handle **out)
+{
+    char packed[PS_METRIC_PACKED_MAX];
+    struct ps_str name = ps_str_from(metric);
+    struct ps_str key = {packed, ps_metric_labels_pack(&name, 1, packed)};
+    struct ps_metric_series *series;
+    int err = add_series(metrics, ps_metric_set_of(metrics, row), key,
+                         ps_str_hash(key, metrics->seed), &series);
+    if (err == PS_OK) {
+        series->refs++;
+        *out = &series->handle;
+    }
+    return err;
+}
+
+/* What a set needs from its first fold on. May be half done after a failure; the next try goes on.
+ */
+static int prepare_fold(struct ps_metrics *metrics, struct ps_metric_set *set)
+{
+    struct ps_metric_handle *handle;
+    int err = set->overflow == NULL ? add_overflow(metrics, set) : PS_OK;
+    if (err == PS_OK && set->sketch == NULL) {
+        set->sketch = calloc(1, PS_METRIC_SKETCH);
+        err = set->sketch == NULL ? PS_ENOMEM : PS_OK;
+    }
     if (err == PS_OK && set->folded == NULL) {
-        struct ps_str name = ps_str_from(set->family->name);
-        struct ps_str key = {packed, ps_metric_labels_pack(&name, 1, packed)};
-        struct ps_metric_series *series;
-        err = add_series(metrics, folded, key, ps_str_hash(key, metrics->seed), &series);
-        if (err == PS_OK) {
-            series->refs++; /* for the set, which outlives every drop */
-            set->folded = PS_CONTAINER_OF(&series->handle, struct ps_counter, handle);
-        }
+        err = add_about(metrics, &ps_metric_metrics[ROW_FOLDED], set->family->name, &handle);
+        set->folded = err == PS_OK ? PS_CONTAINER_OF(handle, struct ps_counter, handle) : NULL;
     }
+    if (err == PS_OK && set->distinct == NULL) {
+        err = add_about(metrics, &ps_metric_metrics[ROW_DISTINCT], set->family->name, &handle);
+        set->distinct = err == PS_OK ? PS_CONTAINER_OF(handle, struct ps_gauge, handle) : NULL;
+    }
+    return err;
+}
+
+/* The series that takes what the set has no room for; counts that it did. */
+static int fold(struct ps_metrics *metrics, struct ps_metric_set *set, uint64_t hash,
+                struct ps_metric_series **out)
+{
+    int err = prepare_fold(metrics, set);
     if (err == PS_OK) {
         ps_counter_add_shared(set->folded, 1);
+        ps_metric_sketch_add(set->sketch, hash);
         *out = set->overflow;
     }
     return err;
@@ -337,7 +450,7 @@ static int bind_locked(struct ps_metrics *metrics, struct ps_metric_set *set, st
     int err = PS_OK;
     if (series == NULL) {
         err = set->count < set->limit ? add_series(metrics, set, packed, hash, &series)
-                                      : fold(metrics, set, &series);
+                                      : fold(metrics, set, hash, &series);
     }
     if (err == PS_OK) {
         series->refs++;
@@ -356,9 +469,20 @@ static int bind(struct ps_metrics *metrics, const struct ps_metric_family *row,
     struct ps_str key = {packed, len};
     uint64_t hash = ps_str_hash(key, metrics->seed);
     pthread_mutex_lock(&metrics->lock);
-    struct ps_metric_set *set = find_set(metrics, row);
+    struct ps_metric_set *set = ps_metric_set_of(metrics, row);
     int err = set == NULL ? PS_EINVAL : bind_locked(metrics, set, key, hash, out);
     pthread_mutex_unlock(&metrics->lock);
+    return err;
+}
+
+int ps_metric_any(struct ps_metrics *metrics, const struct ps_metric_family *family,
+                  const struct ps_metric_labels *labels, struct ps_metric_handle **out)
+{
+    struct ps_metric_series *series;
+    int err = bind(metrics, family, labels, &series);
+    if (err == PS_OK) {
+        *out = &series->handle;
+    }
     return err;
 }
 
@@ -366,12 +490,7 @@ static int bind_as(struct ps_metrics *metrics, const struct ps_metric_family *ro
                    enum ps_metric_type type, const struct ps_metric_labels *labels,
                    struct ps_metric_handle **out)
 {
-    struct ps_metric_series *series;
-    int err = row->type == type ? bind(metrics, row, labels, &series) : PS_EINVAL;
-    if (err == PS_OK) {
-        *out = &series->handle;
-    }
-    return err;
+    return row->type == type ? ps_metric_any(metrics, row, labels, out) : PS_EINVAL;
 }
 
 int ps_metric_counter(struct ps_metrics *metrics, const struct ps_metric_family *family,
@@ -411,11 +530,30 @@ int ps_metric_histogram(struct ps_metrics *metrics, const struct ps_metric_famil
                         const struct ps_metric_labels *labels, struct ps_histogram **out)
 {
     struct ps_metric_handle *handle;
-    int err = bind_as(metrics, family, PS_METRIC_HISTOGRAM, labels, &handle);
+    enum ps_metric_type type =
+        family->type == PS_METRIC_EXPONENTIAL ? PS_METRIC_EXPONENTIAL : PS_METRIC_HISTOGRAM;
+    int err = bind_as(metrics, family, type, labels, &handle);
     if (err == PS_OK) {
         *out = PS_CONTAINER_OF(handle, struct ps_histogram, handle);
     }
     return err;
+}
+
+int ps_metric_stateset(struct ps_metrics *metrics, const struct ps_metric_family *family,
+                       const struct ps_metric_labels *labels, struct ps_stateset **out)
+{
+    struct ps_metric_handle *handle;
+    int err = bind_as(metrics, family, PS_METRIC_STATESET, labels, &handle);
+    if (err == PS_OK) {
+        *out = PS_CONTAINER_OF(handle, struct ps_stateset, handle);
+    }
+    return err;
+}
+
+int ps_metric_info(struct ps_metrics *metrics, const struct ps_metric_family *family,
+                   const struct ps_metric_labels *labels, struct ps_metric_handle **out)
+{
+    return bind_as(metrics, family, PS_METRIC_INFO, labels, out);
 }
 
 static struct ps_metric_series *series_of(struct ps_metric_handle *handle)
@@ -455,8 +593,8 @@ int ps_metric_watch(struct ps_metrics *metrics, const struct ps_metric_family *f
                     struct ps_metric_handle **out)
 {
     struct ps_metric_series *series;
-    int err =
-        family->type == PS_METRIC_HISTOGRAM ? PS_EINVAL : bind(metrics, family, labels, &series);
+    bool single = family->type <= PS_METRIC_UPDOWN;
+    int err = single ? bind(metrics, family, labels, &series) : PS_EINVAL;
     if (err != PS_OK) {
         return err;
     }
@@ -479,7 +617,7 @@ void ps_metric_unwatch(struct ps_metrics *metrics, struct ps_metric_handle *hand
     struct ps_metric_series *series = series_of(handle);
     pthread_mutex_lock(&metrics->lock);
     if (series->watch != NULL && series->watch->context == context) {
-        drop_series(metrics, find_set(metrics, handle->family), series);
+        drop_series(metrics, ps_metric_set_of(metrics, handle->family), series);
     }
     ps_metric_series_unref(metrics, series);
     pthread_mutex_unlock(&metrics->lock);
@@ -553,6 +691,8 @@ int ps_metrics_new(struct ps_metrics **out, const struct ps_metrics_opts *opts)
     pthread_mutex_init(&metrics->lock, NULL);
     ps_metric_cells_init(&metrics->cells, opts->shards);
     ps_list_init(&metrics->orphans);
+    ps_exponential_init();
+    metrics->clock = opts->clock;
     metrics->max_series = opts->max_series == 0 ? PS_METRIC_SERIES_DEFAULT : opts->max_series;
     int err = getrandom(&metrics->seed, sizeof(metrics->seed), 0) == (ssize_t)sizeof(metrics->seed)
                   ? reserve_set(metrics)
@@ -584,6 +724,35 @@ void ps_metrics_free(struct ps_metrics *metrics)
     ps_metric_cells_fini(&metrics->cells);
     pthread_mutex_destroy(&metrics->lock);
     free(metrics);
+}
+
+/* ---- moving without a shard. Atomic additions would do but for a histogram's sum and an
+ * exponential histogram's ranges; a lock serves all of them, and who minds it takes a shard. */
+
+static pthread_mutex_t *lock_of(const struct ps_metric_handle *handle)
+{
+    static pthread_mutex_t locks[] = {
+        PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+        PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+        PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    };
+    return &locks[(uintptr_t)handle->cells / sizeof(uint64_t) % PS_ARRAY_LEN(locks)];
+}
+
+void ps_histogram_observe_shared(struct ps_histogram *histogram, double value)
+{
+    pthread_mutex_t *lock = lock_of(&histogram->handle);
+    pthread_mutex_lock(lock);
+    ps_histogram_observe(histogram, 0, value);
+    pthread_mutex_unlock(lock);
+}
+
+void ps_counter_add_double_shared(struct ps_counter *counter, double by)
+{
+    pthread_mutex_t *lock = lock_of(&counter->handle);
+    pthread_mutex_lock(lock);
+    ps_counter_add_double(counter, 0, by);
+    pthread_mutex_unlock(lock);
 }
 
 /* ---- shards */

@@ -13,7 +13,9 @@
  * group
  *
  * A family keeps at most `max_series` series; what comes after lands in its overflow series, so
- * that totals stay exact while memory stays bounded.
+ * that totals stay exact while memory stays bounded. Where label values are known only as requests
+ * come, a thread looks its series up through a memo of its own (metric_memo.h), again without a
+ * lock.
  *
  * Thread: handles: each shard by the one thread that took it. All else: any thread.
  *
@@ -22,12 +24,15 @@
 #ifndef PS_OBSERVE_METRIC_H
 #define PS_OBSERVE_METRIC_H
 
+#include <math.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/str.h"
 
@@ -45,6 +50,9 @@ enum ps_metric_type {
     PS_METRIC_GAUGE,     /* ps_gauge_set          double, last wins     gauge                     */
     PS_METRIC_UPDOWN,    /* ps_updown_add         int64, sum of moves   gauge (things in flight)  */
     PS_METRIC_HISTOGRAM, /* ps_histogram_observe  counts and a sum      histogram                 */
+    PS_METRIC_EXPONENTIAL, /* the same            metric_exponential.h  native histogram          */
+    PS_METRIC_INFO,     /* its labels            1                     info, name ends _info     */
+    PS_METRIC_STATESET, /* ps_stateset_set       a bit for each state  stateset                  */
 };
 
 /* One row of a module's table. Static: the registry keeps pointers to it. A table ends with {0}.
@@ -55,22 +63,43 @@ struct ps_metric_family {
     const char *help; /* one sentence, no full stop needed */
     const char *unit; /* "seconds", "bytes", "ratio"..., part of the name; NULL = none */
     const char *labels[PS_METRIC_LABELS_MAX + 1]; /* names, NULL-terminated */
-    double per_unit;      /* counter, updown: steps in one unit (1e9 for ns); 0 = 1 */
-    const double *bounds; /* histogram: upper bounds, ascending, finite, in the unit */
-    size_t bounds_count;  /* histogram: 1..PS_METRIC_BOUNDS_MAX */
-    size_t max_series;    /* 0 = the registry's default */
+    double per_unit; /* counter, updown: steps in one unit (1e9 for ns); 0 = 1 */
+    bool fractional; /* counter: moved by ps_counter_add_double() alone; no per_unit */
+    bool exemplars;  /* counter, histograms: may remember traces (48 bytes for each bucket) */
+    const char *const *states; /* stateset: names, NULL-terminated, 1..PS_METRIC_STATES_MAX */
+    const double *bounds;      /* histogram: upper bounds, ascending, finite, in the unit */
+    size_t bounds_count;       /* histogram: 1..PS_METRIC_BOUNDS_MAX */
+    size_t max_series;         /* 0 = the registry's default */
 };
 
 /* Bounds in seconds for anything that a person waits for: 0.2 ms to 10 min, three per decade. */
 extern const double ps_metric_seconds[];
 #define PS_METRIC_SECONDS_COUNT 20
 
+/* Bounds of an exponential histogram in the formats that need some: 4^-10 (about a millionth) to
+ * 4^20 (about 10^12), so that seconds, bytes and counts all have their place. */
+#define PS_EXPONENTIAL_BOUNDS       31
+#define PS_EXPONENTIAL_BOUNDS_FIRST (-10)
+
+#define PS_EXPONENTIAL_SCALE 8           /* the finest, at which every series begins */
+#define PS_EXPONENTIAL_ABOVE 160         /* buckets for values above zero... */
+#define PS_EXPONENTIAL_BELOW 80          /* ... and below */
+#define PS_EXPONENTIAL_ZERO  0x1p-128    /* what is not larger, on either side, counts as zero */
+#define PS_METRIC_STATES_MAX 62          /* states of one stateset */
+#define PS_EXEMPLAR_REST     (PS_SECOND) /* an exemplar stays at least so long */
+
+/* The bounds by which a family's values are counted on a page: its own, those of exponential
+ * histograms, or none. */
+const double *ps_metric_bounds(const struct ps_metric_family *family, size_t *count);
+
 struct ps_metrics; /* registry; opaque */
+struct ps_exemplar_slot;
 
 /* What every handle points at; the fields are for the inline functions below. */
 struct ps_metric_handle {
     _Atomic uint64_t *cells; /* of shard 0; shard n is PS_METRIC_STRIDE * n further */
     const struct ps_metric_family *family;
+    struct ps_exemplar_slot *exemplars; /* one per bucket, or NULL */
 };
 struct ps_counter {
     struct ps_metric_handle handle;
@@ -81,15 +110,39 @@ struct ps_gauge {
 struct ps_updown {
     struct ps_metric_handle handle;
 };
-struct ps_histogram {
+struct ps_histogram { /* explicit or exponential */
     struct ps_metric_handle handle;
 };
+struct ps_stateset {
+    struct ps_metric_handle handle;
+};
+
+/* A trace that a value came from. */
+struct ps_exemplar {
+    unsigned char trace_id[16]; /* W3C Trace Context; all zero is not an id */
+    unsigned char span_id[8];   /* all zero = unknown */
+    double value;
+    ps_time wall; /* nanoseconds since 1970 */
+};
+
+static inline bool ps_exemplar_is_none(const struct ps_exemplar *exemplar)
+{
+    static const unsigned char zero[sizeof exemplar->trace_id];
+    return memcmp(exemplar->trace_id, zero, sizeof zero) == 0;
+}
+
+static inline bool ps_exemplar_has_span(const struct ps_exemplar *exemplar)
+{
+    static const unsigned char zero[sizeof exemplar->span_id];
+    return memcmp(exemplar->span_id, zero, sizeof zero) != 0;
+}
 
 /* ---- life */
 
 struct ps_metrics_opts {
     unsigned shards;   /* most shards at the same time, shard 0 included; 1..PS_METRIC_SHARDS_MAX */
     size_t max_series; /* default bound per family; 0 = PS_METRIC_SERIES_DEFAULT */
+    const struct ps_clock *clock; /* says when a series was made; NULL = nobody asks */
 };
 
 /* Creates a registry that knows only its own families (penstock_metric_*). Returns PS_OK, PS_EINVAL
@@ -137,7 +190,21 @@ PS_MUST_CHECK int ps_metric_updown(struct ps_metrics *metrics,
 PS_MUST_CHECK int ps_metric_histogram(struct ps_metrics *metrics,
                                       const struct ps_metric_family *family,
                                       const struct ps_metric_labels *labels,
-                                      struct ps_histogram **out);
+                                      struct ps_histogram **out); /* of either type */
+PS_MUST_CHECK int ps_metric_stateset(struct ps_metrics *metrics,
+                                     const struct ps_metric_family *family,
+                                     const struct ps_metric_labels *labels,
+                                     struct ps_stateset **out);
+
+/* Makes the series of an info: it says its labels from now on. Errors as above. */
+PS_MUST_CHECK int ps_metric_info(struct ps_metrics *metrics, const struct ps_metric_family *family,
+                                 const struct ps_metric_labels *labels,
+                                 struct ps_metric_handle **out);
+
+/* Any type. The handle is the first member of what the functions above give. */
+PS_MUST_CHECK int ps_metric_any(struct ps_metrics *metrics, const struct ps_metric_family *family,
+                                const struct ps_metric_labels *labels,
+                                struct ps_metric_handle **out);
 
 /* Reads a value when somebody collects, in the unit of the family. Runs on the collecting thread
  * with the registry locked: quick, thread-safe, no call back into the registry. */
@@ -181,6 +248,25 @@ static inline void ps_counter_add(struct ps_counter *counter, unsigned shard, ui
     ps_metric_bump(ps_metric_cell(&counter->handle, shard), n);
 }
 
+/* One writer per cell, which holds the bits of a double. */
+static inline void ps_metric_bump_double(_Atomic uint64_t *cell, double by)
+{
+    uint64_t bits = atomic_load_explicit(cell, memory_order_relaxed);
+    double sum;
+    memcpy(&sum, &bits, sizeof(sum));
+    sum += by;
+    memcpy(&bits, &sum, sizeof(bits));
+    atomic_store_explicit(cell, bits, memory_order_relaxed);
+}
+
+/* For a fractional counter: finite and not below 0, else it is left out. */
+static inline void ps_counter_add_double(struct ps_counter *counter, unsigned shard, double by)
+{
+    if (by >= 0 && by < (double)INFINITY) {
+        ps_metric_bump_double(ps_metric_cell(&counter->handle, shard), by);
+    }
+}
+
 /* For a thread without a shard; slower, correct from any number of threads. */
 static inline void ps_counter_add_shared(struct ps_counter *counter, uint64_t n)
 {
@@ -200,6 +286,12 @@ static inline void ps_gauge_set(struct ps_gauge *gauge, double value)
     atomic_store_explicit(gauge->handle.cells, bits, memory_order_relaxed);
 }
 
+/* Any thread: bit n says whether state n of the family is on. Unknown, and not shown, until set. */
+static inline void ps_stateset_set(struct ps_stateset *stateset, uint64_t states)
+{
+    atomic_store_explicit(stateset->handle.cells, states | UINT64_C(1) << 63, memory_order_relaxed);
+}
+
 /* Index of the first bound that is >= value; count when none is. Without unforeseeable branches. */
 static inline size_t ps_metric_bucket(const double *bounds, size_t count, double value)
 {
@@ -212,34 +304,69 @@ static inline size_t ps_metric_bucket(const double *bounds, size_t count, double
     return (size_t)(base - bounds) + (*base < value);
 }
 
-/* Counts a value in the family's unit. A NaN is left out: it would spoil the sum for good. */
+void ps_exponential_observe(_Atomic uint64_t *cells, double value); /* metric_exponential.h */
+
+/* Counts a value in the family's unit. A NaN is left out, it would spoil the sum for good; an
+ * exponential histogram leaves infinities out too: no bucket holds them. */
 static inline void ps_histogram_observe(struct ps_histogram *histogram, unsigned shard,
                                         double value)
 {
+    const struct ps_metric_family *family = histogram->handle.family;
+    _Atomic uint64_t *cells = ps_metric_cell(&histogram->handle, shard);
     if (value != value) {
         return;
     }
-    const struct ps_metric_family *family = histogram->handle.family;
-    _Atomic uint64_t *cells = ps_metric_cell(&histogram->handle, shard);
+    if (family->type == PS_METRIC_EXPONENTIAL) {
+        if (value - value == 0) {
+            ps_exponential_observe(cells, value);
+        }
+        return;
+    }
     ps_metric_bump(cells + 1 + ps_metric_bucket(family->bounds, family->bounds_count, value), 1);
-    uint64_t bits = atomic_load_explicit(cells, memory_order_relaxed);
-    double sum;
-    memcpy(&sum, &bits, sizeof(sum));
-    sum += value;
-    memcpy(&bits, &sum, sizeof(bits));
-    atomic_store_explicit(cells, bits, memory_order_relaxed);
+    ps_metric_bump_double(cells, value);
 }
 
+/* For a thread without a shard: takes a lock, correct from any number of threads. */
+void ps_histogram_observe_shared(struct ps_histogram *histogram, double value);
+
+/* For a thread without a shard, a fractional counter. */
+void ps_counter_add_double_shared(struct ps_counter *counter, double by);
+
+/* Remembers the trace that a value came from, which was counted on its own: in the bucket of the
+ * value, or as the counter's one exemplar. Does nothing where the family has no exemplars, or where
+ * the one that is there is younger than PS_EXEMPLAR_REST. Any thread; never waits. */
+void ps_metric_exemplar(const struct ps_metric_handle *handle, const struct ps_exemplar *exemplar);
+
 /* ---- reading */
+
+struct ps_exponential_side {
+    int32_t low;    /* index of the first bucket: (2^(low/2^scale), 2^((low+1)/2^scale)] */
+    uint32_t count; /* buckets, of which any but the outer two may be empty; 0 = no value */
+    uint64_t buckets[PS_EXPONENTIAL_ABOVE];
+};
+
+struct ps_exponential {
+    int scale;
+    uint64_t zeros;
+    uint64_t count;
+    double sum;
+    struct ps_exponential_side sides[2]; /* above zero, below zero (by magnitude) */
+};
 
 /* What a series shows at the moment of collection. Everything is borrowed for the call. */
 struct ps_metric_sample {
     const struct ps_metric_family *family;
     const struct ps_str *labels; /* one value per label name; valid UTF-8 */
-    double value;                /* counter, gauge, updown: in the unit */
-    const uint64_t *buckets;     /* histogram: bounds_count + 1 counts, not cumulative; else NULL */
-    uint64_t count;              /* histogram: sum of the buckets */
-    double sum;                  /* histogram: sum of the values */
+    double value;                /* counter, gauge, updown: in the unit; info: 1 */
+    uint64_t states;             /* stateset: a bit for each state that is on */
+    ps_time created;             /* nanoseconds since 1970; 0 = unknown */
+    const uint64_t *buckets; /* histograms: one count more than ps_metric_bounds() has; or NULL */
+    const struct ps_exponential
+        *exponential;                    /* exponential histogram: as it was counted; or NULL */
+    const struct ps_exemplar *exemplars; /* as many as buckets, for a counter 1; trace_id zero = */
+                                         /* none; NULL where the family has none */
+    uint64_t count;                      /* histogram: sum of the buckets */
+    double sum;                          /* histogram: sum of the values */
 };
 
 /* Anything but PS_OK from a callback ends the walk and is what ps_metrics_collect() returns. */
@@ -247,11 +374,12 @@ struct ps_metric_visitor {
     int (*on_family)(void *context, const struct ps_metric_family *family); /* before its samples */
     int (*on_sample)(void *context, const struct ps_metric_sample *sample);
     void *context;
+    bool all; /* families without series too */
 };
 
 /* Walks families in order of declaration and series in order of creation; families without series
- * are left out. Writers never wait, look-ups only for a few dozen series at a time. Visitors run
- * unlocked and may use the registry. */
+ * are left out unless the visitor wants all. Writers never wait, look-ups only for a few dozen
+ * series at a time. Visitors run unlocked and may use the registry. */
 PS_MUST_CHECK int ps_metrics_collect(struct ps_metrics *metrics,
                                      const struct ps_metric_visitor *visitor);
 
@@ -259,7 +387,12 @@ PS_MUST_CHECK int ps_metrics_collect(struct ps_metrics *metrics,
 uint64_t ps_counter_read(struct ps_metrics *metrics, const struct ps_counter *counter);
 int64_t ps_updown_read(struct ps_metrics *metrics, const struct ps_updown *updown);
 
-/* The registry's own rows: series per family, folded look-ups. */
+double ps_counter_read_double(struct ps_metrics *metrics, const struct ps_counter *counter);
+
+/* How the manual and the API call a type: "counter", "gauge", "histogram"... Static text. */
+const char *ps_metric_type_name(enum ps_metric_type type);
+
+/* The registry's own rows: series per family, folded look-ups and series. */
 extern const struct ps_metric_family ps_metric_metrics[];
 
 /* ---- manual */

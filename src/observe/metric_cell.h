@@ -22,7 +22,7 @@
 #include "base/err.h"
 #include "observe/metric.h"
 
-#define PS_METRIC_CELLS_MAX (PS_METRIC_BOUNDS_MAX + 2) /* a histogram: sum, bounds, +Inf */
+#define PS_METRIC_CELLS_MAX 246 /* an exponential histogram; explicit ones: sum, bounds, +Inf */
 
 struct ps_metric_group;
 

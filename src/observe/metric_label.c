@@ -46,6 +46,12 @@ static bool name_is_sane(const struct ps_metric_family *family)
         }
         name.len -= total.len;
     }
+    if (family->type == PS_METRIC_INFO) {
+        if (!ps_str_ends_with(name, PS_STR("_info"))) {
+            return false;
+        }
+        name.len -= PS_STR("_info").len;
+    }
     if (name.len == 0 || has_reserved_end(name)) {
         return false;
     }
@@ -59,7 +65,8 @@ static bool labels_are_sane(const struct ps_metric_family *family)
     size_t count = ps_metric_label_count(family);
     for (size_t i = 0; i < count; i++) {
         const char *label = family->labels[i];
-        if (!is_word(label, false) || strncmp(label, "__", 2) == 0 || strcmp(label, "le") == 0) {
+        if (!is_word(label, false) || strncmp(label, "__", 2) == 0 || strcmp(label, "le") == 0 ||
+            (family->type == PS_METRIC_STATESET && strcmp(label, family->name) == 0)) {
             return false;
         }
         for (size_t k = 0; k < i; k++) {
@@ -69,6 +76,34 @@ static bool labels_are_sane(const struct ps_metric_family *family)
         }
     }
     return family->labels[count] == NULL;
+}
+
+/* A state becomes the value of a label that is called like the family: no colons. */
+static bool states_are_sane(const struct ps_metric_family *family)
+{
+    if (family->type != PS_METRIC_STATESET) {
+        return family->states == NULL;
+    }
+    size_t count = 0;
+    while (family->states != NULL && family->states[count] != NULL) {
+        if (family->states[count][0] == '\0' || ++count > PS_METRIC_STATES_MAX) {
+            return false;
+        }
+    }
+    return count > 0 && is_word(family->name, false);
+}
+
+static bool has_buckets(const struct ps_metric_family *family)
+{
+    return family->type == PS_METRIC_HISTOGRAM || family->type == PS_METRIC_EXPONENTIAL;
+}
+
+/* What only some types can do. */
+static bool extras_are_sane(const struct ps_metric_family *family)
+{
+    bool counter = family->type == PS_METRIC_COUNTER;
+    return (!family->exemplars || counter || has_buckets(family)) &&
+           (!family->fractional || (counter && family->per_unit == 0)) && states_are_sane(family);
 }
 
 static bool bounds_are_sane(const struct ps_metric_family *family)
@@ -91,8 +126,9 @@ static bool bounds_are_sane(const struct ps_metric_family *family)
 bool ps_metric_family_is_sane(const struct ps_metric_family *family)
 {
     return name_is_sane(family) && family->help != NULL && family->help[0] != '\0' &&
-           family->type <= PS_METRIC_HISTOGRAM && family->per_unit >= 0 &&
-           isfinite(family->per_unit) && labels_are_sane(family) && bounds_are_sane(family);
+           family->type <= PS_METRIC_STATESET && family->per_unit >= 0 &&
+           isfinite(family->per_unit) && labels_are_sane(family) && bounds_are_sane(family) &&
+           extras_are_sane(family);
 }
 
 size_t ps_metric_label_count(const struct ps_metric_family *family)

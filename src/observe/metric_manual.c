@@ -1,13 +1,6 @@
 /* The manual of all metrics, printed from the tables that declare them. */
 #include "observe/metric.h"
 
-static const char *type_word(enum ps_metric_type type)
-{
-    return type == PS_METRIC_COUNTER     ? "counter"
-           : type == PS_METRIC_HISTOGRAM ? "histogram"
-                                         : "gauge";
-}
-
 /* "traffic" of penstock_traffic_requests_total: the second word of the name. */
 static struct ps_str module_of(const char *name)
 {
@@ -38,7 +31,7 @@ static int write_bounds(const struct ps_metric_family *family, struct ps_buf *ou
 
 static int write_row(const struct ps_metric_family *family, struct ps_buf *out)
 {
-    int err = ps_buf_printf(out, "| `%s` | %s | ", family->name, type_word(family->type));
+    int err = ps_buf_printf(out, "| `%s` | %s | ", family->name, ps_metric_type_name(family->type));
     if (err == PS_OK) {
         err = write_labels(family, out);
     }
@@ -72,7 +65,7 @@ int ps_metric_manual(const struct ps_metric_family *const *tables, struct ps_buf
         out,
         PS_STR("# Metrics\n\n"
                "Printed from the tables in the source. What `GET /metrics` shows, in Prometheus\n"
-               "text 0.0.4 or OpenMetrics 1.0 as the Accept header asks.\n"));
+               "text 0.0.4, OpenMetrics 1.0 or protobuf as the Accept header asks.\n"));
     for (; *tables != NULL && err == PS_OK; tables++) {
         err = (*tables)->name == NULL ? PS_OK : write_table(*tables, out);
     }

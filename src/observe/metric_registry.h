@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "observe/metric.h"
 #include "observe/metric_cell.h"
@@ -30,6 +31,7 @@ struct ps_metric_series {
     struct ps_list node;            /* in its set, or among the orphans once it is dropped */
     struct ps_metric_series *next;  /* in its bucket */
     struct ps_metric_watch *watch;  /* or NULL */
+    ps_time created;                /* 0 = unknown */
     uint64_t hash;
     uint64_t id;   /* ascending in a set's list, so that a walk finds its place again */
     uint64_t refs; /* wide enough for callers who never give back */
@@ -51,6 +53,8 @@ struct ps_metric_set {
     size_t bucket_mask; /* buckets - 1; they are a power of two */
     struct ps_metric_series *overflow;
     struct ps_counter *folded; /* look-ups that the overflow series answered */
+    struct ps_gauge *distinct; /* about how many label sets those had */
+    uint8_t *sketch;           /* of their hashes; NULL = the family was never full */
 };
 
 struct ps_metrics {
@@ -66,7 +70,13 @@ struct ps_metrics {
     struct ps_metric_set **index; /* by address of the row, open addressing */
     size_t index_mask;
     struct ps_list orphans;
+    const struct ps_clock *clock; /* or NULL */
+    _Atomic uint64_t generation;  /* moves on when series are dropped: memos forget */
 };
+
+/* The set of a declared row, or NULL. Locked by the caller. */
+struct ps_metric_set *ps_metric_set_of(const struct ps_metrics *metrics,
+                                       const struct ps_metric_family *row);
 
 /* Gives one reference back; frees a dropped series with the last one. Locked by the caller. */
 void ps_metric_series_unref(struct ps_metrics *metrics, struct ps_metric_series *series);

@@ -2,8 +2,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "observe/metric_exemplar.h"
+#include "observe/metric_exponential.h"
 #include "observe/metric_label.h"
 #include "observe/metric_registry.h"
+#include "observe/metric_sketch.h"
 
 enum { BATCH = 64 }; /* series looked at under one lock */
 
@@ -40,43 +43,104 @@ static double read_value(const struct ps_metrics *metrics, const struct ps_metri
     if (family->type == PS_METRIC_GAUGE) {
         return read_gauge(series->handle.cells);
     }
+    if (family->type == PS_METRIC_INFO) {
+        return 1;
+    }
+    if (family->fractional) {
+        return ps_metric_cells_sum_double(&metrics->cells, series->handle.cells);
+    }
     uint64_t sum = ps_metric_cells_sum(&metrics->cells, series->handle.cells);
     return in_unit(family, family->type == PS_METRIC_UPDOWN ? (double)(int64_t)sum : (double)sum);
 }
 
+/* A sample with the room that it needs for the call. */
+struct shown {
+    struct ps_metric_sample sample;
+    struct ps_str labels[PS_METRIC_LABELS_MAX];
+    uint64_t buckets[PS_METRIC_BOUNDS_MAX + 1];
+    struct ps_exponential exponential;
+    struct ps_exemplar exemplars[PS_METRIC_BOUNDS_MAX + 1];
+};
+
 static void read_histogram(const struct ps_metrics *metrics, const struct ps_metric_handle *handle,
-                           uint64_t *buckets, struct ps_metric_sample *sample)
+                           struct shown *shown)
 {
     for (size_t i = 0; i <= handle->family->bounds_count; i++) {
-        buckets[i] = ps_metric_cells_sum(&metrics->cells, handle->cells + 1 + i);
-        sample->count += buckets[i];
+        shown->buckets[i] = ps_metric_cells_sum(&metrics->cells, handle->cells + 1 + i);
+        shown->sample.count += shown->buckets[i];
     }
-    sample->buckets = buckets;
-    sample->sum = ps_metric_cells_sum_double(&metrics->cells, handle->cells);
+    shown->sample.buckets = shown->buckets;
+    shown->sample.sum = ps_metric_cells_sum_double(&metrics->cells, handle->cells);
+}
+
+static void read_exponential(const struct ps_metrics *metrics,
+                             const struct ps_metric_handle *handle, struct shown *shown)
+{
+    struct ps_exponential *exponential = &shown->exponential;
+    *exponential = (struct ps_exponential){.scale = PS_EXPONENTIAL_SCALE};
+    unsigned used = atomic_load_explicit(&metrics->cells.used, memory_order_acquire);
+    for (unsigned shard = 0; shard < used; shard++) {
+        ps_exponential_read(ps_metric_cell(handle, shard), exponential);
+    }
+    ps_exponential_spread(exponential, shown->buckets);
+    shown->sample.exponential = exponential;
+    shown->sample.buckets = shown->buckets;
+    shown->sample.count = exponential->count;
+    shown->sample.sum = exponential->sum;
+}
+
+static void read_exemplars(const struct ps_metric_handle *handle, struct shown *shown)
+{
+    if (handle->exemplars == NULL) {
+        return;
+    }
+    size_t count;
+    (void)ps_metric_bounds(handle->family, &count);
+    for (size_t i = 0; i <= count; i++) {
+        if (!ps_exemplar_get(&handle->exemplars[i], &shown->exemplars[i])) {
+            shown->exemplars[i] = (struct ps_exemplar){0};
+        }
+    }
+    shown->sample.exemplars = shown->exemplars;
+}
+
+/* Fills a sample in; false where the value is unknown. */
+static bool read_sample(struct walk *walk, size_t at, struct shown *shown)
+{
+    const struct ps_metric_series *series = walk->batch[at];
+    const struct ps_metric_family *family = walk->set->family;
+    shown->sample = (struct ps_metric_sample){
+        .family = family, .labels = shown->labels, .created = series->created};
+    if (family->type == PS_METRIC_STATESET) {
+        uint64_t bits = atomic_load_explicit(series->handle.cells, memory_order_relaxed);
+        shown->sample.states = bits & ~(UINT64_C(1) << 63);
+        return bits != 0;
+    }
+    if (family->type == PS_METRIC_HISTOGRAM) {
+        read_histogram(walk->metrics, &series->handle, shown);
+    } else if (family->type == PS_METRIC_EXPONENTIAL) {
+        read_exponential(walk->metrics, &series->handle, shown);
+    } else {
+        shown->sample.value = walk->values[at];
+    }
+    read_exemplars(&series->handle, shown);
+    return !isnan(shown->sample.value);
 }
 
 /* Shows a series, its family before it when it is the first. An unknown value is not shown. */
 static int visit(struct walk *walk, size_t at, const struct ps_metric_visitor *visitor)
 {
-    const struct ps_metric_series *series = walk->batch[at];
-    struct ps_str labels[PS_METRIC_LABELS_MAX];
-    uint64_t buckets[PS_METRIC_BOUNDS_MAX + 1];
-    struct ps_metric_sample sample = {.family = walk->set->family, .labels = labels};
+    struct shown shown;
     int err = PS_OK;
-    if (sample.family->type == PS_METRIC_HISTOGRAM) {
-        read_histogram(walk->metrics, &series->handle, buckets, &sample);
-    } else {
-        sample.value = walk->values[at];
-    }
-    if (isnan(sample.value)) {
+    if (!read_sample(walk, at, &shown)) {
         return PS_OK;
     }
     if (!walk->opened) {
         walk->opened = true;
-        err = visitor->on_family(visitor->context, sample.family);
+        err = visitor->on_family(visitor->context, walk->set->family);
     }
-    ps_metric_labels_unpack(series->packed, walk->set->labels, labels);
-    return err == PS_OK ? visitor->on_sample(visitor->context, &sample) : err;
+    ps_metric_labels_unpack(walk->batch[at]->packed, walk->set->labels, shown.labels);
+    return err == PS_OK ? visitor->on_sample(visitor->context, &shown.sample) : err;
 }
 
 /* ---- batches */
@@ -107,12 +171,17 @@ static void release(struct walk *walk)
     walk->count = 0;
 }
 
+static bool has_value(enum ps_metric_type type)
+{
+    return type <= PS_METRIC_UPDOWN || type == PS_METRIC_INFO;
+}
+
 static void take(struct walk *walk, struct ps_metric_series *series)
 {
     series->refs++;
     walk->batch[walk->count] = series;
     walk->values[walk->count] =
-        series->handle.family->type == PS_METRIC_HISTOGRAM ? 0 : read_value(walk->metrics, series);
+        has_value(series->handle.family->type) ? read_value(walk->metrics, series) : 0;
     walk->count++;
 }
 
@@ -142,6 +211,9 @@ static int walk_set(struct walk *walk, const struct ps_metric_visitor *visitor)
     pthread_mutex_lock(&walk->metrics->lock);
     release(walk);
     pthread_mutex_unlock(&walk->metrics->lock);
+    if (err == PS_OK && visitor->all && !walk->opened) {
+        err = visitor->on_family(visitor->context, walk->set->family);
+    }
     return err;
 }
 
@@ -153,10 +225,24 @@ static struct ps_metric_set *set_at(struct ps_metrics *metrics, size_t at)
     return set;
 }
 
+/* What the sketches of full families say by now. */
+static void tell_distinct(struct ps_metrics *metrics)
+{
+    pthread_mutex_lock(&metrics->lock);
+    for (size_t i = 0; i < metrics->sets_count; i++) {
+        struct ps_metric_set *set = metrics->sets[i];
+        if (set->distinct != NULL) {
+            ps_gauge_set(set->distinct, round(ps_metric_sketch_count(set->sketch)));
+        }
+    }
+    pthread_mutex_unlock(&metrics->lock);
+}
+
 int ps_metrics_collect(struct ps_metrics *metrics, const struct ps_metric_visitor *visitor)
 {
     struct ps_metric_set *set;
     int err = PS_OK;
+    tell_distinct(metrics);
     for (size_t i = 0; err == PS_OK && (set = set_at(metrics, i)) != NULL; i++) {
         struct walk walk = {.metrics = metrics, .set = set};
         err = walk_set(&walk, visitor);
@@ -174,4 +260,9 @@ uint64_t ps_counter_read(struct ps_metrics *metrics, const struct ps_counter *co
 int64_t ps_updown_read(struct ps_metrics *metrics, const struct ps_updown *updown)
 {
     return (int64_t)ps_metric_cells_sum(&metrics->cells, updown->handle.cells);
+}
+
+double ps_counter_read_double(struct ps_metrics *metrics, const struct ps_counter *counter)
+{
+    return ps_metric_cells_sum_double(&metrics->cells, counter->handle.cells);
 }

@@ -407,6 +407,21 @@ void ps_gpu_end_cleanup(struct ps_gpu *gpu, const char *why)
     ps_optimizer_end(gpu->optimizer, why, ps_loop_now(gpu->loop));
 }
 
+int ps_gpu_observe_batch(struct ps_gpu *gpu, const struct ps_gpu_observation *seen)
+{
+    ps_time now = ps_loop_now(gpu->loop);
+    return seen->failed ? ps_gpu_batch_fail(gpu->batch, seen->model, seen->shape, now, seen->size,
+                                            seen->bytes)
+                        : ps_gpu_batch_observe(gpu->batch, seen->model, seen->shape, now,
+                                               seen->size, seen->seconds, seen->bytes, 1);
+}
+
+int ps_gpu_ask_batch(struct ps_gpu *gpu, struct ps_str model, struct ps_str shape,
+                     const struct ps_batch_goal *goal, struct ps_batch_advice *advice, size_t *next)
+{
+    return ps_gpu_batch_ask(gpu->batch, model, shape, goal, advice, next);
+}
+
 struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu)
 {
     return ps_gpu_batch_ring(gpu->batch);

@@ -23,6 +23,8 @@
 #include "observe/metric.h"
 
 struct ps_finished_ring;
+struct ps_batch_advice;
+struct ps_batch_goal;
 struct ps_gateway;
 struct ps_gpu;
 struct ps_gpu_opts;
@@ -65,6 +67,22 @@ bool ps_gpu_is_settled(const struct ps_gpu *gpu);
 PS_MUST_CHECK int ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts,
                              struct ps_gateway *gateway, char *reason, size_t size);
 
+/* What a program saw of a batch of its own; NAN: not known. */
+struct ps_gpu_observation {
+    struct ps_str model, shape;
+    size_t size;
+    double seconds;
+    double bytes;
+    bool failed; /* it ran out of memory: bytes is what there was */
+};
+
+/* Into the book of batches, and out of it: as ps_gpu_batch_observe() and ps_gpu_batch_ask(). */
+PS_MUST_CHECK int ps_gpu_observe_batch(struct ps_gpu *gpu,
+                                       const struct ps_gpu_observation *observation);
+PS_MUST_CHECK int ps_gpu_ask_batch(struct ps_gpu *gpu, struct ps_str model, struct ps_str shape,
+                                   const struct ps_batch_goal *goal, struct ps_batch_advice *advice,
+                                   size_t *next);
+
 /* The engine at an endpoint was found out. */
 void ps_gpu_look(struct ps_gpu *gpu);
 
@@ -95,8 +113,8 @@ void ps_gpu_end_cleanup(struct ps_gpu *gpu, const char *why);
 /* Where workers put calls that have ended; as long as the room lives. */
 struct ps_finished_ring *ps_gpu_finished(struct ps_gpu *gpu);
 
-/* Appends the JSON of GET /api/gpu/batch-size?QUERY. PS_OK; PS_EINVAL or PS_ENOTFOUND with a sentence
- * in reason; PS_ENOMEM. */
+/* Appends the JSON of GET /api/gpu/batch-size?QUERY. PS_OK; PS_EINVAL or PS_ENOTFOUND with a
+ * sentence in reason; PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_write_batch(struct ps_gpu *gpu, struct ps_str query, struct ps_buf *out,
                                      char *reason, size_t size);
 

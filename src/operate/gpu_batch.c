@@ -226,8 +226,9 @@ static void learn_memory(struct ps_gpu_shelf *shelf, const struct ps_optimizer_t
     if (target->effective.known && size <= PS_BATCH_MODEL_MOST && !(size < 0.5 && was_idle)) {
         learn_memory_of(shelf, (size_t)lround(size), target->effective.value);
     }
-    bool device = target->used.known && target->utilization.known && target->utilization.value > 0 &&
-                  target->effective.known && target->effective.value == target->utilization.value;
+    bool device = target->used.known && target->utilization.known &&
+                  target->utilization.value > 0 && target->effective.known &&
+                  target->effective.value == target->utilization.value;
     shelf->device_bytes = device ? 100 * target->used.value / target->utilization.value : 0;
 }
 
@@ -260,21 +261,38 @@ static void learn_target(struct ps_gpu_batch *batch, const struct ps_scrape_view
 
 static const char library[] = "library";
 
-int ps_gpu_batch_observe(struct ps_gpu_batch *batch, struct ps_str model, struct ps_str shape,
-                         ps_time now, size_t size, double seconds, double bytes, double count)
+static struct ps_batch_entry *observed(struct ps_gpu_batch *batch, struct ps_str model,
+                                       struct ps_str shape, ps_time now)
 {
     struct ps_gpu_shelf *shelf = shelf_of(batch, library);
-    struct ps_batch_entry *entry =
-        shelf == NULL ? NULL
-                      : ps_batch_book_at(&shelf->book, model,
-                                         shape.len > 0 ? shape : ps_batch_shape_any, now);
-    if (entry == NULL) {
-        return PS_ENOMEM;
+    if (shelf == NULL) {
+        return NULL;
     }
     shelf->in_bytes = true;
     shelf->merges = true;
+    return ps_batch_book_at(&shelf->book, model, shape.len > 0 ? shape : ps_batch_shape_any, now);
+}
+
+int ps_gpu_batch_observe(struct ps_gpu_batch *batch, struct ps_str model, struct ps_str shape,
+                         ps_time now, size_t size, double seconds, double bytes, double count)
+{
+    struct ps_batch_entry *entry = observed(batch, model, shape, now);
+    if (entry == NULL) {
+        return PS_ENOMEM;
+    }
     ps_batch_model_learn(&entry->batch, now, size, seconds, count);
     ps_memory_model_learn(&entry->batch.memory, size, bytes);
+    return PS_OK;
+}
+
+int ps_gpu_batch_fail(struct ps_gpu_batch *batch, struct ps_str model, struct ps_str shape,
+                      ps_time now, size_t size, double bytes)
+{
+    struct ps_batch_entry *entry = observed(batch, model, shape, now);
+    if (entry == NULL) {
+        return PS_ENOMEM;
+    }
+    ps_memory_model_fail(&entry->batch.memory, size, bytes);
     return PS_OK;
 }
 
@@ -296,6 +314,7 @@ int ps_gpu_batch_ask(struct ps_gpu_batch *batch, struct ps_str model, struct ps_
     struct ps_batch_goal wanted = *goal;
     wanted.memory = in_bytes ? goal->memory : batch->target_percent;
     *advice = ps_batch_model_advise(&found->batch, &wanted);
+    advice->memory = in_bytes ? advice->memory : NAN; /* it is in percent */
     *next = ps_batch_model_next(&found->batch, &wanted);
     return PS_OK;
 }
@@ -344,6 +363,9 @@ static double read_dropped(void *context)
 
 static int open_gauges(struct ps_gpu_batch *batch)
 {
+    if (batch->metrics == NULL) {
+        return PS_OK;
+    }
     batch->gauges = calloc(1, sizeof *batch->gauges);
     if (batch->gauges == NULL) {
         return PS_ENOMEM;
@@ -422,7 +444,7 @@ static void show_entry(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *sh
 
 static void show_all(struct ps_gpu_batch *batch)
 {
-    for (size_t i = 0; i < batch->count; i++) {
+    for (size_t i = 0; batch->gauges != NULL && i < batch->count; i++) {
         struct ps_gpu_shelf *shelf = batch->shelves[i];
         for (size_t j = 0; j < shelf->book.count; j++) {
             if (ps_str_eq(ps_str_from(shelf->book.entries[j]->shape), ps_batch_shape_any)) {

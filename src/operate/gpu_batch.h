@@ -43,7 +43,7 @@ enum { PS_GPU_BATCH_SHELVES = 8, PS_GPU_BATCH_RECENT = 32 };
 
 extern const struct ps_metric_family ps_gpu_batch_metric_families[];
 
-/* Metrics are borrowed. PS_OK or PS_ENOMEM. */
+/* Metrics are borrowed; NULL: nothing is published. PS_OK or PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_batch_new(struct ps_gpu_batch **out, struct ps_metrics *metrics);
 void ps_gpu_batch_free(struct ps_gpu_batch *batch); /* NULL is fine */
 
@@ -58,16 +58,21 @@ struct ps_finished_ring *ps_gpu_batch_ring(struct ps_gpu_batch *batch);
 void ps_gpu_batch_learn(struct ps_gpu_batch *batch, const struct ps_scrape *scrape, ps_time now,
                         const struct ps_optimizer_target *targets, size_t count);
 
-/* A program that runs batches itself tells of one of them (or of the mean of `count`): it took so many
- * seconds and bytes of memory (NAN: not known). Its models stand beside those of upstreams, as of
- * "library". PS_OK or PS_ENOMEM. */
+/* A program that runs batches itself tells of one of them (or of the mean of `count`): it took so
+ * many seconds and bytes of memory (NAN: not known). Its models stand beside those of upstreams, as
+ * of "library". PS_OK or PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_batch_observe(struct ps_gpu_batch *batch, struct ps_str model,
-                                       struct ps_str shape, ps_time now, size_t size, double seconds,
-                                       double bytes, double count);
+                                       struct ps_str shape, ps_time now, size_t size,
+                                       double seconds, double bytes, double count);
 
-/* The best size for it, with `goal` (its memory in bytes), and the one that should be tried next (0:
- * enough is known). What an upstream taught is used where nobody observed any; then the bytes of
- * the goal don't count. PS_OK, or PS_ENOTFOUND: nothing was seen of it. */
+/* Likewise of one that ran out of memory where so many bytes were free. */
+PS_MUST_CHECK int ps_gpu_batch_fail(struct ps_gpu_batch *batch, struct ps_str model,
+                                    struct ps_str shape, ps_time now, size_t size, double bytes);
+
+/* The best size for it, with `goal` (its memory in bytes), and the one that should be tried next
+ * (0: enough is known). What an upstream taught is used where nobody observed any; then the bytes
+ * of the goal don't count, and those of the advice are not known. PS_OK, or PS_ENOTFOUND: nothing
+ * was seen of it. */
 PS_MUST_CHECK int ps_gpu_batch_ask(struct ps_gpu_batch *batch, struct ps_str model,
                                    struct ps_str shape, const struct ps_batch_goal *goal,
                                    struct ps_batch_advice *advice, size_t *next);

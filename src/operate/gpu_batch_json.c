@@ -42,11 +42,11 @@ static json_t *row_json(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *s
 {
     const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, shelf, entry);
     struct ps_batch_advice advice = ps_batch_model_advise(&entry->batch, &goal);
-    json_t *one = json_pack("{ss ss ss ss ss sf sb}", "upstream", shelf->name, "model",
-                            entry->model, "shape", entry->shape, "unit",
-                            shelf->merges ? "rows_in_a_batch" : "requests_in_flight", "limited_by",
-                            ps_batch_limit_names[advice.limit], "samples", advice.samples,
-                            "simulated", (int)shelf->simulated);
+    json_t *one =
+        json_pack("{ss ss ss ss ss sf sb}", "upstream", shelf->name, "model", entry->model, "shape",
+                  entry->shape, "unit", shelf->merges ? "rows_in_a_batch" : "requests_in_flight",
+                  "limited_by", ps_batch_limit_names[advice.limit], "samples", advice.samples,
+                  "simulated", (int)shelf->simulated);
     if (one == NULL || advice.size == 0) {
         return one;
     }
@@ -98,9 +98,9 @@ static int read_wish(struct ps_str query, struct wish *wish, char *reason, size_
         }
         memcpy(field, pair.value, sizeof pair.value);
     }
-    return err == PS_ENOTFOUND ? PS_OK
-                               : refuse(reason, size, PS_EINVAL,
-                                        "the query is malformed, or a value is too long");
+    return err == PS_ENOTFOUND
+               ? PS_OK
+               : refuse(reason, size, PS_EINVAL, "the query is malformed, or a value is too long");
 }
 
 static struct ps_batch_entry *find_entry(const struct ps_gpu_batch *batch, const struct wish *wish,
@@ -111,8 +111,8 @@ static struct ps_batch_entry *find_entry(const struct ps_gpu_batch *batch, const
         if (wish->upstream[0] != '\0' && strcmp(wish->upstream, (*shelf)->name) != 0) {
             continue;
         }
-        struct ps_batch_entry *entry = ps_batch_book_find(
-            &(*shelf)->book, ps_str_from(wish->model), ps_str_from(wish->shape));
+        struct ps_batch_entry *entry =
+            ps_batch_book_find(&(*shelf)->book, ps_str_from(wish->model), ps_str_from(wish->shape));
         if (entry != NULL) {
             return entry;
         }
@@ -131,12 +131,12 @@ int ps_gpu_batch_write(struct ps_gpu_batch *batch, struct ps_str query, struct p
     }
     struct ps_batch_entry *entry = find_entry(batch, &wish, &shelf);
     if (entry == NULL) {
-        return refuse(reason, size, PS_ENOTFOUND,
-                      "nothing was seen of such calls; batch in /api/gpu/profile lists what was seen");
+        return refuse(
+            reason, size, PS_ENOTFOUND,
+            "nothing was seen of such calls; batch in /api/gpu/profile lists what was seen");
     }
     json_t *row = row_json(batch, shelf, entry);
-    char *text =
-        row == NULL ? NULL : json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(14));
+    char *text = row == NULL ? NULL : json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(14));
     err = text == NULL ? PS_ENOMEM : ps_buf_append_str(out, ps_str_from(text));
     err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\n"));
     free(text);
@@ -221,8 +221,7 @@ static json_t *finding_json(const struct finding *finding)
     const struct ps_gpu_shelf *shelf = finding->shelf;
     bool more = finding->best.size > finding->now.size;
     const char *unit = shelf->merges ? "rows in a batch" : "requests in flight at a server";
-    (void)snprintf(text, sizeof text,
-                   "%.60s: %s %.0f %s; %zu %s, limited by %s", shelf->name,
+    (void)snprintf(text, sizeof text, "%.60s: %s %.0f %s; %zu %s, limited by %s", shelf->name,
                    finding->present.limit ? "max_in_flight lets in" : "there are usually",
                    finding->present.size, unit, finding->best.size,
                    more ? "would carry more" : "would be better",
@@ -230,10 +229,11 @@ static json_t *finding_json(const struct finding *finding)
     (void)snprintf(evidence, sizeof evidence, "%.0f calls of %.100s", finding->best.samples,
                    finding->entry->model);
     if (shelf->merges) {
-        (void)snprintf(action, sizeof action,
-                       "let the server merge up to %zu rows: dynamic_batching and max_batch_size in "
-                       "the model's configuration",
-                       finding->best.size);
+        (void)snprintf(
+            action, sizeof action,
+            "let the server merge up to %zu rows: dynamic_batching and max_batch_size in "
+            "the model's configuration",
+            finding->best.size);
     } else {
         (void)snprintf(action, sizeof action,
                        "upstreams[].admission.max_in_flight: %zu for each server of %.60s",
@@ -269,7 +269,8 @@ void ps_gpu_batch_advise(struct ps_gpu_batch *batch, json_t *list)
         const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, finding.shelf, entry);
         finding.entry = entry;
         finding.best = ps_batch_model_advise(&entry->batch, &goal);
-        finding.now = ps_batch_model_look(&entry->batch, &goal, (size_t)lround(finding.present.size));
+        finding.now =
+            ps_batch_model_look(&entry->batch, &goal, (size_t)lround(finding.present.size));
         if (finding.best.size > 0 && finding.now.size > 0 && is_worth_a_word(&finding)) {
             json_array_append_new(list, finding_json(&finding));
         }

@@ -16,11 +16,12 @@ struct ps_gpu_shelf {
     char name[64];
     bool simulated;
     bool in_bytes; /* memory is in bytes, not in percent: observed by the program itself */
-    bool merges; /* the server forms batches itself: rows are counted, not requests */
+    bool merges;   /* the server forms batches itself: rows are counted, not requests */
     struct ps_batch_book book;
     struct ps_batch_entry *recent[PS_GPU_BATCH_RECENT]; /* of the latest calls, by shape: a ring */
     size_t calls;
-    double in_flight; /* a slow mean of what calls had beside them, or of rows in a batch; 0: none */
+    double
+        in_flight; /* a slow mean of what calls had beside them, or of rows in a batch; 0: none */
 
     /* of the latest round that was learned */
     struct {
@@ -28,7 +29,7 @@ struct ps_gpu_shelf {
         ps_time taken;
         bool idle;
     } rounds[PS_GPU_BATCH_ROUNDS]; /* by server; more of them share a place */
-    double device_bytes; /* that 100 percent stand for; 0 = not known */
+    double device_bytes;           /* that 100 percent stand for; 0 = not known */
     struct ps_vitals_batch before[PS_VITALS_BATCHES_MAX]; /* Triton's counts then */
     size_t before_count;
     uint32_t before_id; /* of the server that told them; 0 = none */

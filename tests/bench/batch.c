@@ -1,9 +1,8 @@
 /* batch - how good a batch is found in 32 tries, and what it does at a load.
  *
- *   bench_batch search SEED RUNS      the four kinds of tests/helpers/curve.h, beside what people do:
- *                                     hill climbing (AIMD) and a fixed size
- *   bench_batch queue SEED            a server like the one of Triton's guide, under load
- *   bench_batch cost                  microseconds
+ *   bench_batch search SEED RUNS      the four kinds of tests/helpers/curve.h, beside what people
+ * do: hill climbing (AIMD) and a fixed size bench_batch queue SEED            a server like the one
+ * of Triton's guide, under load bench_batch cost                  microseconds
  *
  * Prints one JSON object.
  *
@@ -140,11 +139,11 @@ static unsigned fails_after(const struct curve *curve, size_t size, struct ps_rn
 }
 
 struct sums {
-    double worst, total;     /* of the best fixed batch */
-    unsigned within;         /* runs within 5 % */
+    double worst, total;                       /* of the best fixed batch */
+    unsigned within;                           /* runs within 5 % */
     unsigned in_search, most_in_search, after; /* out of memory */
-    double latest;           /* 95th percentile of the size by the objective */
-    unsigned late;           /* it is above the objective */
+    double latest;                             /* 95th percentile of the size by the objective */
+    unsigned late;                             /* it is above the objective */
     size_t most_tries;
     double tries;
     double memory_error, memory_worst;
@@ -181,10 +180,12 @@ static void add(struct sums *sums, const struct curve *curve, const struct outco
 
 static void print_sums(const char *name, const struct sums *sums, unsigned runs, const char *end)
 {
-    printf("\"%s\":{\"runs\":%u,\"worst\":%.4f,\"mean\":%.4f,\"within\":%u,\"oom_in_search\":%u,\"most_oom_in_search\":%u,"
+    printf("\"%s\":{\"runs\":%u,\"worst\":%.4f,\"mean\":%.4f,\"within\":%u,\"oom_in_search\":%u,"
+           "\"most_oom_in_search\":%u,"
            "\"oom_after\":%u,\"late\":%u,\"latest\":%.4f,\"tries\":%.2f,\"most_tries\":%zu",
-           name, runs, sums->worst, sums->total / runs, sums->within, sums->in_search, sums->most_in_search, sums->after,
-           sums->late, sums->latest, sums->tries / runs, sums->most_tries);
+           name, runs, sums->worst, sums->total / runs, sums->within, sums->in_search,
+           sums->most_in_search, sums->after, sums->late, sums->latest, sums->tries / runs,
+           sums->most_tries);
     if (sums->memory_runs > 0) {
         printf(",\"memory_error\":%.5f,\"memory_error_worst\":%.5f",
                sums->memory_error / sums->memory_runs, sums->memory_worst);
@@ -220,8 +221,8 @@ static void run_search(uint64_t seed, unsigned runs)
 
 /* ---------------------------------------------------------------- a queue */
 
-/* The inception_onnx of Triton's guide (docs/user_guide/optimization.md): 73.4 a second alone, 272 a
- * second in batches of four. b + a n through both. */
+/* The inception_onnx of Triton's guide (docs/user_guide/optimization.md): 73.4 a second alone, 272
+ * a second in batches of four. b + a n through both. */
 #define GUIDE_EACH   0.000361
 #define GUIDE_BASE   0.013263
 #define GUIDE_NOISE  0.05
@@ -312,7 +313,8 @@ static size_t recommended(double p95, struct ps_rng *rng, size_t *tries)
         if (size == 0) {
             break;
         }
-        ps_batch_model_learn(&model, (ps_time)*tries * PS_SECOND, size, guide_seconds(size, rng), 1);
+        ps_batch_model_learn(&model, (ps_time)*tries * PS_SECOND, size, guide_seconds(size, rng),
+                             1);
     }
     return ps_batch_model_advise(&model, &goal).size;
 }

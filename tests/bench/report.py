@@ -55,6 +55,13 @@ time. Added is the difference of the two 99th percentiles in one round, and the 
 ketama; what that makes of recorded keys behind the memory of one gateway, with six real nodes; and how long
 hits of both tiers take.
 """,
+    "metrics": """`make bench NAME=metrics`: what counting costs the thread that counts
+([docs/custom-metrics.md](custom-metrics.md)). The peer is what is usually written first: under one lock, name and
+labels become a string, and a hash table has the number.
+""",
+    "scrape": """`make bench NAME=scrape`: what the page costs, and those who count while it is written. The peer holds
+its lock for the whole page.
+""",
     "predict": """`make bench NAME=predict`: is trouble with memory foreseen ([docs/foresight.md](foresight.md))?
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
 recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.

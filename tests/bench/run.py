@@ -7,9 +7,11 @@
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
     run.py flight [--quick] [--rounds N]
+    run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
+    run.py scrape [--quick] [--rounds N]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -37,10 +39,12 @@ import cache
 import chaos
 import eviction
 import flight
+import metrics
 import predict
 import pressure
 import proxy
 import ring
+import scrape
 import telemetry
 from rows import say
 from targets import BUILD, BenchError
@@ -104,8 +108,8 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "predict": predict,
-           "pressure": pressure, "proxy": proxy, "ring": ring, "telemetry": telemetry}
+BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "metrics": metrics,
+           "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "telemetry": telemetry}
 
 
 def main():

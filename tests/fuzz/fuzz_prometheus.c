@@ -12,6 +12,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#include <prometheus.pb-c.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -58,6 +61,40 @@ static void check_utf8(struct ps_str text)
     }
 }
 
+/* The one label of the one message about our counter, behind its length. */
+static void check_messages(struct ps_str page, struct ps_str value)
+{
+    char clean[PS_METRIC_VALUE_MAX];
+    struct ps_str mended = {clean, ps_metric_label_clean(value, clean)};
+    bool found = false;
+    while (page.len > 0) {
+        size_t len = 0;
+        for (unsigned shift = 0;; shift += 7) {
+            unsigned char byte = (unsigned char)page.ptr[0];
+            page = ps_str_skip(page, 1);
+            len |= (size_t)(byte & 0x7f) << shift;
+            if (byte < 0x80) {
+                break;
+            }
+        }
+        PS_CHECK(len <= page.len);
+        Ps__Prometheus__MetricFamily *family =
+            ps__prometheus__metric_family__unpack(NULL, len, (const uint8_t *)page.ptr);
+        PS_CHECK(family != NULL && family->n_metric == 1);
+        page = ps_str_skip(page, len);
+        if (strcmp(family->name, rows[0].name) == 0) {
+            const Ps__Prometheus__Metric *metric = family->metric[0];
+            PS_CHECK(metric->n_label == (mended.len > 0 ? 1 : 0) && metric->counter->value == 7);
+            PS_CHECK(mended.len == 0 ||
+                     (metric->label[0]->value.len == mended.len &&
+                      memcmp(metric->label[0]->value.data, clean, mended.len) == 0));
+            found = true;
+        }
+        ps__prometheus__metric_family__free_unpacked(family, NULL);
+    }
+    PS_CHECK(found);
+}
+
 static void check_page(struct ps_str page, struct ps_str value)
 {
     char clean[PS_METRIC_VALUE_MAX];
@@ -88,8 +125,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     PS_CHECK(ps_metrics_declare(metrics, rows, NULL) == PS_OK);
     PS_CHECK(ps_metric_counter(metrics, rows, PS_LABELS(value), &counter) == PS_OK);
     ps_counter_add_shared(counter, 7);
-    PS_CHECK(ps_prometheus_write(metrics, ps_prometheus_negotiate(accept), &out) == PS_OK);
-    check_page(ps_buf_str(&out), value);
+    enum ps_prometheus_format format = ps_prometheus_negotiate(accept);
+    PS_CHECK(ps_prometheus_write(metrics, format, &out) == PS_OK);
+    format == PS_PROMETHEUS_PROTOBUF ? check_messages(ps_buf_str(&out), value)
+                                     : check_page(ps_buf_str(&out), value);
     ps_buf_fini(&out);
     ps_metrics_free(metrics);
     return 0;

@@ -25,7 +25,7 @@ struct curve curve_make(enum curve_kind kind, uint64_t seed)
                           .p95 = INFINITY,
                           .device = INFINITY};
     curve.each = curve.base / between(&rng, 4, 200);
-    double wanted = between(&rng, 6, 400);              /* size that memory lets through ... */
+    double wanted = between(&rng, 6, 400); /* size that memory lets through ... */
     double timely = curve.base / curve.each * between(&rng, 1, 4); /* ... and time */
     if (kind == CURVE_STEPPED) {
         curve.knee = exp2(3 + (double)ps_rng_below(&rng, 5));

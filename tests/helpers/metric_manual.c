@@ -7,11 +7,12 @@
 #include "daemon/access_log.h"
 #include "daemon/caches.h"
 #include "daemon/engines.h"
-#include "operate/gpu.h"
 #include "daemon/process.h"
 #include "daemon/store.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"
+#include "operate/gpu.h"
+#include "operate/gpu_batch.h"
 
 int main(void)
 {
@@ -21,6 +22,7 @@ int main(void)
                                                             ps_access_log_metric_families,
                                                             ps_caches_metric_families,
                                                             ps_gpu_metric_families,
+                                                            ps_gpu_batch_metric_families,
                                                             ps_store_metric_families,
                                                             ps_metric_metrics, NULL};
     struct ps_buf out = ps_buf_make(1024 * 1024);

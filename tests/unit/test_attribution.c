@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -444,8 +445,10 @@ static void serve(int pipe_end)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody outlives a test that fails */
     pid_t child = fork();
     if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)close(fd); /* before it listens, and it is not one's own any more */
         for (;;) {
             (void)pause();

@@ -187,7 +187,8 @@ static void more_memory_never_lowers_it_and_less_never_raises_it(void **state)
             ps_memory_model_fail(&model.memory, 1 + ps_rng_below(&rng, 128), fixed + 20 * each);
         }
         size_t last = 0;
-        for (double limit = 0; limit < fixed + 300 * each; limit += each * (0.2 + ps_rng_unit(&rng))) {
+        for (double limit = 0; limit < fixed + 300 * each;
+             limit += each * (0.2 + ps_rng_unit(&rng))) {
             goal.memory = limit;
             size_t size = ps_batch_model_advise(&model, &goal).size;
             assert_true(size >= last);

@@ -109,7 +109,7 @@ static int on_sample(void *context, const struct ps_metric_sample *sample)
 static void look(struct ps_metrics *metrics, struct seen *seen)
 {
     *seen = (struct seen){.text = ps_buf_make(1 << 22)};
-    struct ps_metric_visitor visitor = {on_family, on_sample, seen};
+    struct ps_metric_visitor visitor = {on_family, on_sample, seen, false};
     assert_int_equal(ps_metrics_collect(metrics, &visitor), PS_OK);
 }
 
@@ -506,7 +506,7 @@ static void a_visitor_may_give_up(void **state)
     (void)state;
     struct ps_metrics *metrics = make(1);
     struct seen seen = {.text = ps_buf_make(1 << 16), .fail_at = 2};
-    struct ps_metric_visitor visitor = {on_family, on_sample, &seen};
+    struct ps_metric_visitor visitor = {on_family, on_sample, &seen, false};
     assert_int_equal(ps_metrics_collect(metrics, &visitor), PS_ELIMIT);
     assert_int_equal(seen.samples, 2);
     ps_buf_fini(&seen.text);
@@ -539,7 +539,7 @@ static void a_walk_survives_drops_in_its_way(void **state)
         struct ps_counter *one = counter(metrics, REQUESTS, "r", code);
         ps_metric_put(metrics, &one->handle);
     }
-    struct ps_metric_visitor visitor = {no_family, drop_what_is_shown, metrics};
+    struct ps_metric_visitor visitor = {no_family, drop_what_is_shown, metrics, false};
     assert_int_equal(ps_metrics_collect(metrics, &visitor), PS_OK);
     assert_true(hides(metrics, "requests_total"));
     ps_metrics_free(metrics);
@@ -591,7 +591,7 @@ static void *disturb(void *arg)
     struct crew *crew = arg;
     while (!atomic_load(&crew->stop)) {
         size_t samples = 0;
-        struct ps_metric_visitor visitor = {no_family, count_sample, &samples};
+        struct ps_metric_visitor visitor = {no_family, count_sample, &samples, false};
         PS_CHECK(ps_metrics_collect(crew->metrics, &visitor) == PS_OK && samples > 0);
         (void)ps_metrics_drop(crew->metrics, "code", PS_STR("32"));
     }

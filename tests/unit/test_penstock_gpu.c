@@ -464,11 +464,11 @@ static void nonsense_and_what_is_off_are_refused(void **state)
 /* A server's batches: 20 ms and 1 ms a row, 256 MiB a row. */
 static void observe(struct ps_gpu_optimizer *optimizer, uint64_t size, unsigned times)
 {
-    const struct ps_gpu_batch batch = {.model = "bge-m3",
-                                       .shape = "512",
-                                       .size = size,
-                                       .seconds = 0.02 + 0.001 * (double)size,
-                                       .memory_bytes = 256 * MIB * (double)size};
+    const struct ps_gpu_batch_seen batch = {.model = "bge-m3",
+                                            .shape = "512",
+                                            .size = size,
+                                            .seconds = 0.02 + 0.001 * (double)size,
+                                            .memory_bytes = 256 * MIB * (double)size};
     for (unsigned i = 0; i < times; i++) {
         assert_ok(ps_gpu_optimizer_observe_batch(optimizer, &batch));
     }
@@ -509,6 +509,13 @@ static void a_batch_is_as_large_as_memory_and_time_let_it(void **state)
     assert_true(quick > 10 && quick < 21);
     assert_ok(ps_gpu_optimizer_optimize_batch_size(optimizer, &goal, &advice)); /* no device */
     assert_true(advice.size > whole && !isnan(advice.expected_memory_bytes));
+    assert_ok(ps_gpu_optimizer_observe_batch(
+        optimizer, &(struct ps_gpu_batch_seen){.model = "bge-m3",
+                                               .shape = "512",
+                                               .size = 24,
+                                               .memory_bytes = 40 * 256 * MIB,
+                                               .out_of_memory = true}));
+    assert_true(best(optimizer, 40 * 256 * MIB, 0, "memory") < 24);
     ps_gpu_optimizer_free(optimizer);
 }
 
@@ -517,6 +524,7 @@ static void the_room_for_batches_is_that_of_the_device(void **state)
     struct scene *scene = *state;
     struct ps_gpu_batch_advice advice;
     const struct ps_gpu_batch_goal goal = {.model = "bge-m3", .shape = "512"};
+    char *json = NULL;
     nvml_fake_set(&scene->fake, "used_mib", 18432 - 20 * 256); /* three quarters are 18432 MiB */
     open_driver(scene);
     for (uint64_t size = 1; size <= 64; size *= 2) {
@@ -525,13 +533,17 @@ static void the_room_for_batches_is_that_of_the_device(void **state)
     assert_ok(ps_gpu_optimizer_optimize_batch_size(scene->optimizer, &goal, &advice));
     assert_string_equal(advice.limited_by, "memory");
     assert_true(advice.size > 15 && advice.size <= 20);
+    assert_ok(ps_gpu_optimizer_report(scene->optimizer, &json));
+    assert_non_null(strstr(json, "\"library\""));
+    assert_non_null(strstr(json, "\"bge-m3\""));
+    ps_free(json);
 }
 
 static void a_batch_that_can_not_be_is_refused(void **state)
 {
     (void)state;
     struct ps_gpu_optimizer *optimizer = optimizer_of("gpu: {drivers: no}");
-    static const struct ps_gpu_batch wrong[] = {
+    static const struct ps_gpu_batch_seen wrong[] = {
         {.model = "m", .size = 0, .seconds = 1},
         {.model = "m", .size = 513, .seconds = 1},
         {.model = "m", .size = 1, .seconds = -1},

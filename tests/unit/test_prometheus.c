@@ -287,6 +287,24 @@ static void the_accept_header_chooses(void **state)
         {"application/openmetrics-text;q=nan", PS_PROMETHEUS_TEXT},
         {"application/openmetrics-text;q=7", PS_PROMETHEUS_TEXT},
         {";;,,;q=,=,", PS_PROMETHEUS_TEXT},
+        {"application/"
+         "vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,"
+         "application/openmetrics-text;version=1.0.0;q=0.8,application/"
+         "openmetrics-text;version=0.0.1;"
+         "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+         PS_PROMETHEUS_PROTOBUF},
+        {"application/"
+         "vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;"
+         "q=0.4, text/plain;q=0.5",
+         PS_PROMETHEUS_TEXT},
+        {"application/vnd.google.protobuf; encoding=\"delimited\"; "
+         "proto=\"io.prometheus.client.MetricFamily\", application/openmetrics-text",
+         PS_PROMETHEUS_PROTOBUF},
+        {"application/vnd.google.protobuf", PS_PROMETHEUS_TEXT},
+        {"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text",
+         PS_PROMETHEUS_TEXT},
+        {"application/vnd.google.protobuf;proto=other.Message;encoding=delimited",
+         PS_PROMETHEUS_TEXT},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         print_message("# %s\n", cases[i].accept);

@@ -172,6 +172,24 @@ static void triton_tells_devices_and_the_size_of_models(void **state)
     assert_float_equal(vitals.models[1].bytes.value, 1342177280.0, 1);
 }
 
+static void triton_tells_what_batches_of_each_size_took(void **state)
+{
+    (void)state;
+    read_one(PS_VITALS_PAGE_TRITON_STATS,
+             PS_STR("{\"model_stats\":[{\"name\":\"a\",\"batch_stats\":[]},{\"name\":\"b\",\"batch_stats\":["
+                    "{\"batch_size\":1,\"compute_input\":{\"count\":2,\"ns\":1000000},\"compute_infer\":"
+                    "{\"count\":2,\"ns\":18000000},\"compute_output\":{\"count\":2,\"ns\":1000000}},"
+                    "{\"compute_infer\":{\"count\":5,\"ns\":100000000},\"batch_size\":8}]}]}"));
+    assert_int_equal(vitals.batch_count, 2);
+    assert_string_equal(vitals.models[vitals.batches[0].model].name, "b");
+    assert_float_equal(vitals.batches[0].size, 1, 0);
+    assert_float_equal(vitals.batches[0].count, 2, 0);
+    assert_float_equal(vitals.batches[0].seconds, 0.02, 1e-9);
+    assert_float_equal(vitals.batches[1].size, 8, 0);
+    assert_float_equal(vitals.batches[1].seconds, 0.1, 1e-9);
+    assert_int_equal(vitals.model_count, 2);
+}
+
 static void llamacpp_tells_slots_and_what_is_loaded(void **state)
 {
     (void)state;
@@ -421,6 +439,7 @@ int main(void)
         cmocka_unit_test(vllm_is_understood_in_all_its_versions),
         cmocka_unit_test(sglang_and_trtllm_tell_their_caches),
         cmocka_unit_test(triton_tells_devices_and_the_size_of_models),
+        cmocka_unit_test(triton_tells_what_batches_of_each_size_took),
         cmocka_unit_test(llamacpp_tells_slots_and_what_is_loaded),
         cmocka_unit_test(ollama_tells_what_each_model_holds),
         cmocka_unit_test(what_moves_a_models_mark_is_a_use_of_it),
