@@ -10,7 +10,8 @@
 
 #include "base/check.h"
 
-#define FAR_OFF       6.0   /* log-odds beyond which a chance says no more */
+#define FAR_OFF       6.0 /* log-odds beyond which a chance says no more */
+#define FARTHEST      8.0
 #define LEAST_PROOF   120.0 /* samples with an outcome before odds are shown */
 #define MOST_LOSS     4.0
 /* Of the first mind, as long as nothing speaks against it; it knows nothing of what isn't an event.
@@ -19,6 +20,8 @@
 #define LAG           (-6.0)
 #define CHECK_EVERY   32u
 #define EVIDENCE      0.5 /* above the threshold, summed up, before something is needed */
+#define CALM          0.4 /* odds of trouble within the horizon ... */
+#define CALM_FOR      2u  /* ... below which nothing is needed any more, for so many samples */
 #define MOST_EVIDENCE 2.0
 #define MEMORY        0.995 /* of how well each of the two did, a sample */
 #define STAYS         10u   /* samples after trouble during which it is still there */
@@ -36,32 +39,48 @@ enum input {
     ARRIVALS,
     NEARNESS, /* of the time at which the path meets the limit */
     QUEUED,
+    OVER,  /* how far the flow's path gets beyond the limit within the horizon ... */
+    UNDER, /* ... or stays below it, each about 0 on the other side */
+    SOON_OVER,
+    SOON_UNDER,
     INPUTS
 };
+
+enum span { FAR, SOON };
 
 static_assert((int)INPUTS <= (int)PS_ODDS_INPUTS, "the odds have a place for each input");
 
 /* Two that learn: one that expects what simulated servers under load do, fitted to
  * tests/helpers/strain.h, and one that expects next to nothing. Who was right of late is believed.
  */
-static const double start[PS_CLEANUP_MINDS][INPUTS] = {
-    {3.00, 0.19, 0.44, 1.25, -0.40, 0.57, 3.08, 3.74, -0.89, -7.46, -0.31, -0.01},
-    {[ONE] = -0.5, [CHANCE] = 0.6, [NEARNESS] = 0.5},
+static const double start[PS_CLEANUP_SPANS][PS_CLEANUP_MINDS][INPUTS] = {
+    [FAR] = {{3.00, 0.19, 0.44, 1.25, -0.40, 0.57, 3.08, 3.74, -0.89, -7.46, -0.31, -0.01},
+             {[ONE] = -0.5, [CHANCE] = 0.6, [NEARNESS] = 0.5}},
+    [SOON] = {{3.00, 0.19, 0.44, 1.25, -0.40, 0.57, 3.08, 3.74, -0.89, -7.46, -0.31, -0.01},
+              {[ONE] = -1.5, [CHANCE] = 0.6, [NEARNESS] = 0.5}},
 };
-static const double sure[PS_CLEANUP_MINDS] = {30, 1}; /* as so many samples */
+static const double sure[PS_CLEANUP_MINDS] = {30, 1};         /* as so many samples */
+static const size_t takes[PS_CLEANUP_MINDS] = {INPUTS, OVER}; /* who knows little learns less */
 
 struct ps_cleanup_opts ps_cleanup_opts_usual(void)
 {
     return (struct ps_cleanup_opts){.step = {2, 5, 10, 20, 30, 45, 60},
                                     .steps = 7,
                                     .horizon = 7,
-                                    .threshold = 0.5,
+                                    .soon = 4,
+                                    .threshold = 0.35,
                                     .exact = true};
+}
+
+static size_t span_of(const struct ps_cleanup *cleanup, unsigned span)
+{
+    const struct ps_cleanup_opts *opts = &cleanup->opts;
+    return opts->step[(span == FAR ? opts->horizon : opts->soon) - 1];
 }
 
 void ps_cleanup_init(struct ps_cleanup *cleanup, const struct ps_cleanup_opts *opts)
 {
-    PS_CHECK(opts->horizon > 0 && opts->horizon <= opts->steps);
+    PS_CHECK(opts->soon > 0 && opts->soon <= opts->horizon && opts->horizon <= opts->steps);
     memset(cleanup, 0, sizeof *cleanup);
     cleanup->opts = *opts;
     struct ps_forecast_opts forecast = {
@@ -70,7 +89,10 @@ void ps_cleanup_init(struct ps_cleanup *cleanup, const struct ps_cleanup_opts *o
     ps_flow_init(&cleanup->flow);
     ps_forecast_init(&cleanup->forecast, &forecast);
     for (size_t i = 0; i < PS_CLEANUP_MINDS; i++) {
-        ps_odds_init(&cleanup->odds[i], start[i], INPUTS, sure[i], opts->step[opts->horizon - 1]);
+        for (unsigned k = 0; k < PS_CLEANUP_SPANS; k++) {
+            ps_odds_init(&cleanup->odds[k][i], start[k][i], takes[i], sure[i],
+                         (double)span_of(cleanup, k));
+        }
     }
     cleanup->check.skill = NAN;
 }
@@ -82,8 +104,26 @@ static double log_odds(double chance)
     return isnan(chance) ? -2 : fmin(fmax(log(chance / (1 - chance)), -FAR_OFF), FAR_OFF);
 }
 
+/* x where it is far over 0, 0 where it is far under, and smooth between. */
+static double above(double x)
+{
+    return x > 30 ? x : log1p(exp(x));
+}
+
+static void fill_reach(const double *path, size_t steps, double demand, double sharp, double *over,
+                       double *under)
+{
+    double most = demand;
+    for (size_t i = 0; i < steps; i++) {
+        most = fmax(most, path[i]);
+    }
+    double beyond = fmin(fmax(sharp * (most - 1), -FARTHEST), FARTHEST);
+    *over = above(beyond);
+    *under = above(-beyond);
+}
+
 static void fill_inputs(const struct ps_cleanup *cleanup, double demand, double queued,
-                        double *inputs)
+                        const double *path, double *inputs)
 {
     const struct ps_forecast *forecast = &cleanup->forecast;
     const struct ps_forecast_view *view = ps_forecast_view(forecast);
@@ -108,6 +148,8 @@ static void fill_inputs(const struct ps_cleanup *cleanup, double demand, double 
     inputs[ARRIVALS] = 10 * rate[3];
     inputs[NEARNESS] = isinf(until) ? -1 : fmax(1 - until / span, -1);
     inputs[QUEUED] = fmin(10 * queued, 3);
+    fill_reach(path, horizon, demand, 40, &inputs[OVER], &inputs[UNDER]);
+    fill_reach(path, cleanup->opts.soon, demand, 60, &inputs[SOON_OVER], &inputs[SOON_UNDER]);
 }
 
 /* ---------------------------------------------------------------- what came true */
@@ -124,32 +166,37 @@ static bool was_trouble(const struct ps_cleanup *cleanup, size_t from, size_t co
 
 /* How far each mind was from what came true, in the logarithm; a horizon of samples is one proof.
  */
-static void judge(struct ps_cleanup *cleanup, const double *said, bool came)
+static void judge(struct ps_cleanup *cleanup, enum span span, const double *said, bool came)
 {
-    double span = cleanup->opts.step[cleanup->opts.horizon - 1];
+    double *loss = cleanup->loss[span];
     for (size_t i = 0; i < PS_CLEANUP_MINDS; i++) {
-        double loss = -log(came ? said[i] : 1 - said[i]);
-        cleanup->loss[i] = cleanup->loss[i] * MEMORY + fmin(loss, MOST_LOSS) / span;
+        double one = -log(came ? said[i] : 1 - said[i]);
+        loss[i] = loss[i] * MEMORY + fmin(one, MOST_LOSS) / (double)span_of(cleanup, span);
     }
 }
 
-static void settle(struct ps_cleanup *cleanup, ps_time now)
+/* What was said a span ago is known to be right or wrong now. */
+static void settle(struct ps_cleanup *cleanup, ps_time now, enum span span)
 {
-    size_t span = cleanup->opts.step[cleanup->opts.horizon - 1];
-    if (cleanup->samples <= span) {
+    size_t length = span_of(cleanup, span);
+    if (cleanup->samples <= length) {
         return;
     }
-    size_t then = cleanup->samples - 1 - span;
+    size_t then = cleanup->samples - 1 - length;
     const struct ps_cleanup_bet *bet = &cleanup->bet[then % PS_FORECAST_FAR];
     if (bet->counts) {
-        bool came = was_trouble(cleanup, then + 1, span);
-        judge(cleanup, bet->each, came);
+        bool came = was_trouble(cleanup, then + 1, length);
+        judge(cleanup, span, bet->each[span], came);
         for (size_t i = 0; i < PS_CLEANUP_MINDS; i++) {
-            ps_odds_learn(&cleanup->odds[i], now, bet->inputs, bet->said, came);
+            ps_odds_learn(&cleanup->odds[span][i], now, bet->inputs, bet->said[span], came);
         }
     }
+}
+
+static void check(struct ps_cleanup *cleanup, ps_time now)
+{
     if (cleanup->checked++ % CHECK_EVERY == 0) {
-        cleanup->check = ps_odds_check(&cleanup->odds[0], now);
+        cleanup->check = ps_odds_check(&cleanup->odds[FAR][0], now);
     }
 }
 
@@ -160,16 +207,18 @@ static bool is_in_trouble(const struct ps_cleanup *cleanup)
     return cleanup->last_trouble != 0 && cleanup->samples - cleanup->last_trouble < STAYS;
 }
 
-/* Adds up by how much the odds are beyond the threshold: certainty is believed in two samples, a
- * doubt has to last. */
-static void decide(struct ps_cleanup *cleanup, double p)
+/* Adds up by how much the odds are beyond the threshold: certainty is believed in a sample or two,
+ * a doubt has to last. It stays needed until the whole horizon has been clear for a while. */
+static void decide(struct ps_cleanup *cleanup, const double *said)
 {
-    double says = is_in_trouble(cleanup) ? 1 : p;
+    bool trouble = is_in_trouble(cleanup);
+    double says = trouble ? 1 : said[SOON];
     cleanup->evidence =
         fmin(fmax(cleanup->evidence + says - cleanup->opts.threshold, 0), MOST_EVIDENCE);
+    cleanup->calm = !trouble && said[FAR] < CALM ? cleanup->calm + 1 : 0;
     if (cleanup->evidence >= EVIDENCE) {
         cleanup->needed = true;
-    } else if (cleanup->evidence <= 0) {
+    } else if (cleanup->evidence <= 0 && cleanup->calm >= CALM_FOR) {
         cleanup->needed = false;
     }
 }
@@ -192,11 +241,12 @@ static struct ps_cleanup_answer answer(const struct ps_cleanup *cleanup,
         .skill = cleanup->check.skill,
     };
     if (has_skill(&cleanup->check)) {
-        size_t best = cleanup->loss[0] <= cleanup->loss[1] ? 0 : 1;
-        (void)ps_odds_say(&cleanup->odds[best], bet->inputs, &answer.low, &answer.high);
-        answer.probability = bet->said;
-        answer.low = fmin(answer.low, bet->said);
-        answer.high = fmax(answer.high, bet->said);
+        const double *loss = cleanup->loss[FAR];
+        const struct ps_odds *best = &cleanup->odds[FAR][loss[0] <= loss[1] ? 0 : 1];
+        (void)ps_odds_say(best, bet->inputs, &answer.low, &answer.high);
+        answer.probability = bet->said[FAR];
+        answer.low = fmin(answer.low, answer.probability);
+        answer.high = fmax(answer.high, answer.probability);
     }
     return answer;
 }
@@ -243,18 +293,21 @@ static void note(struct ps_cleanup *cleanup, ps_time now, bool trouble)
     size_t number = cleanup->samples++;
     cleanup->trouble[number % PS_FORECAST_FAR] = trouble;
     cleanup->last_trouble = trouble ? cleanup->samples : cleanup->last_trouble;
-    settle(cleanup, now);
+    settle(cleanup, now, FAR);
+    settle(cleanup, now, SOON);
+    check(cleanup, now);
 }
 
 /* What both minds say, weighted by how right they were. */
-static double weigh(const struct ps_cleanup *cleanup, struct ps_cleanup_bet *bet)
+static double weigh(const struct ps_cleanup *cleanup, enum span span, struct ps_cleanup_bet *bet)
 {
+    const double *loss = cleanup->loss[span];
     double lead = cleanup->opts.exact ? LEAD : LAG;
-    double first = 1 / (1 + exp(fmin(cleanup->loss[0] - cleanup->loss[1] - lead, 50)));
+    double first = 1 / (1 + exp(fmin(loss[0] - loss[1] - lead, 50)));
     for (size_t i = 0; i < PS_CLEANUP_MINDS; i++) {
-        bet->each[i] = ps_odds_say(&cleanup->odds[i], bet->inputs, NULL, NULL);
+        bet->each[span][i] = ps_odds_say(&cleanup->odds[span][i], bet->inputs, NULL, NULL);
     }
-    return first * bet->each[0] + (1 - first) * bet->each[1];
+    return first * bet->each[span][0] + (1 - first) * bet->each[span][1];
 }
 
 struct ps_cleanup_answer ps_cleanup_push(struct ps_cleanup *cleanup, ps_time now,
@@ -273,8 +326,9 @@ struct ps_cleanup_answer ps_cleanup_push(struct ps_cleanup *cleanup, ps_time now
     bool trouble = cleanup->opts.exact ? sample->event : sample->event || demand > 1;
     note(cleanup, now, trouble);
     struct ps_cleanup_bet *bet = &cleanup->bet[(cleanup->samples - 1) % PS_FORECAST_FAR];
-    fill_inputs(cleanup, demand, sample->queued / sample->limit, bet->inputs);
-    bet->said = weigh(cleanup, bet);
+    fill_inputs(cleanup, demand, sample->queued / sample->limit, path, bet->inputs);
+    bet->said[FAR] = weigh(cleanup, FAR, bet);
+    bet->said[SOON] = weigh(cleanup, SOON, bet);
     bet->counts = !trouble;
     decide(cleanup, bet->said);
     cleanup->answer = answer(cleanup, bet);
@@ -284,5 +338,5 @@ struct ps_cleanup_answer ps_cleanup_push(struct ps_cleanup *cleanup, ps_time now
 double ps_cleanup_raw(const struct ps_cleanup *cleanup)
 {
     return cleanup->samples == 0 ? NAN
-                                 : cleanup->bet[(cleanup->samples - 1) % PS_FORECAST_FAR].said;
+                                 : cleanup->bet[(cleanup->samples - 1) % PS_FORECAST_FAR].said[FAR];
 }

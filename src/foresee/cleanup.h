@@ -5,13 +5,16 @@
  *
  *      the path      when the expected demand meets the limit, if things go on as they are
  *      the odds      how probable it is within the horizon, learned from what came true on this
- * very server, with an interval
+ *                    very server, with an interval
+ *
+ * Beside these there are odds for trouble that comes soon, on which `needed` rests: what comes in a
+ * minute is a wave that nobody sees yet, what comes in twenty seconds is in flight.
  *
  * The odds are shown only where they had skill over the last day (foresee/odds): a server that
  * never was in trouble has no probability, and none that was no better than a guess is told.
  * `needed` is always there.
  *
- * Thread: owned by one thread. Nothing is allocated; about 40 KB.
+ * Thread: owned by one thread. Nothing is allocated; about 70 KB.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -25,7 +28,7 @@
 #include "foresee/forecast.h"
 #include "foresee/odds.h"
 
-enum { PS_CLEANUP_MINDS = 2 };
+enum { PS_CLEANUP_MINDS = 2, PS_CLEANUP_SPANS = 2 };
 
 enum ps_cleanup_basis {
     PS_CLEANUP_BY_LEVEL,   /* memory has run out already */
@@ -36,11 +39,12 @@ struct ps_cleanup_opts {
     unsigned step[PS_FORECAST_STEPS]; /* samples ahead, ascending */
     size_t steps;
     size_t horizon;   /* the odds are about the first so many of the steps */
+    size_t soon;      /* what is needed is decided by the odds of the first so many of them */
     double threshold; /* probability from which a cleanup is needed */
     bool exact;       /* events are reported: only they count as trouble, not the limit itself */
 };
 
-/* A horizon of 30 samples, looking on to 60; a cleanup costs about as much as trouble does. */
+/* A horizon of 60 samples, and a cleanup when trouble within 20 is likely enough. */
 struct ps_cleanup_opts ps_cleanup_opts_usual(void);
 
 /* Since the last sample. All in one unit: bytes, or tokens. */
@@ -67,8 +71,8 @@ struct ps_cleanup_answer {
 /* A prediction whose outcome is not known yet. */
 struct ps_cleanup_bet {
     double inputs[PS_ODDS_INPUTS];
-    double each[PS_CLEANUP_MINDS];
-    double said;
+    double each[PS_CLEANUP_SPANS][PS_CLEANUP_MINDS];
+    double said[PS_CLEANUP_SPANS];
     bool counts; /* it was made before the trouble, not in it */
 };
 
@@ -76,14 +80,16 @@ struct ps_cleanup {
     struct ps_cleanup_opts opts;
     struct ps_flow flow;
     struct ps_forecast forecast;
-    struct ps_odds
-        odds[PS_CLEANUP_MINDS]; /* the first keeps the check, of what both said together */
-    double loss[PS_CLEANUP_MINDS];
+    /* Within the horizon, and soon. The first of each keeps the check, of what both said together.
+     */
+    struct ps_odds odds[PS_CLEANUP_SPANS][PS_CLEANUP_MINDS];
+    double loss[PS_CLEANUP_SPANS][PS_CLEANUP_MINDS];
     struct ps_cleanup_bet bet[PS_FORECAST_FAR]; /* a ring */
     bool trouble[PS_FORECAST_FAR];              /* by sample */
     size_t samples;
     size_t last_trouble; /* number of the sample */
     double evidence;     /* that something is needed */
+    unsigned calm;       /* samples in a row in which nothing is in sight */
     double until;
     bool needed;
     struct ps_odds_check check;

@@ -22,7 +22,7 @@
 
 #include "base/clock.h"
 
-enum { PS_ODDS_INPUTS = 12, PS_ODDS_HOURS = 24, PS_ODDS_BANDS = 10 };
+enum { PS_ODDS_INPUTS = 16, PS_ODDS_HOURS = 24, PS_ODDS_BANDS = 10 };
 
 /* What came true within an hour. */
 struct ps_odds_hour {

@@ -19,7 +19,7 @@ const char *const ps_pressure_bases[] = {"unknown", "kv_cache", "device", NULL};
 struct ps_pressure_opts ps_pressure_opts_usual(void)
 {
     return (struct ps_pressure_opts){
-        .target = 75, .critical_in = 10 * PS_SECOND, .high_in = PS_MINUTE, .calm = 8 * PS_SECOND};
+        .target = 75, .critical_in = 10 * PS_SECOND, .high_in = PS_MINUTE, .calm = 5 * PS_SECOND};
 }
 
 void ps_pressure_init(struct ps_pressure *pressure, const struct ps_pressure_opts *opts)

@@ -45,7 +45,7 @@ struct ps_pressure_opts {
     double target;       /* percent, 75 */
     ps_span critical_in; /* 10 s */
     ps_span high_in;     /* 60 s */
-    ps_span calm;        /* how long it has to be better before the word gets better: 8 s */
+    ps_span calm;        /* how long it has to be better before the word gets better: 5 s */
 };
 
 struct ps_pressure_opts ps_pressure_opts_usual(void);

@@ -2,6 +2,7 @@
  *
  *   bench_predict shapes SEED RUNS        servers under the five workloads (tests/helpers/strain.h)
  *   bench_predict level SEED RUNS         the word for the pressure on them, against what is hidden
+ *   bench_predict bound SEED RUNS         what alarms could do at best, by all that is hidden
  *   bench_predict series FILE             memory derived from a recorded trace, "will it be over
  * its 95th percentile within 10 s"
  *
@@ -19,6 +20,7 @@
 #include "../helpers/strain.h"
 #include "foresee/cleanup.h"
 #include "foresee/demand.h"
+#include "foresee/survival.h"
 #include "gpu/pressure.h"
 
 #define TOKEN 131072.0
@@ -166,12 +168,41 @@ static struct ps_cleanup_sample sample_of(const struct strain_sample *seen, doub
                            : seen->allocated_bytes,
         .limit = blocks ? seen->pool_total : seen->device_total - FIXED,
         .queued = seen->waiting_tokens * TOKEN,
-        .flight = seen->flight_tokens * TOKEN,
+        .flight = ps_survival_held(&seen->crowd) * TOKEN,
         .arrived = seen->arrived_tokens * TOKEN,
         .event = now > *events,
     };
     *events = now;
     return sample;
+}
+
+/* What the program does with a sample: operate/gpu_outlook. */
+struct watcher {
+    struct ps_survival survival;
+    struct ps_cleanup cleanup;
+    double known[PS_FORECAST_STEPS];
+};
+
+static void watcher_init(struct watcher *watcher)
+{
+    struct ps_cleanup_opts opts = ps_cleanup_opts_usual();
+    ps_survival_init(&watcher->survival);
+    ps_cleanup_init(&watcher->cleanup, &opts);
+}
+
+static struct ps_cleanup_answer watch(struct watcher *watcher, int t,
+                                      const struct ps_survival_count *crowd,
+                                      struct ps_cleanup_sample *sample)
+{
+    const struct ps_cleanup_opts *opts = &watcher->cleanup.opts;
+    ps_survival_push(&watcher->survival, crowd);
+    bool knows =
+        ps_survival_expect(&watcher->survival, crowd, opts->step, opts->steps, watcher->known);
+    for (size_t i = 0; knows && i < opts->steps; i++) {
+        watcher->known[i] *= TOKEN;
+    }
+    sample->known = knows ? watcher->known : NULL;
+    return ps_cleanup_push(&watcher->cleanup, t * PS_SECOND, sample);
 }
 
 /* The straight line through the last 30 values (least squares), `ahead` on. */
@@ -199,8 +230,8 @@ struct run {
 };
 
 /* What there was to know, second by second. */
-static void record(struct ps_cleanup_sample *samples, enum strain_kind kind,
-                   enum workload_shape shape, uint64_t seed)
+static void record(struct ps_cleanup_sample *samples, struct ps_survival_count *crowds,
+                   enum strain_kind kind, enum workload_shape shape, uint64_t seed)
 {
     struct strain *strain = need(strain_new(kind, shape, seed, SECONDS));
     double events = 0;
@@ -208,6 +239,7 @@ static void record(struct ps_cleanup_sample *samples, enum strain_kind kind,
         struct strain_sample seen;
         strain_next(strain, &seen);
         samples[t] = sample_of(&seen, &events);
+        crowds[t] = seen.crowd;
     }
     strain_free(strain);
 }
@@ -227,15 +259,15 @@ static void follow_rules(struct run *run, const struct ps_cleanup_sample *sample
 /* Plays a run; returns the processor's time that the prediction took, in us. */
 static double play(struct run *run, enum strain_kind kind, enum workload_shape shape, uint64_t seed)
 {
-    static struct ps_cleanup cleanup;
+    static struct watcher watcher;
     static struct ps_cleanup_sample samples[SECONDS];
-    struct ps_cleanup_opts opts = ps_cleanup_opts_usual();
-    record(samples, kind, shape, seed);
+    static struct ps_survival_count crowds[SECONDS];
+    record(samples, crowds, kind, shape, seed);
     follow_rules(run, samples);
-    ps_cleanup_init(&cleanup, &opts);
+    watcher_init(&watcher);
     double before = cpu_us();
     for (int t = 0; t < SECONDS; t++) {
-        run->alarm[OURS][t] = ps_cleanup_push(&cleanup, t * PS_SECOND, &samples[t]).needed;
+        run->alarm[OURS][t] = watch(&watcher, t, &crowds[t], &samples[t]).needed;
     }
     return cpu_us() - before;
 }
@@ -262,6 +294,52 @@ static void shapes(uint64_t seed, unsigned runs)
         }
     }
     printf("},\"us\":%.3f}\n", spent / SECONDS / STRAIN_KINDS / runs / WORKLOAD_SHAPES);
+}
+
+/* ---------------------------------------------------------------- the bound */
+
+/* Alarms by the chance that the hidden state gives: an alarm in the second in which it is over a
+ * threshold for a while, as foresee/cleanup adds it up. Nobody who doesn't know how long answers
+ * get does better but by luck. */
+static void bound(uint64_t seed, unsigned runs)
+{
+    enum { PLAYS = 8, LEVELS = 3 };
+    static const double threshold[LEVELS] = {0.3, 0.5, 0.8};
+    static struct tally tally[LEVELS];
+    static bool alarm[LEVELS][SECONDS];
+    static bool event[SECONDS];
+    for (unsigned k = 0; k < runs * STRAIN_KINDS * WORKLOAD_SHAPES; k++) {
+        double evidence[LEVELS] = {0};
+        double events = 0;
+        int last = -10;
+        struct strain *strain =
+            need(strain_new(k % STRAIN_KINDS, k / STRAIN_KINDS % WORKLOAD_SHAPES,
+                            seed + k / STRAIN_KINDS / WORKLOAD_SHAPES, SECONDS));
+        for (int t = 0; t < SECONDS; t++) {
+            struct strain_sample seen;
+            strain_next(strain, &seen);
+            event[t] = sample_of(&seen, &events).event;
+            last = event[t] ? t : last;
+            double says =
+                t - last < 10 ? 1 : strain_chance(strain, HORIZON, PLAYS, seed + (uint64_t)t);
+            for (int i = 0; i < LEVELS; i++) {
+                evidence[i] = fmin(fmax(evidence[i] + says - threshold[i], 0), 2);
+                alarm[i][t] = evidence[i] >= 0.5 || (t > 0 && alarm[i][t - 1] && evidence[i] > 0);
+            }
+        }
+        strain_free(strain);
+        for (int i = 0; i < LEVELS; i++) {
+            count_samples(&tally[i], alarm[i], event);
+            count_alarms(&tally[i], alarm[i], event);
+            count_episodes(&tally[i], alarm[i], event);
+        }
+    }
+    printf("{\"bound\":{");
+    for (int i = 0; i < LEVELS; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%.1f", threshold[i]);
+        print_tally(name, &tally[i], i + 1 < LEVELS ? "," : "}}\n");
+    }
 }
 
 /* ---------------------------------------------------------------- levels */
@@ -323,11 +401,10 @@ static void judge(struct verdicts *verdicts, enum strain_kind kind, enum workloa
     static double until[SECONDS];
     static int truth[SECONDS];
     static int word[SECONDS];
-    static struct ps_cleanup cleanup;
+    static struct watcher watcher;
     struct ps_pressure pressure;
-    struct ps_cleanup_opts cleanup_opts = ps_cleanup_opts_usual();
     struct ps_pressure_opts pressure_opts = ps_pressure_opts_usual();
-    ps_cleanup_init(&cleanup, &cleanup_opts);
+    watcher_init(&watcher);
     ps_pressure_init(&pressure, &pressure_opts);
     struct strain *strain = need(strain_new(kind, shape, seed, SECONDS));
     double events = 0;
@@ -335,7 +412,7 @@ static void judge(struct verdicts *verdicts, enum strain_kind kind, enum workloa
         strain_next(strain, &seen[t]);
         until[t] = strain_until_event(strain);
         struct ps_cleanup_sample sample = sample_of(&seen[t], &events);
-        double left = ps_cleanup_push(&cleanup, t * PS_SECOND, &sample).until;
+        double left = watch(&watcher, t, &seen[t].crowd, &sample).until;
         struct ps_pressure_sample look = pressure_of(&seen[t], sample.event, left);
         word[t] = (int)ps_pressure_push(&pressure, t * PS_SECOND, &look);
     }
@@ -488,7 +565,7 @@ static double predict(const struct series *series, double *says)
     static struct ps_cleanup cleanup;
     static struct gateway gateway;
     struct ps_cleanup_opts opts = {
-        .step = {1, 2, 3, 5, 7, 10}, .steps = 6, .horizon = 6, .threshold = 0.5};
+        .step = {1, 2, 3, 5, 7, 10}, .steps = 6, .horizon = 6, .soon = 6, .threshold = 0.5};
     gateway = (struct gateway){.ended = need(calloc((size_t)series->requests + 1, sizeof(bool)))};
     ps_demand_init(&gateway.demand);
     ps_cleanup_init(&cleanup, &opts);
@@ -642,10 +719,12 @@ int main(int argc, char **argv)
         shapes(seed, runs);
     } else if (argc == 4 && runs > 0 && strcmp(argv[1], "level") == 0) {
         levels(seed, runs);
+    } else if (argc == 4 && runs > 0 && strcmp(argv[1], "bound") == 0) {
+        bound(seed, runs);
     } else if (argc == 3 && strcmp(argv[1], "series") == 0) {
         series_of(argv[2]);
     } else {
-        die("usage: shapes|level SEED RUNS, or series FILE");
+        die("usage: shapes|level|bound SEED RUNS, or series FILE");
     }
     return 0;
 }

@@ -102,7 +102,7 @@ static void an_event_is_believed_at_once_and_fades(void **state)
     while (push(t, healthy) == PS_PRESSURE_CRITICAL) {
         t++;
     }
-    assert_true(t > 9 && t < 15);
+    assert_true(t > 6 && t < 12);
     assert_int_equal(push(t + 1, healthy), PS_PRESSURE_LOW);
 }
 
