@@ -31,9 +31,8 @@
 #define ASK_EVERY (100 * PS_MILLISECOND)
 #define GRACE (5 * PS_SECOND) /* that processes get to end */
 
-enum { SIM_1, SIM_2, GATEWAY_1, GATEWAY_2, CHILDREN };
-static_assert(GATEWAY_1 == PS_DEMO_SERVERS, "the servers come first");
-static_assert(CHILDREN == PS_DEMO_SERVERS + PS_DEMO_GATEWAYS, "then the gateways");
+/* The servers come first, then the gateways. */
+enum { SIM_1, GATEWAY_1 = PS_DEMO_SERVERS, CHILDREN = GATEWAY_1 + PS_DEMO_GATEWAYS };
 
 struct opts {
     const char *engine;
@@ -69,8 +68,8 @@ static int run_command(int argc, char **argv);
 
 const struct ps_command ps_demo_command = {
     .name = "demo",
-    .brief = "two simulated servers, the gateway, recorded traffic: see it work",
-    .summary = "Two simulated GPU servers, the gateway in front of them, and ten minutes of\n"
+    .brief = "simulated servers, the gateway, recorded traffic: see it work",
+    .summary = "Three simulated GPU servers, the gateway in front of them, and ten minutes of\n"
                "recorded traffic through it. The servers are simulated, the traffic and the\n"
                "gateway are real. With --cluster there are two gateways that share their\n"
                "answers in a Redis Cluster of six nodes, which are real too.",
@@ -80,13 +79,20 @@ const struct ps_command ps_demo_command = {
     .run = run_command,
 };
 
+/* Is a process ready yet? */
+struct health {
+    struct ps_probe *probe;
+    bool ready;
+};
+
 struct demo {
     struct opts opts;
     struct ps_demo_folder folder;
     struct ps_loop *loop;
     struct ps_child children[CHILDREN];
-    struct ps_probe *health[CHILDREN];
-    bool ready[CHILDREN];
+    struct health health[CHILDREN];
+    struct ps_probe *profile; /* of the gateway that cleans up */
+    struct ps_probe *report;
     struct ps_demo_cluster cluster;
     struct ps_timer timer; /* asks for health, then draws */
     struct ps_timer end;   /* --duration */
@@ -167,31 +173,10 @@ static int choose_addresses(struct demo *demo)
 
 /* ---------------------------------------------------------------------------------- processes */
 
-static int start_child(struct demo *demo, int which, const char *name, char *const *argv)
+static int start_server(struct demo *demo, size_t which)
 {
-    char log[PS_CHILD_PATH];
-    snprintf(log, sizeof log, "%s/%d.log", demo->folder.path, which);
-    int err = ps_child_start(&demo->children[which], name, argv, log);
-    if (err != PS_OK) {
-        fail(demo, name, ps_err_text(err));
-    }
-    return err;
-}
-
-static int start_sim(struct demo *demo, int which)
-{
-    static char program[] = "penstock";
-    static char word[] = "sim";
-    static char listen[] = "--listen";
-    static char engine[] = "--engine";
-    static char parallel[] = "--max-num-seqs";
-    static char seed[] = "--seed";
-    static char seeds[PS_DEMO_SERVERS][2] = {"1", "2"};
-    static const char *const names[] = {"simulated GPU server 1", "simulated GPU server 2"};
     char at[PS_ADDRESS_TEXT];
-    char kind[32];
-    char sequences[32];
-    const struct ps_demo_engine *plays = demo->view.engine;
+    char log[PS_CHILD_PATH];
     struct ps_address address;
     int err = ps_demo_place_free(demo->loop, &address);
     if (err != PS_OK) {
@@ -199,12 +184,16 @@ static int start_sim(struct demo *demo, int which)
         return err;
     }
     ps_address_text(&address, at);
-    snprintf(demo->view.servers[which].url, sizeof demo->view.servers[0].url, "http://%s", at);
-    snprintf(kind, sizeof kind, "%s", plays->name);
-    snprintf(sequences, sizeof sequences, "%s", plays->parallel == NULL ? "" : plays->parallel);
-    char *const argv[] = {program, word, engine, kind, listen, at, seed, seeds[which],
-                          plays->parallel == NULL ? NULL : parallel, sequences, NULL};
-    return start_child(demo, which, names[which], argv);
+    struct ps_demo_server *server = &demo->view.servers[which];
+    snprintf(server->url, sizeof server->url, "http://%s", at);
+    demo->view.story.gauges[which].address = server->url + strlen("http://");
+    snprintf(log, sizeof log, "%s/server-%zu.log", demo->folder.path, which + 1);
+    struct ps_child *child = &demo->children[SIM_1 + which];
+    err = ps_demo_server_start(child, demo->view.engine, which, at, log);
+    if (err != PS_OK) {
+        fail(demo, child->name, ps_err_text(err));
+    }
+    return err;
 }
 
 static int start_gateway(struct demo *demo, size_t which)
@@ -213,13 +202,16 @@ static int start_gateway(struct demo *demo, size_t which)
     static char word[] = "serve";
     static char option[] = "--config";
     const struct ps_demo_view *view = &demo->view;
-    const char *servers[PS_DEMO_SERVERS] = {view->servers[SIM_1].url, view->servers[SIM_2].url};
+    const char *servers[PS_DEMO_SERVERS];
+    for (size_t i = 0; i < PS_DEMO_SERVERS; i++) {
+        servers[i] = view->servers[i].url;
+    }
     char file[128];
     snprintf(file, sizeof file, "%s/gateway-%zu.yaml", demo->folder.path, which + 1);
     struct ps_demo_config config = {
         .listen = view->gateways[which].address,
         .servers = servers,
-        .server_count = PS_DEMO_SERVERS,
+        .cleans = which == 0,
         .nodes = demo->opts.cluster ? demo->cluster.list : NULL,
     };
     int err = ps_demo_config_write(&config, file);
@@ -228,8 +220,14 @@ static int start_gateway(struct demo *demo, size_t which)
         return err;
     }
     char *const argv[] = {program, word, option, file, NULL};
-    return start_child(demo, GATEWAY_1 + (int)which, which == 0 ? "the gateway" : "the second gateway",
-                       argv);
+    const char *name = which == 0 ? "the gateway" : "the second gateway";
+    char log[PS_CHILD_PATH];
+    snprintf(log, sizeof log, "%s/gateway-%zu.log", demo->folder.path, which + 1);
+    err = ps_child_start(&demo->children[GATEWAY_1 + which], name, argv, log);
+    if (err != PS_OK) {
+        fail(demo, name, ps_err_text(err));
+    }
+    return err;
 }
 
 static int start_gateways(struct demo *demo, ps_time now)
@@ -361,29 +359,10 @@ static void start_traffic(struct demo *demo)
 
 /* --------------------------------------------------------------------------------- beginning */
 
-static void on_health(struct demo *demo, int which, int status)
+static void on_health(void *ctx, int status)
 {
-    demo->ready[which] = demo->ready[which] || status == 200;
-}
-
-static void on_sim_1(void *ctx, int status)
-{
-    on_health(ctx, SIM_1, status);
-}
-
-static void on_sim_2(void *ctx, int status)
-{
-    on_health(ctx, SIM_2, status);
-}
-
-static void on_gateway_1(void *ctx, int status)
-{
-    on_health(ctx, GATEWAY_1, status);
-}
-
-static void on_gateway_2(void *ctx, int status)
-{
-    on_health(ctx, GATEWAY_2, status);
+    struct health *health = ctx;
+    health->ready = health->ready || status == 200;
 }
 
 /* How many of the processes there are. */
@@ -396,7 +375,7 @@ static int used_children(const struct demo *demo)
 static const struct ps_child *find_unready(const struct demo *demo)
 {
     for (int i = 0; i < used_children(demo); i++) {
-        if (!demo->ready[i]) {
+        if (!demo->health[i].ready) {
             return &demo->children[i];
         }
     }
@@ -428,8 +407,8 @@ static void await_ready(struct demo *demo, ps_time now)
         return;
     }
     for (int i = 0; i < used_children(demo); i++) {
-        if (!demo->ready[i]) {
-            ps_probe_ask(demo->health[i]);
+        if (!demo->health[i].ready) {
+            ps_probe_ask(demo->health[i].probe);
         }
     }
 }
@@ -442,6 +421,26 @@ static void ask_metrics(struct demo *demo)
     for (size_t i = 0; i < demo->view.gateway_count; i++) {
         ps_probe_ask(demo->view.gateways[i].metrics);
         ps_probe_ask(demo->view.gateways[i].cache);
+    }
+    ps_probe_ask(demo->profile);
+    ps_probe_ask(demo->report);
+}
+
+/* ------------------------------------------------------------------------------------ memory */
+
+static void on_profile(void *ctx, int status)
+{
+    struct demo *demo = ctx;
+    if (status == 200) {
+        ps_demo_story_profile(&demo->view.story, ps_loop_now(demo->loop), ps_probe_body(demo->profile));
+    }
+}
+
+static void on_report(void *ctx, int status)
+{
+    struct demo *demo = ctx;
+    if (status == 200) {
+        ps_demo_story_report(&demo->view.story, ps_loop_now(demo->loop), ps_probe_body(demo->report));
     }
 }
 
@@ -466,33 +465,54 @@ static void on_timer(struct ps_timer *timer, ps_time now)
     }
 }
 
-static int make_probes(struct demo *demo)
+static int make_health(struct demo *demo, int which, const char *url, const char *path)
 {
-    struct ps_demo_view *view = &demo->view;
+    struct health *health = &demo->health[which];
+    return ps_probe_new(&health->probe, demo->loop, url, path, on_health, health);
+}
+
+static int make_server_probes(struct demo *demo, size_t which)
+{
+    struct ps_demo_server *server = &demo->view.servers[which];
+    int err = make_health(demo, SIM_1 + (int)which, server->url, "/sim/state");
+    return err != PS_OK
+               ? err
+               : ps_probe_new(&server->state, demo->loop, server->url, "/sim/state", NULL, NULL);
+}
+
+static int make_gateway_probes(struct demo *demo, size_t which)
+{
+    struct ps_demo_gateway *gateway = &demo->view.gateways[which];
     const struct {
         struct ps_probe **probe;
-        const char *url;
         const char *path;
-        ps_probe_fn *on_answer;
     } rows[] = {
-        {&demo->health[SIM_1], view->servers[SIM_1].url, "/sim/state", on_sim_1},
-        {&demo->health[SIM_2], view->servers[SIM_2].url, "/sim/state", on_sim_2},
-        {&view->servers[SIM_1].state, view->servers[SIM_1].url, "/sim/state", NULL},
-        {&view->servers[SIM_2].state, view->servers[SIM_2].url, "/sim/state", NULL},
-        {&demo->health[GATEWAY_1], view->gateways[0].url, "/readyz", on_gateway_1},
-        {&view->gateways[0].metrics, view->gateways[0].url, "/metrics", NULL},
-        {&view->gateways[0].cache, view->gateways[0].url, "/api/cache/stats", NULL},
-        {&demo->health[GATEWAY_2], view->gateways[1].url, "/readyz", on_gateway_2},
-        {&view->gateways[1].metrics, view->gateways[1].url, "/metrics", NULL},
-        {&view->gateways[1].cache, view->gateways[1].url, "/api/cache/stats", NULL},
+        {&gateway->metrics, "/metrics"},
+        {&gateway->cache, "/api/cache/stats"},
     };
-    size_t count = PS_ARRAY_LEN(rows) - (view->gateway_count == 1 ? 3 : 0);
-    int err = PS_OK;
-    for (size_t i = 0; err == PS_OK && i < count; i++) {
-        err = ps_probe_new(rows[i].probe, demo->loop, rows[i].url, rows[i].path, rows[i].on_answer,
-                           demo);
+    int err = make_health(demo, GATEWAY_1 + (int)which, gateway->url, "/readyz");
+    for (size_t i = 0; err == PS_OK && i < PS_ARRAY_LEN(rows); i++) {
+        err = ps_probe_new(rows[i].probe, demo->loop, gateway->url, rows[i].path, NULL, NULL);
     }
     return err;
+}
+
+static int make_probes(struct demo *demo)
+{
+    int err = PS_OK;
+    for (size_t i = 0; err == PS_OK && i < PS_DEMO_SERVERS; i++) {
+        err = make_server_probes(demo, i);
+    }
+    for (size_t i = 0; err == PS_OK && i < demo->view.gateway_count; i++) {
+        err = make_gateway_probes(demo, i);
+    }
+    const char *cleaner = demo->view.gateways[0].url;
+    err = err != PS_OK ? err
+                       : ps_probe_new(&demo->profile, demo->loop, cleaner, "/api/gpu/profile",
+                                      on_profile, demo);
+    return err != PS_OK ? err
+                        : ps_probe_new(&demo->report, demo->loop, cleaner, "/api/gpu/report",
+                                       on_report, demo);
 }
 
 static int find_data(struct demo *demo)
@@ -543,8 +563,9 @@ static int start_processes(struct demo *demo, ps_time now)
 {
     int err = demo->opts.cluster ? start_cluster(demo) : PS_OK; /* it takes longest */
     demo->cluster_give_up = now + CLUSTER_WITHIN;
-    err = err != PS_OK ? err : start_sim(demo, SIM_1);
-    err = err != PS_OK ? err : start_sim(demo, SIM_2);
+    for (size_t i = 0; err == PS_OK && i < PS_DEMO_SERVERS; i++) {
+        err = start_server(demo, i);
+    }
     if (err == PS_OK && !demo->opts.cluster) {
         err = start_gateways(demo, now);
     }
@@ -582,7 +603,7 @@ static void print_lane(const struct demo *demo, const struct ps_demo_lane *lane,
         .name = lane->name,
         .source = file,
         .target = demo->view.gateways[0].url,
-        .speed = demo->opts.speed,
+        .speed = ps_replay_pacer(lane->replay)->opts.speed,
     };
     if (ps_tally_text(ps_replay_tally(lane->replay), ps_replay_pacer(lane->replay), &title,
                       &text) == PS_OK) {
@@ -594,7 +615,6 @@ static void print_lane(const struct demo *demo, const struct ps_demo_lane *lane,
 /* Prints what came of the traffic; the exit status. */
 static int sum_up(struct demo *demo)
 {
-    static const char *const files[PS_DEMO_LANES] = {PS_DEMO_CHAT_TRACE, PS_DEMO_KEY_TRACE};
     uint64_t succeeded = 0;
     uint64_t ended = 0;
     ps_screen_leave(&demo->view.screen);
@@ -602,7 +622,7 @@ static int sum_up(struct demo *demo)
         struct ps_demo_lane *lane = &demo->view.lanes[i];
         if (lane->replay != NULL) {
             ps_replay_stop(lane->replay);
-            print_lane(demo, lane, files[i]);
+            print_lane(demo, lane, ps_demo_traffic_files[i]);
             succeeded += ps_replay_tally(lane->replay)->succeeded;
             ended += ps_tally_ended(ps_replay_tally(lane->replay));
         }
@@ -622,8 +642,10 @@ static void teardown(struct demo *demo)
         ps_probe_free(demo->view.gateways[i].cache);
     }
     for (int i = 0; i < CHILDREN; i++) {
-        ps_probe_free(demo->health[i]);
+        ps_probe_free(demo->health[i].probe);
     }
+    ps_probe_free(demo->profile);
+    ps_probe_free(demo->report);
     for (size_t i = 0; i < PS_DEMO_SERVERS; i++) {
         ps_probe_free(demo->view.servers[i].state);
     }
@@ -646,8 +668,8 @@ static int execute(struct demo *demo)
         return status;
     }
     say(demo, demo->opts.cluster
-                  ? "Starting two simulated GPU servers, a Redis Cluster of six nodes and two gateways ..."
-                  : "Starting two simulated GPU servers and the gateway ...");
+                  ? "Starting three simulated GPU servers, a Redis Cluster of six nodes and two gateways ..."
+                  : "Starting three simulated GPU servers and the gateway ...");
     ps_loop_run(demo->loop);
     ps_timer_clear(demo->loop, &demo->timer);
     ps_timer_clear(demo->loop, &demo->end);

@@ -1,8 +1,10 @@
-/* demo_traffic - the recorded requests that the demo plays: chats, and embeddings of recorded keys.
+/* demo_traffic - the recorded requests that the demo plays: chats, embeddings of recorded keys, and
+ * chats with many models.
  *
- * Each trace is played once, in its order and at its pace. The keys are those of a shop's cache, so
- * the embeddings repeat as its keys did; the chats have no recorded text, so that none of them
- * does.
+ * Each trace is played once, in its order. Two are played at their pace. The keys are those of a
+ * shop's cache, so the embeddings repeat as its keys did; the chats have no recorded text, so that
+ * none of them does. The third is the trace of chats again, slower and at a rate that rises and
+ * falls, for the models that share a server; which of them is asked is drawn.
  *
  * Thread: the loop's.
  *
@@ -22,6 +24,9 @@
 
 struct ps_loop;
 struct ps_target;
+
+/* The trace of each lane. */
+extern const char *const ps_demo_traffic_files[PS_DEMO_LANES];
 
 struct ps_demo_traffic {
     struct ps_demo_view *view; /* its lanes are filled in; borrowed */

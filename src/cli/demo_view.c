@@ -113,13 +113,19 @@ static double number(const json_t *state, const char *object, const char *name)
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static void say_gauge(struct ps_buf *out, const struct ps_demo_view *view, const json_t *state)
+/* As the gateway has it; what it can't measure, the server says of itself. */
+static void say_gauge(struct ps_buf *out, const struct ps_demo_gauge *gauge, const json_t *state)
 {
-    bool memory = view->engine->shows_memory;
-    double used = memory ? number(state, "device", "used_bytes") : number(state, "blocks", "used");
-    double total = memory ? number(state, "device", "total_bytes") : number(state, "blocks", "total");
-    if (used >= 0 && total > 0) {
-        say_bar(out, memory ? "memory" : "KV cache", used / total);
+    double used = number(state, "blocks", "used");
+    double total = number(state, "blocks", "total");
+    if (gauge->known) {
+        say_bar(out, gauge->cache ? "KV cache" : "memory  ", gauge->percent / 100);
+        say(out, " %s", gauge->level);
+    } else if (used >= 0 && total > 0) {
+        say_bar(out, "KV cache", used / total);
+    }
+    if (gauge->known && gauge->until >= 0) {
+        say(out, "  full in %.0f s", gauge->until);
     }
 }
 
@@ -128,9 +134,10 @@ static void say_server(struct ps_buf *out, const struct ps_demo_view *view,
 {
     struct ps_str page = ps_probe_body(server->state);
     json_t *state = page.len == 0 ? NULL : json_loadb(page.ptr, page.len, 0, NULL);
+    bool shared = number_of - 1 == PS_DEMO_SHARED;
     say(out, "GPU %zu (sim)", number_of);
-    say_gauge(out, view, state);
-    if (view->engine->protocol == PS_PROTOCOL_COMFYUI) {
+    say_gauge(out, &view->story.gauges[number_of - 1], state);
+    if (view->engine->protocol == PS_PROTOCOL_COMFYUI && !shared) {
         say_count(out, "jobs", number(state, "sequences", "images"));
     } else {
         say_count(out, "running", number(state, "sequences", "running"));
@@ -238,19 +245,70 @@ static void say_cluster(struct ps_buf *out, const struct ps_demo_view *view)
     json_decref(stats);
 }
 
+struct clock {
+    char text[24];
+};
+
+/* How far the traces were played at that time: minutes and seconds. */
+static struct clock clock_text(const struct ps_demo_view *view, ps_time at)
+{
+    struct clock clock;
+    long played = (long)(ps_span_seconds(at - view->began) * view->speed);
+    snprintf(clock.text, sizeof clock.text, "%ld:%02ld", played / 60, played % 60);
+    return clock;
+}
+
 static void say_title(struct ps_buf *out, const struct ps_demo_view *view, ps_time now)
 {
-    long played = (long)(ps_span_seconds(now - view->began) * view->speed);
+    const struct clock clock = clock_text(view, now);
     if (view->screen.terminal) {
-        say(out, "\nPenstock demo   open %s   traces at %ld:%02ld", view->gateways[0].url,
-            played / 60, played % 60);
+        say(out, "\nPenstock demo   open %s   traces at %s", view->gateways[0].url, clock.text);
     } else {
-        say(out, "traces at %ld:%02ld", played / 60, played % 60);
+        say(out, "traces at %s", clock.text);
     }
     if (view->speed != 1) {
         say(out, " (%g times as fast)", view->speed);
     }
     say(out, "\n");
+}
+
+/* The last so many events, below a heading that says whose they are. */
+static void say_last(struct ps_buf *out, const struct ps_demo_view *view, uint64_t count)
+{
+    const struct ps_demo_story *story = &view->story;
+    for (uint64_t n = story->count - count; n < story->count; n++) {
+        const struct ps_demo_event *event = ps_demo_story_event(story, n);
+        if (n + count == story->count) {
+            say(out, "\nGPU memory%s\n", event->simulated ? " (simulated)" : "");
+        }
+        say(out, "%5s  GPU %u  %s\n", clock_text(view, event->at).text, event->server + 1,
+            event->text);
+    }
+}
+
+/* As many of the latest as there is room for. */
+static void show_events(struct ps_buf *out, struct ps_demo_view *view)
+{
+    uint64_t count = view->story.count < PS_DEMO_EVENTS ? view->story.count : PS_DEMO_EVENTS;
+    size_t len = out->len;
+    say_last(out, view, count);
+    while (count > 0 && !ps_screen_fits(&view->screen, ps_buf_str(out))) {
+        out->len = len;
+        say_last(out, view, --count);
+    }
+}
+
+/* Those that are new, each with all that there is to know of whose it is. */
+static void print_events(struct ps_buf *out, struct ps_demo_view *view)
+{
+    const struct ps_demo_event *event;
+    for (; view->told < view->story.count; view->told++) {
+        event = ps_demo_story_event(&view->story, view->told);
+        if (event != NULL) {
+            say(out, "%s  GPU %u%s  %s\n", clock_text(view, event->at).text, event->server + 1,
+                event->simulated ? " (simulated)" : "", event->text);
+        }
+    }
 }
 
 void ps_demo_view_draw(struct ps_demo_view *view, ps_time now)
@@ -269,6 +327,11 @@ void ps_demo_view_draw(struct ps_demo_view *view, ps_time now)
     }
     say_cache(&out, view);
     say_cluster(&out, view);
+    if (view->screen.terminal) {
+        show_events(&out, view);
+    } else {
+        print_events(&out, view);
+    }
     view->drawn = now;
     ps_screen_draw(&view->screen, ps_buf_str(&out));
     ps_buf_fini(&out);

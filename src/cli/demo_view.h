@@ -12,13 +12,16 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "cli/demo_engine.h"
+#include "cli/demo_server.h"
+#include "cli/demo_story.h"
 #include "cli/probe.h"
 #include "cli/screen.h"
 #include "load/replay.h"
 #include "load/window.h"
 
-#define PS_DEMO_LANES 2
-#define PS_DEMO_SERVERS 2
+/* The streams of requests: to the equal servers, and to the one that is shared. */
+enum { PS_DEMO_CHATS, PS_DEMO_KEYS, PS_DEMO_MODELS, PS_DEMO_LANES };
+
 #define PS_DEMO_GATEWAYS 2
 
 /* One stream of requests. */
@@ -51,6 +54,8 @@ struct ps_demo_view {
     size_t gateway_count;
     struct ps_demo_lane lanes[PS_DEMO_LANES];
     struct ps_demo_server servers[PS_DEMO_SERVERS];
+    struct ps_demo_story story; /* of the servers' memory */
+    uint64_t told;              /* events of it that were shown */
     double speed;
     ps_time began;
     ps_time drawn;

@@ -11,11 +11,14 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "base/check.h"
+#include "cli/gpu_remote.h"
 #include "cli/gpu_view.h"
 #include "cli/screen.h"
+#include "cli/secret.h"
 #include "gpu/amdgpu.h"
 #include "gpu/nvml.h"
 #include "gpu/profile.h"
@@ -33,6 +36,10 @@ struct opts {
     bool watch;
     bool calls;
     ps_span every;
+    const char *url;
+    const char *api_key_file;
+    const char *ca_file;
+    bool insecure;
 };
 
 /* clang-format off */
@@ -45,6 +52,14 @@ static const struct ps_arg args[] = {
      .help = "how often, with --watch", .min = 0.1, .max = 3600},
     {"--calls", PS_ARG_FLAG, offsetof(struct opts, calls),
      .help = "show what each call into the driver took, too"},
+    {"--url", PS_ARG_TEXT, offsetof(struct opts, url), "URL",
+     .help = "show what the Penstock there knows, its servers included: http://127.0.0.1:5000"},
+    {"--api-key-file", PS_ARG_TEXT, offsetof(struct opts, api_key_file), "FILE",
+     .help = "with --url: the token in this file, instead of PENSTOCK_TOKEN's"},
+    {"--ca-file", PS_ARG_TEXT, offsetof(struct opts, ca_file), "FILE",
+     .help = "with --url: trust these authorities instead of the system's"},
+    {"--insecure", PS_ARG_FLAG, offsetof(struct opts, insecure),
+     .help = "with --url: accept any certificate"},
     {0},
 };
 /* clang-format on */
@@ -58,7 +73,8 @@ const struct ps_command ps_gpu_command = {
     .args = args,
     .notes =
         "Sources: NVIDIA's driver (libnvidia-ml.so.1) and the kernel's driver amdgpu. A number\n"
-        "that a source can't say is a dash, and absent from the JSON.\n",
+        "that a source can't say is a dash, and absent from the JSON. With --url the token\n"
+        "of a Penstock that wants one is taken from PENSTOCK_TOKEN in the environment.\n",
     .success = "it was shown, or --watch was interrupted",
     .failure = "no source knows a GPU here, or the driver does not answer",
     .run = run_command,
@@ -287,12 +303,39 @@ static void block_signals(struct run *run)
     pthread_sigmask(SIG_BLOCK, &run->signals, NULL);
 }
 
+/* Asks another Penstock. */
+static int ask(const struct opts *opts)
+{
+    char token[PS_SECRET_MAX];
+    const char *why = "";
+    struct ps_gpu_remote_opts remote = {.url = opts->url,
+                                        .token = getenv("PENSTOCK_TOKEN"),
+                                        .ca_file = opts->ca_file,
+                                        .insecure = opts->insecure,
+                                        .json = opts->json,
+                                        .watch = opts->watch,
+                                        .every = opts->every};
+    if (opts->calls) {
+        return ps_args_usage_error(&ps_gpu_command, "--calls is about this machine, not about --url");
+    }
+    if (opts->api_key_file != NULL) {
+        if (ps_secret_read(opts->api_key_file, token, &why) != PS_OK) {
+            return ps_args_usage_error(&ps_gpu_command, "%s: %s", opts->api_key_file, why);
+        }
+        remote.token = token;
+    }
+    return ps_gpu_remote_run(&remote);
+}
+
 static int run_command(int argc, char **argv)
 {
     struct run run = {.count = 0};
     int err = ps_args_parse(&ps_gpu_command, argc, argv, &run.opts);
     if (err != PS_OK) {
         return err == PS_ECANCELED ? 0 : 2;
+    }
+    if (run.opts.url != NULL) {
+        return ask(&run.opts);
     }
     block_signals(&run);
     ps_screen_init(&run.screen, stdout);

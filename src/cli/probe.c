@@ -26,21 +26,26 @@ struct ps_probe {
     void *ctx;
     struct ps_buf page;    /* of the last good answer */
     struct ps_buf arriving;
+    struct ps_buf why; /* of the last answer that was not good */
     int status;
     bool ready;
     bool wanted; /* asked before the name was resolved */
 };
 
+/* What arrived takes the place of what was there. */
+static void keep(struct ps_probe *probe, struct ps_buf *place)
+{
+    struct ps_buf old = *place;
+    *place = probe->arriving;
+    probe->arriving = old;
+    ps_buf_clear(&probe->arriving);
+}
+
 static void settle(struct ps_probe *probe, int status)
 {
     ps_timer_clear(probe->loop, &probe->deadline);
     probe->call = NULL;
-    if (status == 200) {
-        struct ps_buf old = probe->page;
-        probe->page = probe->arriving;
-        probe->arriving = old;
-    }
-    ps_buf_clear(&probe->arriving);
+    keep(probe, status == 200 ? &probe->page : &probe->why);
     if (probe->on_answer != NULL) {
         probe->on_answer(probe->ctx, status);
     }
@@ -67,10 +72,18 @@ static void on_end(void *ctx, struct ps_str trailers)
     settle(probe, probe->status);
 }
 
+/* There was no answer. */
+static void fail(struct ps_probe *probe, const char *why)
+{
+    ps_buf_clear(&probe->arriving);
+    PS_IGNORE(ps_buf_append_str(&probe->arriving, ps_str_from(why))); /* less is known without */
+    settle(probe, 0);
+}
+
 static void on_error(void *ctx, const struct ps_call_error *error)
 {
-    (void)error;
-    settle(ctx, 0);
+    const char *detail = error->detail;
+    fail(ctx, detail != NULL && detail[0] != '\0' ? detail : ps_err_text(error->err));
 }
 
 static void on_deadline(struct ps_timer *timer, ps_time now)
@@ -78,7 +91,7 @@ static void on_deadline(struct ps_timer *timer, ps_time now)
     struct ps_probe *probe = PS_CONTAINER_OF(timer, struct ps_probe, deadline);
     (void)now;
     ps_call_cancel(probe->call);
-    settle(probe, 0);
+    fail(probe, "no answer within 2 s");
 }
 
 static const struct ps_call_ops call_ops = {
@@ -119,21 +132,28 @@ void ps_probe_ask(struct ps_probe *probe)
 static void on_target(void *ctx, int err, const char *why)
 {
     struct ps_probe *probe = ctx;
-    (void)why;
     probe->ready = err == PS_OK;
     if (probe->ready && probe->wanted) {
         ps_probe_ask(probe);
+    } else if (!probe->ready) {
+        fail(probe, why);
     }
 }
 
 int ps_probe_new(struct ps_probe **out, struct ps_loop *loop, const char *url, const char *path,
                  ps_probe_fn *on_answer, void *ctx)
 {
+    const struct ps_target_opts server = {.url = url};
+    return ps_probe_open(out, loop, &server, path, on_answer, ctx);
+}
+
+int ps_probe_open(struct ps_probe **out, struct ps_loop *loop, const struct ps_target_opts *server,
+                  const char *path, ps_probe_fn *on_answer, void *ctx)
+{
     struct ps_probe *probe = calloc(1, sizeof *probe);
     if (probe == NULL) {
         return PS_ENOMEM;
     }
-    struct ps_target_opts opts = {.url = url};
     struct ps_target_error error;
     probe->loop = loop;
     probe->deadline.on_time = on_deadline;
@@ -141,10 +161,11 @@ int ps_probe_new(struct ps_probe **out, struct ps_loop *loop, const char *url, c
     probe->ctx = ctx;
     probe->page = ps_buf_make(PAGE_MAX);
     probe->arriving = ps_buf_make(PAGE_MAX);
+    probe->why = ps_buf_make(PAGE_MAX);
     probe->path = ps_str_dup(ps_str_from(path));
     int err = probe->path == NULL ? PS_ENOMEM : PS_OK;
     if (err == PS_OK) {
-        err = ps_target_new(&probe->target, loop, &opts, on_target, probe, &error);
+        err = ps_target_new(&probe->target, loop, server, on_target, probe, &error);
     }
     if (err != PS_OK) {
         ps_probe_free(probe);
@@ -164,6 +185,7 @@ void ps_probe_free(struct ps_probe *probe)
     ps_target_free(probe->target);
     ps_buf_fini(&probe->page);
     ps_buf_fini(&probe->arriving);
+    ps_buf_fini(&probe->why);
     free(probe->path);
     free(probe);
 }
@@ -171,6 +193,11 @@ void ps_probe_free(struct ps_probe *probe)
 struct ps_str ps_probe_body(const struct ps_probe *probe)
 {
     return ps_buf_str(&probe->page);
+}
+
+struct ps_str ps_probe_why(const struct ps_probe *probe)
+{
+    return ps_buf_str(&probe->why);
 }
 
 /* ----------------------------------------------------------------------------- metrics pages */

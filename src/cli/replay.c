@@ -16,13 +16,13 @@
 #include "base/check.h"
 #include "base/args.h"
 #include "cli/screen.h"
+#include "cli/secret.h"
 #include "io/loop.h"
 #include "load/replay.h"
 #include "load/target.h"
 #include "load/window.h"
 
 #define REPORT_MAX (1u << 20)
-#define KEY_MAX 4096
 #define WINDOW (5 * PS_SECOND)
 #define DESCRIPTORS_KEPT 64 /* for everything that is not a request in flight */
 
@@ -113,7 +113,7 @@ const struct ps_command ps_replay_command = {
 
 struct run {
     struct opts opts;
-    char api_key[KEY_MAX];
+    char api_key[PS_SECRET_MAX];
     struct ps_loop *loop;
     struct ps_target *target;
     struct ps_plan *plan; /* until the replay owns it */
@@ -208,8 +208,10 @@ static int begin(struct run *run)
 {
     const struct opts *opts = &run->opts;
     struct ps_replay_opts replay = {
-        .pace = {opts->speed, opts->limit, opts->duration},
-        .prompt = {opts->model, opts->ignore_eos, ps_protocol_find(ps_str_from(opts->protocol))},
+        .pace = {.speed = opts->speed, .limit = opts->limit, .duration = opts->duration},
+        .prompt = {.model = opts->model,
+                   .ignore_eos = opts->ignore_eos,
+                   .protocol = ps_protocol_find(ps_str_from(opts->protocol))},
         .max_in_flight = bound_in_flight(opts->max_in_flight),
         .timeout = opts->timeout,
     };
@@ -251,25 +253,14 @@ static void on_signal(void *ctx, int signum)
     ps_loop_stop(run->loop);
 }
 
-/* Reads the first line of the key file. */
 static int read_key(struct run *run)
 {
+    const char *why = "";
     const char *path = run->opts.api_key_file;
-    if (path == NULL) {
+    if (path == NULL || ps_secret_read(path, run->api_key, &why) == PS_OK) {
         return 0;
     }
-    FILE *file = fopen(path, "re");
-    if (file == NULL || fgets(run->api_key, sizeof run->api_key, file) == NULL) {
-        int error = errno;
-        if (file != NULL) {
-            fclose(file);
-        }
-        return ps_args_usage_error(&ps_replay_command, "%s: %s", path,
-                                   file == NULL ? strerror(error) : "the file is empty");
-    }
-    fclose(file);
-    run->api_key[strcspn(run->api_key, "\r\n")] = '\0';
-    return 0;
+    return ps_args_usage_error(&ps_replay_command, "%s: %s", path, why);
 }
 
 static int open_plan(struct run *run)

@@ -9,7 +9,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define WIDTH_UNKNOWN 80
+#define WIDTH_UNKNOWN  80
+#define HEIGHT_UNKNOWN 24
 #define INDENT 11 /* of rows that go on */
 
 void ps_screen_init(struct ps_screen *screen, FILE *out)
@@ -18,14 +19,16 @@ void ps_screen_init(struct ps_screen *screen, FILE *out)
     screen->out = out;
     screen->lines = 0;
     screen->width = WIDTH_UNKNOWN;
+    screen->height = HEIGHT_UNKNOWN;
     screen->terminal = isatty(fileno(out)) == 1 && kind != NULL && strcmp(kind, "dumb") != 0;
 }
 
-static void read_width(struct ps_screen *screen)
+static void read_size(struct ps_screen *screen)
 {
     struct winsize size;
-    if (ioctl(fileno(screen->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+    if (ioctl(fileno(screen->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0) {
         screen->width = size.ws_col;
+        screen->height = size.ws_row;
     }
 }
 
@@ -55,27 +58,61 @@ static size_t breaking(struct ps_str line, unsigned width)
     return fits;
 }
 
-static void put_row(struct ps_screen *screen, unsigned indent, struct ps_str row)
+/* The next row of a line, which it is taken from; rows after the first are indented. */
+static struct ps_str next_row(const struct ps_screen *screen, struct ps_str *line, unsigned indent)
 {
-    fprintf(screen->out, "%*s%.*s\x1b[K\n", (int)indent, "", PS_STR_ARG(row));
-    screen->lines++;
+    unsigned narrowest = 2 * INDENT;
+    unsigned width = screen->width > narrowest ? screen->width : narrowest;
+    struct ps_str row = ps_str_first(*line, breaking(*line, width - indent));
+    *line = ps_str_skip(*line, row.len);
+    while (line->len > 0 && line->ptr[0] == ' ') {
+        *line = ps_str_skip(*line, 1);
+    }
+    return row;
 }
 
-/* A line in as many rows as it takes; those after the first are indented. */
+static unsigned count_rows(const struct ps_screen *screen, struct ps_str text)
+{
+    struct ps_str line;
+    unsigned rows = 0;
+    while (text.len > 0 && ps_str_split(&text, '\n', &line)) {
+        unsigned indent = 0;
+        do {
+            (void)next_row(screen, &line, indent);
+            indent = INDENT;
+            rows++;
+        } while (line.len > 0);
+    }
+    return rows;
+}
+
+/* The last row of a terminal is the cursor's. */
+static bool is_full(const struct ps_screen *screen)
+{
+    return screen->lines + 1 >= screen->height;
+}
+
 static void put_line(struct ps_screen *screen, struct ps_str line)
 {
     unsigned indent = 0;
-    unsigned narrowest = 2 * INDENT;
-    unsigned width = screen->width > narrowest ? screen->width : narrowest;
-    do {
-        size_t len = breaking(line, width - indent);
-        put_row(screen, indent, (struct ps_str){line.ptr, len});
-        line = (struct ps_str){line.ptr + len, line.len - len};
-        while (line.len > 0 && line.ptr[0] == ' ') {
-            line = (struct ps_str){line.ptr + 1, line.len - 1};
-        }
+    while (!is_full(screen)) {
+        struct ps_str row = next_row(screen, &line, indent);
+        fprintf(screen->out, "%*s%.*s\x1b[K\n", (int)indent, "", PS_STR_ARG(row));
+        screen->lines++;
         indent = INDENT;
-    } while (line.len > 0);
+        if (line.len == 0) {
+            return;
+        }
+    }
+}
+
+bool ps_screen_fits(struct ps_screen *screen, struct ps_str text)
+{
+    if (!screen->terminal) {
+        return true;
+    }
+    read_size(screen);
+    return count_rows(screen, text) < screen->height;
 }
 
 void ps_screen_wipe(struct ps_screen *screen)
@@ -100,7 +137,7 @@ void ps_screen_draw(struct ps_screen *screen, struct ps_str text)
         fflush(screen->out);
         return;
     }
-    read_width(screen);
+    read_size(screen);
     if (screen->lines > 0) {
         fprintf(screen->out, "\r\x1b[%uA", screen->lines);
     }

@@ -17,6 +17,7 @@ struct ps_screen {
     bool terminal;
     unsigned lines; /* drawn and not yet left behind */
     unsigned width;
+    unsigned height;
 };
 
 /* Draws on `out`; rewrites in place when that is a terminal that can. */
@@ -24,8 +25,11 @@ void ps_screen_init(struct ps_screen *screen, FILE *out);
 
 /* Shows the text (lines ended by LF) instead of what was shown before; without a terminal it is simply
  * printed. On a terminal a line that is too long goes on, indented, in the next row; it is broken where
- * two blanks stand. */
+ * two blanks stand. Rows that the terminal has no room for are left out. */
 void ps_screen_draw(struct ps_screen *screen, struct ps_str text);
+
+/* Is there room for all of this text? Always where there is no terminal. */
+bool ps_screen_fits(struct ps_screen *screen, struct ps_str text);
 
 /* What is shown stays; what comes next goes below. */
 void ps_screen_leave(struct ps_screen *screen);

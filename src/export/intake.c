@@ -272,7 +272,7 @@ static int take_all(struct intake *intake, json_t *root)
     int err = PS_OK;
     if (count > PS_INTAKE_VALUES) {
         intake->list = false;
-        return complain(intake, PS_ELIMIT, "", "at most 10000 values at once");
+        return complain(intake, PS_ELIMIT, "", "at most 1000 values at once");
     }
     intake->moves = calloc(count + 1, sizeof *intake->moves);
     if (intake->moves == NULL) {

@@ -20,7 +20,7 @@
 #include "base/str.h"
 #include "observe/custom.h"
 
-#define PS_INTAKE_VALUES 10000 /* most of one document */
+#define PS_INTAKE_VALUES 1000 /* most of one document: control reads it between two ticks */
 
 /* Reads a document and moves what it says; `wall` dates exemplars. *accepted is the number of
  * values. PS_OK, PS_ENOMEM, PS_EINVAL (malformed, or a rule broken), PS_EBUSY (contradicts a metric

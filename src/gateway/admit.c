@@ -35,6 +35,8 @@ enum ticket_state {
 struct ps_gate {
     pthread_mutex_t mutex; /* guards everything below */
     struct ps_admit_opts opts;
+    uint64_t throttle;        /* requests, beside opts; 0 = none */
+    uint64_t throttle_tokens; /* likewise */
     struct ps_list waiting[PS_PRIORITY_COUNT];
     struct ps_gate_stats stats;
     bool closed;
@@ -79,18 +81,24 @@ static uint64_t queue_len(const struct ps_gate *gate)
     return sum;
 }
 
+/* The tighter of two bounds, of which 0 is none. */
+static uint64_t tighter(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 static bool fits(const struct ps_gate *gate, const struct ps_ticket *ticket)
 {
-    const struct ps_admit_opts *opts = &gate->opts;
     const struct ps_gate_stats *stats = &gate->stats;
-    if (opts->max_in_flight != 0 && stats->in_flight >= opts->max_in_flight) {
+    uint64_t most = tighter(gate->opts.max_in_flight, gate->throttle);
+    uint64_t tokens = tighter(gate->opts.max_in_flight_tokens, gate->throttle_tokens);
+    if (most != 0 && stats->in_flight >= most) {
         return false;
     }
-    if (opts->max_in_flight_tokens == 0 || stats->in_flight == 0) {
+    if (tokens == 0 || stats->in_flight == 0) {
         return true;
     }
-    return stats->in_flight_tokens < opts->max_in_flight_tokens &&
-           ticket->tokens <= opts->max_in_flight_tokens - stats->in_flight_tokens;
+    return stats->in_flight_tokens < tokens && ticket->tokens <= tokens - stats->in_flight_tokens;
 }
 
 /* Does somebody wait whose turn is before that of a newcomer of this class? */
@@ -181,6 +189,17 @@ void ps_gate_configure(struct ps_gate *gate, const struct ps_admit_opts *opts, p
     struct ps_list handed;
     pthread_mutex_lock(&gate->mutex);
     gate->opts = *opts;
+    hand_over(gate, now, &handed);
+    pthread_mutex_unlock(&gate->mutex);
+    notify_all(&handed);
+}
+
+void ps_gate_throttle(struct ps_gate *gate, uint64_t in_flight, uint64_t tokens, ps_time now)
+{
+    struct ps_list handed;
+    pthread_mutex_lock(&gate->mutex);
+    gate->throttle = in_flight;
+    gate->throttle_tokens = tokens;
     hand_over(gate, now, &handed);
     pthread_mutex_unlock(&gate->mutex);
     notify_all(&handed);

@@ -87,6 +87,10 @@ void ps_gate_free(struct ps_gate *gate);
  * when the new bound is lower. */
 void ps_gate_configure(struct ps_gate *gate, const struct ps_admit_opts *opts, ps_time now);
 
+/* Bounds that hold beside those of the options (0 = none), for who watches the upstream's memory;
+ * waiters that fit now are handed over, those inside stay. */
+void ps_gate_throttle(struct ps_gate *gate, uint64_t in_flight, uint64_t tokens, ps_time now);
+
 /* Refuses newcomers from now on (or admits them again). Waiters keep their place. */
 void ps_gate_close(struct ps_gate *gate, bool closed);
 

@@ -23,7 +23,7 @@
 #define WORTH      1.1
 #define ROOM       1.1
 #define TRUSTED    3.0  /* calls of a size before it ends the search for larger ones */
-#define MEASURED   20.0 /* samples of memory */
+#define MEASURED   32.0 /* samples of memory */
 #define SETTLED    24.0 /* calls in all, where time is the limit: the tail is learned from them */
 
 /* The sizes that may be tried: their memory is known to fit. Where only 1 was seen, and there is

@@ -3,10 +3,12 @@
 #include <math.h>
 #include <string.h>
 
-#define KEPT   0.995 /* of what older samples weigh, a sample */
-#define FLOOR  0.001 /* of the line: how exactly memory is measured at best */
-#define SIGMAS 3.0
-#define FEW    2.0 /* samples: with so few the error counts double */
+#define KEPT        0.995 /* of what older samples weigh, a sample */
+#define FLOOR       0.001 /* of the line: how exactly memory is measured at best */
+#define STRIKE_KEPT 0.95  /* of the caution after a failure, a sample */
+#define SIGMAS      3.0
+#define UNEVEN      0.006 /* of what grows with the size: no two batches are alike */
+#define FEW         2.0   /* samples: with so few the error counts double */
 
 void ps_memory_model_init(struct ps_memory_model *model)
 {
@@ -38,6 +40,7 @@ void ps_memory_model_learn(struct ps_memory_model *model, size_t size, double by
     }
     double n = (double)size;
     forget(model);
+    model->strikes *= STRIKE_KEPT;
     model->weight += 1;
     model->size += n;
     model->bytes += bytes;
@@ -59,6 +62,7 @@ void ps_memory_model_fail(struct ps_memory_model *model, size_t size, double lim
     if (size == 0 || !isfinite(limit) || limit < 0) {
         return;
     }
+    model->strikes += 1;
     if (model->failed == 0 || size <= model->failed) {
         model->failed = size;
         model->failed_limit = limit;
@@ -117,10 +121,11 @@ static double line_bound(const struct ps_memory_model *model, double size)
     struct line line = line_of(model);
     double away = size - line.size;
     double expected = fmax(0, line.bytes + line.slope * away);
-    double error = fmax(line.error, FLOOR * expected) * (1 + FEW / model->samples);
+    double least = fmax(FLOOR * expected, UNEVEN * line.slope * size);
+    double error = hypot(line.error, least) * (1 + FEW / model->samples);
     double reach = 1 + 1 / model->weight + (away > 0 ? away * away / line.spread : 0);
     double grown = away > 0 ? sqrt(size / fmax(1, line.size)) : 1;
-    return expected + SIGMAS * error * grown * sqrt(reach);
+    return expected + SIGMAS * (1 + model->strikes) * error * grown * sqrt(reach);
 }
 
 static double bound_of(const struct ps_memory_model *model, size_t size)

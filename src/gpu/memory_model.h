@@ -26,6 +26,7 @@ struct ps_memory_model {
     double samples;                            /* all that were learned */
     size_t smallest, largest;                  /* sizes that were seen */
     double largest_bytes;                      /* the most that the largest took */
+    double strikes;                            /* failures lately: each makes the bound wider */
     size_t failed;                             /* did not fit ... */
     double failed_limit;                       /* ... into so many bytes; 0: nothing failed */
 };

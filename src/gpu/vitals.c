@@ -3,7 +3,9 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "gpu/exposition.h"
@@ -192,6 +194,29 @@ static void add_label_model(struct reader *reader, const struct fact *fact)
     }
 }
 
+/* Seconds of "2026-11-28T22:15:39.25+01:00", of which only changes matter: the zone is left out. */
+static bool read_date(struct ps_str text, double *seconds)
+{
+    char copy[24] = "";
+    struct tm tm = {0};
+    copy_text(copy, sizeof copy, text);
+    const char *rest = strptime(copy, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (rest == NULL) {
+        return false;
+    }
+    double part = *rest == '.' ? strtod(rest, NULL) : 0;
+    *seconds = (double)timegm(&tm) + part;
+    return true;
+}
+
+static struct ps_device_reading read_mark(const struct fact *fact)
+{
+    double scale = fact->meaning->scale == 0 ? 1 : fact->meaning->scale;
+    double seconds = fact->number * scale;
+    bool known = fact->is_number || read_date(fact->text, &seconds);
+    return (struct ps_device_reading){known ? seconds : 0, known};
+}
+
 static void add_model(struct reader *reader, const struct fact *fact)
 {
     if (!reader->format->json) {
@@ -208,6 +233,8 @@ static void add_model(struct reader *reader, const struct fact *fact)
     } else if (fact->meaning->target == PS_VITALS_TO_MODEL_LOADED) {
         model->loaded = ps_str_eq(fact->text, ps_str_from(fact->meaning->when));
         model->listed = true;
+    } else if (fact->meaning->target == PS_VITALS_TO_MODEL_MARK) {
+        model->mark = read_mark(fact);
     } else if (fact->is_number && fact->number >= 0) {
         model->bytes = ps_device_known(model->bytes.value + fact->number);
     }
@@ -286,6 +313,7 @@ static void apply(struct reader *reader, const struct fact *fact, struct ps_str 
     case PS_VITALS_TO_MODEL:
     case PS_VITALS_TO_MODEL_BYTES:
     case PS_VITALS_TO_MODEL_LOADED:
+    case PS_VITALS_TO_MODEL_MARK:
         add_model(reader, fact);
         break;
     case PS_VITALS_TO_BATCH:
@@ -618,4 +646,23 @@ bool ps_vitals_is_busy(const struct ps_vitals *vitals, bool *known)
     struct ps_device_reading waiting = vitals->readings[PS_VITALS_WAITING];
     *known = running.known || waiting.known;
     return (running.known && running.value > 0) || (waiting.known && waiting.value > 0);
+}
+
+/* --- who was used ----------------------------------------------------------------------------- */
+
+/* Dates come with rounding. */
+#define SAME_MARK 0.05
+
+void ps_vitals_watch(struct ps_vitals *vitals, const struct ps_vitals *before, ps_time now)
+{
+    for (size_t i = 0; i < vitals->model_count; i++) {
+        struct ps_vitals_model *model = &vitals->models[i];
+        const struct ps_vitals_model *then = NULL;
+        for (size_t k = 0; before != NULL && k < before->model_count; k++) {
+            then = strcmp(before->models[k].name, model->name) == 0 ? &before->models[k] : then;
+        }
+        bool same = then != NULL && then->mark.known && then->loaded &&
+                    fabs(then->mark.value - model->mark.value) < SAME_MARK;
+        model->used = !model->mark.known ? 0 : same ? then->used : now;
+    }
 }

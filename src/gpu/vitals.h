@@ -86,7 +86,9 @@ struct ps_vitals_model {
     char name[PS_VITALS_NAME];
     struct ps_device_reading bytes; /* on the device */
     bool loaded;                    /* false: the server could load it */
-    bool listed; /* it says "loaded" or not: what is only named in labels is not listed */
+    struct ps_device_reading mark;  /* seconds; another one than before: it was used in between */
+    ps_time used; /* no use of it was seen since; written by operate/scrape; 0 = nobody can tell */
+    bool listed;  /* it says "loaded" or not: what is only named in labels is not listed */
 };
 
 /* Batches of one size that a model has computed since its start. */
@@ -166,6 +168,10 @@ struct ps_device_reading ps_vitals_device_total(const struct ps_vitals *vitals);
 /* The tokens that its key-value cache has room for: by its blocks, or by the tokens in it and the
  * share that they take. */
 struct ps_device_reading ps_vitals_kv_capacity(const struct ps_vitals *vitals);
+
+/* Notes for each model since when no use of it was seen. `before`: the vitals of an earlier time,
+ * NULL at first. */
+void ps_vitals_watch(struct ps_vitals *vitals, const struct ps_vitals *before, ps_time now);
 
 /* Does it work on something, or does something wait? False in *known when it does not say. */
 bool ps_vitals_is_busy(const struct ps_vitals *vitals, bool *known);

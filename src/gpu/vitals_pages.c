@@ -108,6 +108,7 @@ static const struct ps_vitals_meaning triton[] = {
 static const struct ps_vitals_meaning triton_stats[] = {
     ROW("model_stats[].name", MODEL, .loaded = true),
     ROW("model_stats[].memory_usage[].byte_size", MODEL_BYTES),
+    ROW("model_stats[].last_inference", MODEL_MARK, .scale = 1e-3),
     BATCH("batch_size", SIZE, 1),
     BATCH("compute_infer.count", COUNT, 1),
     BATCH("compute_input.ns", SECONDS, 1e-9),
@@ -147,6 +148,7 @@ static const struct ps_vitals_meaning llamacpp_models[] = {
 static const struct ps_vitals_meaning ollama[] = {
     ROW("models[].name", MODEL, .loaded = true),
     ROW("models[].size_vram", MODEL_BYTES),
+    ROW("models[].expires_at", MODEL_MARK), /* moves on when a request ends */
     FIELD("models[].size_vram", HELD),
     FIELD("models", HELD, .how = PS_VITALS_SUM), /* nothing loaded: nothing held */
     ROW("simulated", SIMULATED, .when = "true"),

@@ -20,6 +20,7 @@ enum ps_vitals_target {
     PS_VITALS_TO_ANY_DEVICE, /* JSON: any member that is called as in ps_device_rows */
     PS_VITALS_TO_MODEL,      /* the name of the model; with .loaded it is listed as that */
     PS_VITALS_TO_MODEL_BYTES,
+    PS_VITALS_TO_MODEL_MARK,   /* a number or a date that moves when the model is used */
     PS_VITALS_TO_MODEL_LOADED, /* .when is the word for it; another word: not loaded */
     PS_VITALS_TO_BATCH,        /* JSON: .field is enum ps_vitals_batch_part, of an element in an element */
     PS_VITALS_TO_STATE,        /* .field is enum ps_vitals_state, if the value is .when */

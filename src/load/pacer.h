@@ -7,6 +7,9 @@
  *
  *      plan.at --(/ speed, + start)--> intended --(due?)--> send --> lag = sent - intended
  *
+ * With a swell the rate rises and falls around the recorded one: it begins at its lowest, is highest
+ * half a period later, and over a whole period as many requests leave as without.
+ *
  * Thread: owned by one thread. Pure: time is an argument.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -27,6 +30,8 @@ struct ps_pacer_opts {
     double speed;     /* how many times faster than recorded; > 0 */
     uint64_t limit;   /* requests; 0 = all */
     ps_span duration; /* of the run, not of the trace; 0 = all */
+    double swell;     /* 0 = the rate is as recorded; up to 1: by this share it falls and rises */
+    ps_span period;   /* of the run, from one low to the next; over 0 where there is a swell */
 };
 
 struct ps_pacer {

@@ -54,16 +54,36 @@ int ps_prompt_text(const struct ps_plan_entry *entry, struct ps_buf *out)
 
 typedef int body_fn(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts, struct ps_buf *out);
 
-static int write_model(const struct ps_prompt_opts *opts, struct ps_buf *out)
+/* By Zipf's law, as requests for files, words and models tend to be spread. */
+static const char *choose_model(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts)
+{
+    struct ps_rng rng = ps_rng_make(entry->text_seed ^ 0x6d6f64656cu);
+    double sum = 0;
+    size_t n = 0;
+    for (size_t i = 0; opts->models != NULL && opts->models[i] != NULL; i++) {
+        sum += 1.0 / (double)(i + 1);
+    }
+    double left = ps_rng_unit(&rng) * sum;
+    if (sum == 0) {
+        return opts->model;
+    }
+    while ((left -= 1.0 / (double)(n + 1)) > 0 && opts->models[n + 1] != NULL) {
+        n++;
+    }
+    return opts->models[n];
+}
+
+static int write_model(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
+                       struct ps_buf *out)
 {
     int err = ps_buf_append_str(out, PS_STR("{\"model\":\""));
-    return err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(opts->model));
+    return err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(choose_model(entry, opts)));
 }
 
 static int write_message(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
                          struct ps_buf *out)
 {
-    int err = write_model(opts, out);
+    int err = write_model(entry, opts, out);
     err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\",\"messages\":[{\"role\":\"user\",\"content\":\""));
     return err != PS_OK ? err : ps_prompt_text(entry, out);
 }
@@ -93,7 +113,7 @@ static int write_ollama_chat(const struct ps_plan_entry *entry, const struct ps_
 static int write_embedding(const struct ps_plan_entry *entry, const struct ps_prompt_opts *opts,
                            struct ps_buf *out)
 {
-    int err = write_model(opts, out);
+    int err = write_model(entry, opts, out);
     err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\",\"input\":\""));
     err = err != PS_OK ? err : ps_prompt_text(entry, out);
     return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\"}"));
@@ -117,7 +137,7 @@ static int write_graph(const struct ps_plan_entry *entry, const struct ps_prompt
                             "{\"client_id\":\"replay-%u\",\"prompt\":{\"1\":{\"class_type\":"
                             "\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"",
                             (unsigned)(entry->number % PS_PROMPT_CLIENTS));
-    err = err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(opts->model));
+    err = err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(choose_model(entry, opts)));
     err = err != PS_OK ? err
                        : ps_buf_append_str(out, PS_STR("\"}},\"2\":{\"class_type\":\"CLIPTextEncode\","
                                                        "\"inputs\":{\"clip\":[\"1\",1],\"text\":\""));

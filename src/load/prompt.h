@@ -28,6 +28,9 @@ PS_MUST_CHECK int ps_prompt_text(const struct ps_plan_entry *entry, struct ps_bu
 /* What a request says besides its prompt. */
 struct ps_prompt_opts {
     const char *model;
+    /* Instead of it, for requests to one of several: the n-th is asked for a n-th as often as the
+     * first. The list ends with NULL; which it is depends on the entry alone. NULL = none. */
+    const char *const *models;
     bool ignore_eos; /* adds vLLM's "ignore_eos": the answer is as long as recorded, not shorter */
     enum ps_protocol protocol;
 };

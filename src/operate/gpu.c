@@ -140,6 +140,13 @@ void ps_gpu_observe(struct ps_gpu *gpu, const struct ps_gpu_observer *observer)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+/* Gates and a watchful optimizer go by the latest figures, not by the second's. */
+static bool is_eager(const struct ps_gpu *gpu)
+{
+    return gpu->in_flight == PS_THROTTLE_AUTO ||
+           ps_optimizer_mode(gpu->optimizer) == PS_OPTIMIZER_AUTO;
+}
+
 static void set_timer(struct ps_gpu *gpu, ps_time when)
 {
     PS_IGNORE(ps_timer_set(gpu->loop, &gpu->timer, when)); /* it is in the heap already */
@@ -161,6 +168,10 @@ static void on_round(void *ctx, uint32_t id)
     struct ps_gpu *gpu = ctx;
     const struct ps_optimizer_run *run = ps_optimizer_run(gpu->optimizer, 0);
     (void)id;
+    if (is_eager(gpu)) {
+        set_timer(gpu, ps_loop_now(gpu->loop));
+        return;
+    }
     if (run != NULL && run->outcome == PS_OPTIMIZER_RUNNING) {
         set_timer(gpu, ps_loop_now(gpu->loop));
     }
@@ -184,19 +195,33 @@ static void look_at_gateway(const struct ps_gpu *gpu, ps_time now,
     }
 }
 
-static void on_second(struct ps_gpu *gpu, ps_time now)
+/* Levels, forecasts and gauges go by the second. */
+static void on_second(struct ps_gpu *gpu, ps_time now, size_t count)
 {
     const struct ps_gpu_crowd *known[PS_OPTIMIZER_TARGETS];
-    if (now >= gpu->gauges_at) {
-        gpu->gauges_at = now + PS_SECOND;
-        size_t count = ps_gpu_measure(gpu, now, gpu->targets, PS_OPTIMIZER_TARGETS);
-        look_at_gateway(gpu, now, gpu->targets, count, gpu->crowds, known);
-        ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, gpu->targets, known, count);
-        ps_gpu_batch_learn(gpu->batch, gpu->scrape, now, gpu->targets, count);
-        ps_gpu_plain_push(gpu->plain, gpu, now);
-        if (gpu->gauges != NULL) {
-            ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
-        }
+    ps_span late = now - gpu->gauges_at;
+    gpu->gauges_at = late < PS_SECOND ? gpu->gauges_at + PS_SECOND : now + PS_SECOND;
+    look_at_gateway(gpu, now, gpu->targets, count, gpu->crowds, known);
+    ps_gpu_outlook_push(gpu->outlook, now, gpu->target_percent, gpu->targets, known, count);
+    ps_gpu_batch_learn(gpu->batch, gpu->scrape, now, gpu->targets, count);
+    ps_gpu_plain_push(gpu->plain, gpu, now);
+    if (gpu->gauges != NULL) {
+        ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
+    }
+}
+
+/* Gates go by whatever came. */
+static void on_figures(struct ps_gpu *gpu, ps_time now)
+{
+    bool gates = gpu->in_flight == PS_THROTTLE_AUTO;
+    bool second = now >= gpu->gauges_at;
+    size_t count =
+        gates || second ? ps_gpu_measure(gpu, now, gpu->targets, PS_OPTIMIZER_TARGETS) : 0;
+    if (gates) {
+        ps_gpu_gates_push(gpu, now, gpu->targets, count);
+    }
+    if (second) {
+        on_second(gpu, now, count);
     }
     if (now >= gpu->recall_at) {
         ps_gpu_recall(gpu);
@@ -207,7 +232,7 @@ static void on_time(struct ps_timer *timer, ps_time now)
 {
     struct ps_gpu *gpu = PS_CONTAINER_OF(timer, struct ps_gpu, timer);
     set_timer(gpu, now + PS_SECOND);
-    on_second(gpu, now);
+    on_figures(gpu, now);
     step(gpu);
 }
 
@@ -273,9 +298,11 @@ int ps_gpu_new(struct ps_gpu **out, const struct ps_gpu_opts *opts, struct ps_lo
     gpu->settle.on_time = on_settle;
     gpu->settled_by = ps_loop_now(loop) + SETTLED_BY;
     gpu->outlook = ps_gpu_outlook_new();
+    gpu->gates = ps_gpu_gates_new();
     gpu->plain = ps_gpu_plain_new();
-    int err = gpu->outlook == NULL || gpu->plain == NULL ? PS_ENOMEM
-                                                         : ps_optimizer_new(&gpu->optimizer, &ops);
+    int err = gpu->outlook == NULL || gpu->gates == NULL || gpu->plain == NULL
+                  ? PS_ENOMEM
+                  : ps_optimizer_new(&gpu->optimizer, &ops);
     err = err != PS_OK ? err : ps_scrape_new(&gpu->scrape, loop, on_round, gpu);
     err = err != PS_OK ? err : ps_gpu_means_new(&gpu->means, loop, on_means_end, gpu);
     err = err != PS_OK ? err : ps_gpu_attribution_new(&gpu->attribution);
@@ -310,6 +337,7 @@ void ps_gpu_free(struct ps_gpu *gpu)
     ps_gpu_batch_free(gpu->batch);
     ps_gpu_gauges_free(gpu->gauges);
     ps_gpu_outlook_free(gpu->outlook);
+    ps_gpu_gates_free(gpu->gates);
     ps_gpu_plain_free(gpu->plain);
     for (size_t i = 0; i < gpu->driver_count; i++) {
         ps_sampler_stop(gpu->drivers[i], PATIENCE);
@@ -329,6 +357,10 @@ int ps_gpu_set(struct ps_gpu *gpu, const struct ps_gpu_opts *opts, struct ps_gat
     ps_gpu_optimizer_opts(opts, &optimizer);
     ps_gpu_scrape_opts(opts, &scrape);
     ps_optimizer_set(gpu->optimizer, &optimizer);
+    if (gpu->in_flight != opts->in_flight) {
+        gpu->in_flight = opts->in_flight;
+        ps_gpu_gates_open(gpu, ps_loop_now(gpu->loop));
+    }
     gpu->target_percent = opts->target_percent;
     int can = ps_gpu_means_set(gpu->means, &opts->servers, opts->cuda_checkpoint);
     gpu->asks_sources = opts->interval > 0;

@@ -25,7 +25,7 @@ enum { SLOTS = 256, GAUGES = 10, KEY = 320 };
 enum family {
     DEVICE_TOTAL, DEVICE_USED, DEVICE_FREE, DEVICE_BUSY, DEVICE_POWER, DEVICE_TEMPERATURE, DEVICE_FRAGMENTATION,
     DEVICE_RESERVED, DEVICE_UNEXPLAINED, OWNER_MEMORY,
-    SERVER_EFFECTIVE, SERVER_RUNNING, SERVER_WAITING, SERVER_KV, SERVER_PREFIX, SERVER_UP,
+    SERVER_EFFECTIVE, SERVER_RUNNING, SERVER_WAITING, SERVER_KV, SERVER_PREFIX, SERVER_UP, BOUND_REQUESTS, BOUND_TOKENS,
     RUNS, STEPS, FREED
 };
 
@@ -63,6 +63,10 @@ const struct ps_metric_family ps_gpu_metric_families[] = {
      .help = "Tokens found in the prefix cache, of those looked up"},
     {.name = "penstock_gpu_server_fresh", .type = PS_METRIC_GAUGE, SERVER_LABELS,
      .help = "1 while the server tells how it is, 0 when its figures are old"},
+    {.name = "penstock_gpu_upstream_bound_requests", .type = PS_METRIC_GAUGE, .labels = {"upstream"},
+     .help = "Requests that the upstream's gate lets in at a time for its memory's sake; none: no such bound"},
+    {.name = "penstock_gpu_upstream_bound_tokens", .type = PS_METRIC_GAUGE, .unit = "tokens", .labels = {"upstream"},
+     .help = "Tokens that these may have reserved; none: no such bound"},
     {.name = "penstock_gpu_cleanup_runs_total", .type = PS_METRIC_COUNTER, .labels = {"outcome"},
      .help = "Cleanups that ended, dry runs among them"},
     {.name = "penstock_gpu_cleanup_steps_total", .type = PS_METRIC_COUNTER, .labels = {"verdict"},
@@ -349,6 +353,29 @@ static void show_spot(struct ps_gpu_gauges *gauges, const struct ps_scrape_view 
     }
 }
 
+static struct ps_device_reading bound(uint64_t most)
+{
+    return (struct ps_device_reading){(double)most, most > 0};
+}
+
+static void show_bound(struct ps_gpu_gauges *gauges, const struct ps_scrape_view *view)
+{
+    static const enum family families[] = {BOUND_REQUESTS, BOUND_TOKENS};
+    struct ps_gpu *gpu = gauges->gpu;
+    char key[KEY];
+    if (view->backend == NULL || gpu->in_flight != PS_THROTTLE_AUTO) {
+        return;
+    }
+    struct ps_throttle_bound in_force = ps_gpu_gates_bound(gpu, view->backend->gate);
+    snprintf(key, sizeof key, "bound\n%.200s", view->name);
+    struct slot *slot =
+        slot_of(gauges, key, PS_LABELS(ps_str_from(view->name)), families, PS_ARRAY_LEN(families));
+    if (slot != NULL) {
+        set(slot, 0, bound(in_force.requests), 1);
+        set(slot, 1, bound(in_force.tokens), 1);
+    }
+}
+
 void ps_gpu_gauges_update(struct ps_gpu_gauges *gauges, const struct ps_optimizer_target *targets,
                           size_t count)
 {
@@ -368,6 +395,7 @@ void ps_gpu_gauges_update(struct ps_gpu_gauges *gauges, const struct ps_optimize
         struct ps_scrape_view view;
         ps_scrape_read(gpu->scrape, i, now, &view);
         show_spot(gauges, &view, targets, count);
+        show_bound(gauges, &view);
     }
     for (size_t i = 0; i < gauges->count; i++) {
         bool shown =

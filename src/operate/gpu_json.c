@@ -159,12 +159,48 @@ static void add_vitals(json_t *one, const struct ps_scrape_result *result)
     add_seconds(one, "took_seconds", result->took);
 }
 
+/* What it rests on. What was not known is absent. */
+static json_t *evidence_json(const struct ps_gpu_view *view)
+{
+    const struct ps_gpu_evidence *evidence = &view->evidence;
+    json_t *one = json_pack("{sf}", "held_percent", evidence->held_percent);
+    if (evidence->from_gateway) {
+        json_object_set_new(one, "capacity_tokens", json_real(round(evidence->capacity)));
+        json_object_set_new(one, "in_flight_tokens", json_real(round(evidence->flight)));
+        json_object_set_new(one, "waiting_tokens", json_real(round(evidence->inside)));
+        json_object_set_new(one, "queued_tokens", json_real(round(evidence->queued)));
+        json_object_set_new(one, "arrived_tokens", json_real(round(evidence->arrived)));
+    }
+    if (isfinite(view->answer.skill)) {
+        json_object_set_new(one, "brier_skill", json_real(view->answer.skill));
+    }
+    return one;
+}
+
+static json_t *prediction_json(const struct ps_gpu_view *view)
+{
+    const struct ps_cleanup_answer *answer = &view->answer;
+    json_t *one = json_pack("{sb ss}", "cleanup_needed", (int)answer->needed, "basis",
+                            answer->basis == PS_CLEANUP_BY_LEVEL ? "level" : "forecast");
+    if (isfinite(answer->probability)) {
+        json_object_set_new(one, "probability", json_real(answer->probability));
+        json_object_set_new(one, "confidence_interval",
+                            json_pack("[ff]", answer->low, answer->high));
+    }
+    if (isfinite(answer->until)) {
+        json_object_set_new(one, "seconds_to_critical", json_real(answer->until));
+    }
+    json_object_set_new(one, "evidence", evidence_json(view));
+    return one;
+}
+
 static void add_target(json_t *one, const struct ps_gpu *gpu,
                        const struct ps_optimizer_target *target)
 {
     struct ps_gpu_view view;
     if (target->fresh && ps_gpu_outlook_read(gpu->outlook, target->id, &view)) {
         json_object_set_new(one, "pressure_level", json_string(ps_pressure_levels[view.level]));
+        json_object_set_new(one, "prediction", prediction_json(&view));
     }
     add_real(one, "effective_percent", target->effective, 1);
     if (ps_gpu_basis(target) != NULL) {
@@ -273,41 +309,11 @@ static json_t *pick_device(const json_t *device)
     return one;
 }
 
-/* What it rests on. What was not known is absent. */
-static json_t *evidence_json(const struct ps_gpu_view *view)
-{
-    const struct ps_gpu_evidence *evidence = &view->evidence;
-    json_t *one = json_pack("{sf}", "held_percent", evidence->held_percent);
-    if (evidence->from_gateway) {
-        json_object_set_new(one, "capacity_tokens", json_real(round(evidence->capacity)));
-        json_object_set_new(one, "in_flight_tokens", json_real(round(evidence->flight)));
-        json_object_set_new(one, "waiting_tokens", json_real(round(evidence->inside)));
-        json_object_set_new(one, "queued_tokens", json_real(round(evidence->queued)));
-        json_object_set_new(one, "arrived_tokens", json_real(round(evidence->arrived)));
-    }
-    if (isfinite(view->answer.skill)) {
-        json_object_set_new(one, "brier_skill", json_real(view->answer.skill));
-    }
-    return one;
-}
-
 /* The level of what is shown, and what is foreseen for it. */
 static void add_view(json_t *root, json_t *profile, const struct ps_gpu_view *view)
 {
-    const struct ps_cleanup_answer *answer = &view->answer;
     json_object_set_new(profile, "pressure_level", json_string(ps_pressure_levels[view->level]));
-    json_t *one = json_pack("{sb ss}", "cleanup_needed", (int)answer->needed, "basis",
-                            answer->basis == PS_CLEANUP_BY_LEVEL ? "level" : "forecast");
-    if (isfinite(answer->probability)) {
-        json_object_set_new(one, "probability", json_real(answer->probability));
-        json_object_set_new(one, "confidence_interval",
-                            json_pack("[ff]", answer->low, answer->high));
-    }
-    if (isfinite(answer->until)) {
-        json_object_set_new(one, "seconds_to_critical", json_real(answer->until));
-    }
-    json_object_set_new(one, "evidence", evidence_json(view));
-    json_object_set_new(root, "prediction", one);
+    json_object_set_new(root, "prediction", prediction_json(view));
 }
 
 static const char *text_of(const json_t *object, const char *name)

@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,6 +21,8 @@ struct group {
     size_t users; /* processes that hold much of it */
     bool users_known;
 };
+
+#define SOON 10.0 /* seconds */
 
 static const struct group nothing = {.taken = PS_NEVER};
 
@@ -142,6 +145,18 @@ const char *ps_gpu_basis(const struct ps_optimizer_target *target)
     return ps_adapters[target->adapter].preallocates ? "kv_cache" : "device";
 }
 
+/* Where the path of the forecast is in ten seconds: a cleanup takes about as long as that. */
+static void set_soon(const struct ps_gpu *gpu, struct ps_optimizer_target *target)
+{
+    struct ps_gpu_view view;
+    if (target->effective.known && ps_gpu_outlook_read(gpu->outlook, target->id, &view) &&
+        isfinite(view.answer.until)) {
+        double part = view.answer.until > SOON ? SOON / view.answer.until : 1;
+        double left = 100 - target->effective.value;
+        target->soon = ps_device_known(target->effective.value + fmax(left, 0) * part);
+    }
+}
+
 static void fill_target(const struct ps_gpu *gpu, const struct ps_scrape_view *view,
                         const struct group *local, ps_time now, struct ps_optimizer_target *target)
 {
@@ -157,6 +172,7 @@ static void fill_target(const struct ps_gpu *gpu, const struct ps_scrape_view *v
     target->busy = ps_vitals_is_busy(target->vitals, &told) || view->in_flight > 0;
     ps_gpu_means_look(gpu->means, view->endpoint, target);
     set_fullness(target, &group);
+    set_soon(gpu, target);
 }
 
 size_t ps_gpu_measure(void *ctx, ps_time now, struct ps_optimizer_target *targets, size_t most)

@@ -28,6 +28,14 @@ const struct ps_option ps_gpu_options[] = {
      "make calls too that were never tried against a real server; without it they stay dry runs"),
     PS_OPTION_ROW(ps_gpu_opts, act_on_busy, BOOL, "no",
      "take memory from servers that work on requests, too"),
+    PS_OPTION_ROW(ps_gpu_opts, margin_percent, DOUBLE, "0",
+     "a cleanup of its own begins so much below the target, and ends twice as much below it", .min = 0, .max = 25),
+    PS_OPTION_ROW(ps_gpu_opts, idle_after, SPAN, "0s",
+     "a model that nobody used for so long may be unloaded while others of its server work, where the server tells "
+     "(Ollama, Triton); 0 = a server that works on requests is left alone", .max = 3.6e12),
+    PS_OPTION_ROW(ps_gpu_opts, in_flight, ENUM, "fixed",
+     "`fixed`: what each upstream's `admission` says; `auto`: no more than its memory holds, too, and less while it "
+     "runs short", .names = ps_throttle_mode_names),
     PS_OPTION_ROW(ps_gpu_opts, hold, SPAN, "5s",
      "how long it has to be over the target before something is done", .max = 3.6e12),
     PS_OPTION_ROW(ps_gpu_opts, cool_down, SPAN, "60s",
@@ -146,6 +154,8 @@ void ps_gpu_optimizer_opts(const struct ps_gpu_opts *opts, struct ps_optimizer_o
     *out = (struct ps_optimizer_opts){.target_percent = opts->target_percent,
                                       .trust_unverified = opts->trust_unverified,
                                       .act_on_busy = opts->act_on_busy,
+                                      .margin_percent = opts->margin_percent,
+                                      .idle_after = opts->idle_after,
                                       .hold = opts->hold,
                                       .cool_down = opts->cool_down};
     PS_IGNORE(ps_gpu_rungs(&opts->rungs, &out->rungs, &bad)); /* checked with the configuration */

@@ -18,6 +18,7 @@
 #include "operate/hooks.h"
 #include "operate/optimizer.h"
 #include "operate/scrape.h"
+#include "operate/throttle.h"
 
 /* The section `gpu.batch`. */
 struct ps_gpu_batch_opts {
@@ -31,6 +32,9 @@ struct ps_gpu_opts {
     struct ps_option_strings rungs;
     bool trust_unverified;
     bool act_on_busy;
+    double margin_percent;
+    ps_span idle_after;
+    int in_flight; /* enum ps_throttle_mode */
     ps_span hold;
     ps_span cool_down;
     ps_span interval;

@@ -21,10 +21,13 @@
 #include "operate/gpu_plain.h"
 #include "operate/optimizer.h"
 #include "operate/scrape.h"
+#include "operate/throttle.h"
 
 #define PS_GPU_DRIVERS 2
 
+struct ps_gate;
 struct ps_gpu_batch;
+struct ps_gpu_gates;  /* gpu_gates.c */
 struct ps_gpu_gauges; /* gpu_gauges.c */
 struct ps_ledger;
 
@@ -70,6 +73,8 @@ struct ps_gpu {
     size_t held_count;
     double target_percent;
     struct ps_gpu_outlook *outlook;
+    struct ps_gpu_gates *gates;
+    int in_flight; /* enum ps_throttle_mode */
     struct ps_gpu_plain *plain;
     struct ps_gpu_attribution *attribution;
     struct ps_gpu_batch *batch;
@@ -96,6 +101,20 @@ void ps_gpu_forget(struct ps_gpu *gpu); /* gives them back */
 
 /* How a server's fullness is measured: "kv_cache" or "device"; NULL: it is not. */
 const char *ps_gpu_basis(const struct ps_optimizer_target *target);
+
+/* NULL when out of memory. */
+struct ps_gpu_gates *ps_gpu_gates_new(void);
+void ps_gpu_gates_free(struct ps_gpu_gates *gates); /* NULL is fine */
+
+/* New figures: gates let in what their servers' memory holds. */
+void ps_gpu_gates_push(struct ps_gpu *gpu, ps_time now, const struct ps_optimizer_target *targets,
+                       size_t count);
+
+/* Takes all bounds back. */
+void ps_gpu_gates_open(struct ps_gpu *gpu, ps_time now);
+
+/* What is in force for a gate. */
+struct ps_throttle_bound ps_gpu_gates_bound(const struct ps_gpu *gpu, const struct ps_gate *gate);
 
 /* Asks the ledger for the cleanups of before; they are in `past` some time later. */
 void ps_gpu_recall(struct ps_gpu *gpu);

@@ -98,6 +98,8 @@ struct ps_hook {
     const char *body; /* likewise; NULL = none */
     bool per_model;
     bool running; /* may be called while requests run: they keep what they use */
+    bool others;  /* may be called while others of its models work: only this one leaves, and a
+                     request that uses it after all is finished first */
     bool is_signed;
     bool deepens; /* frees more of a server that is asleep already */
     int busy;     /* status that means "not now"; 0 = none */

@@ -33,6 +33,7 @@ struct candidate {
     const struct ps_hook *hook;
     const char *model;
     struct ps_device_reading expected;
+    ps_span idle; /* how long no use of the model was seen; -1 = nobody can tell */
 };
 
 struct ps_optimizer {
@@ -43,6 +44,7 @@ struct ps_optimizer {
     uint64_t count;                                  /* of runs so far */
     uint64_t first;                                  /* number of the one before the first */
     bool running;
+    ps_time now;                    /* of the figures */
     struct ps_optimizer_step *step; /* under way */
     struct ps_vitals before;        /* of the step's server */
     struct ps_device_reading last;  /* in use at the last sample */
@@ -105,6 +107,25 @@ static bool is_over(const struct ps_optimizer_target *target, bool manual, doubl
     return target->fresh && percent.known && percent.value > limit;
 }
 
+/* On its own it also acts on what is going to be. */
+static bool needs_room(const struct ps_optimizer *optimizer,
+                       const struct ps_optimizer_target *target, bool manual, double limit)
+{
+    bool soon = !manual && target->fresh && target->soon.known &&
+                target->soon.value > optimizer->opts.target_percent;
+    return soon || is_over(target, manual, limit);
+}
+
+static double begin_percent(const struct ps_optimizer *optimizer)
+{
+    return optimizer->opts.target_percent - optimizer->opts.margin_percent;
+}
+
+static double end_percent(const struct ps_optimizer *optimizer)
+{
+    return optimizer->opts.target_percent - 2 * optimizer->opts.margin_percent;
+}
+
 static struct ps_device_reading fullest(const struct ps_optimizer *optimizer, bool manual)
 {
     struct ps_device_reading most = {0};
@@ -121,7 +142,7 @@ static struct ps_device_reading fullest(const struct ps_optimizer *optimizer, bo
 static bool any_over(const struct ps_optimizer *optimizer, bool manual, double limit)
 {
     for (size_t i = 0; i < optimizer->target_count; i++) {
-        if (is_over(&optimizer->targets[i], manual, limit)) {
+        if (needs_room(optimizer, &optimizer->targets[i], manual, limit)) {
             return true;
         }
     }
@@ -141,6 +162,7 @@ static const struct ps_optimizer_target *find_target(const struct ps_optimizer *
 
 static void measure(struct ps_optimizer *optimizer, ps_time now)
 {
+    optimizer->now = now;
     optimizer->target_count =
         optimizer->ops.measure(optimizer->ops.ctx, now, optimizer->targets, PS_OPTIMIZER_TARGETS);
     PS_CHECK(optimizer->target_count <= PS_OPTIMIZER_TARGETS);
@@ -157,7 +179,7 @@ static struct ps_optimizer_run *begin_run(struct ps_optimizer *optimizer, ps_tim
     run->mode = optimizer->mode;
     run->manual = manual;
     run->rungs = optimizer->opts.rungs;
-    run->target_percent = optimizer->opts.target_percent;
+    run->target_percent = manual ? optimizer->opts.target_percent : end_percent(optimizer);
     run->began = now;
     optimizer->running = true;
     return run;
@@ -313,7 +335,28 @@ static void note_unnamed(struct blocked *blocked, const struct ps_optimizer_targ
     }
 }
 
-/* Takes it if it promises more than the best so far of this rung. */
+/* May it be called while its server works? */
+static bool spares_requests(const struct ps_optimizer *optimizer, const struct candidate *one)
+{
+    ps_span enough = optimizer->opts.idle_after;
+    return one->hook->running || optimizer->opts.act_on_busy ||
+           (one->hook->others && enough > 0 && one->idle >= enough);
+}
+
+/* Of the same rung: the model that was idle for longer, or what promises more. */
+static bool is_better(const struct candidate *one, const struct candidate *best)
+{
+    if (best->hook == NULL) {
+        return true;
+    }
+    if (best->hook->rung != one->hook->rung) {
+        return false;
+    }
+    bool told = one->idle >= 0 && best->idle >= 0 && one->idle != best->idle;
+    return told ? one->idle > best->idle : one->expected.value > best->expected.value;
+}
+
+/* Takes it if it is better than the best so far of this rung. */
 static void consider(const struct ps_optimizer *optimizer, const struct ps_optimizer_run *run,
                      const struct candidate *one, struct candidate *best, struct blocked *blocked)
 {
@@ -324,10 +367,9 @@ static void consider(const struct ps_optimizer *optimizer, const struct ps_optim
     }
     if ((run->rungs & 1u << one->hook->rung) == 0) {
         note_unnamed(blocked, target, one->hook->rung);
-    } else if (target->busy && !one->hook->running && !optimizer->opts.act_on_busy) {
+    } else if (target->busy && !spares_requests(optimizer, one)) {
         note_busy(blocked, target);
-    } else if (best->hook == NULL || (best->hook->rung == one->hook->rung &&
-                                      one->expected.value > best->expected.value)) {
+    } else if (is_better(one, best)) {
         *best = *one;
     }
 }
@@ -340,7 +382,7 @@ static struct candidate candidate_of(const struct ps_optimizer_target *target,
                                      : target->alone ? target->used
                                                      : (struct ps_device_reading){0};
     return (struct candidate){target, hook, model,
-                              ps_hook_expected(hook, target->vitals, model, alone)};
+                              ps_hook_expected(hook, target->vitals, model, alone), -1};
 }
 
 /* What the server can be asked for comes before what is done to it, unless that is to be undone. */
@@ -370,6 +412,7 @@ static void consider_target(const struct ps_optimizer *optimizer,
         const struct ps_vitals_model *model = &target->vitals->models[i];
         if (model->loaded && model->listed) {
             struct candidate one = candidate_of(target, hook, model->name);
+            one.idle = model->used > 0 ? optimizer->now - model->used : -1;
             consider(optimizer, run, &one, best, blocked);
         }
     }
@@ -377,7 +420,7 @@ static void consider_target(const struct ps_optimizer *optimizer,
 
 /* May this server be asked to give something? It is over the target; or somebody asks, and nobody
  * knows how full it is. */
-static bool is_concerned(const struct ps_optimizer_run *run,
+static bool is_concerned(const struct ps_optimizer *optimizer, const struct ps_optimizer_run *run,
                          const struct ps_optimizer_target *target)
 {
     if (!target->fresh) {
@@ -385,7 +428,7 @@ static bool is_concerned(const struct ps_optimizer_run *run,
     }
     bool known = percent_of(target, run->manual).known;
     return is_wake(run) || (run->manual && !known) ||
-           is_over(target, run->manual, run->target_percent);
+           needs_room(optimizer, target, run->manual, run->target_percent);
 }
 
 /* The cheapest rung that is left, of it what promises most. */
@@ -398,7 +441,7 @@ static struct candidate choose(const struct ps_optimizer *optimizer,
             continue;
         }
         for (size_t i = 0; i < optimizer->target_count; i++) {
-            if (is_concerned(run, &optimizer->targets[i])) {
+            if (is_concerned(optimizer, run, &optimizer->targets[i])) {
                 consider_target(optimizer, run, &optimizer->targets[i], (enum ps_rung)rung, &best,
                                 blocked);
             }
@@ -512,6 +555,7 @@ static void begin_step(struct ps_optimizer *optimizer, const struct candidate *c
                                        .expected = candidate->expected,
                                        .before = target->used,
                                        .kv_before = target->vitals->readings[PS_VITALS_KV_USE],
+                                       .busy = target->busy,
                                        .state = target->vitals->state,
                                        .simulated = target->vitals->simulated};
     snprintf(step->target, sizeof step->target, "%s", target->name);
@@ -619,12 +663,37 @@ static void say_short(struct ps_optimizer_step *step, struct ps_device_reading f
     }
 }
 
+/* Of a server at work nothing is a lie that its other requests explain: it finishes who uses the
+ * model, and others take what it gives. True: that is what it is. */
+static bool explain(struct ps_optimizer *optimizer, bool lie, ps_time now)
+{
+    struct ps_optimizer_step *step = optimizer->step;
+    bool there = step->showable && !step->shown;
+    if (!step->hook->others || !(step->wanted || (lie && step->busy))) {
+        return false;
+    }
+    if (step->wanted || there) {
+        snprintf(step->why, sizeof step->why, "%s",
+                 step->wanted ? "a request came for it meanwhile"
+                              : "it is still there: a request may be using it");
+        end_step(optimizer, PS_OPTIMIZER_REFUSED, now);
+    } else {
+        snprintf(step->why, sizeof step->why,
+                 "its own state shows it; others of its models took memory meanwhile");
+        end_step(optimizer, PS_OPTIMIZER_UNPROVEN, now);
+    }
+    return true;
+}
+
 /* At the latest time for a verdict, with what is known by then. */
 static void conclude(struct ps_optimizer *optimizer, struct ps_device_reading freed, ps_time now)
 {
     struct ps_optimizer_step *step = optimizer->step;
     bool bytes = step->hook->frees == PS_HOOK_DEVICE_BYTES;
     bool lie = bytes && freed.known ? is_short(step, freed.value) : step->showable && !step->shown;
+    if (explain(optimizer, lie, now)) {
+        return;
+    }
     if (lie) {
         say_short(step, freed);
         end_step(optimizer, PS_OPTIMIZER_SHORT, now);
@@ -658,6 +727,20 @@ static bool is_clear(const struct ps_optimizer *optimizer, struct ps_device_read
            optimizer->last.value == step->after.value;
 }
 
+/* Did somebody come for the model after it was chosen? Then it stays, or is back. */
+static bool came_back(const struct ps_optimizer *optimizer,
+                      const struct ps_optimizer_target *target)
+{
+    const struct ps_optimizer_step *step = optimizer->step;
+    for (size_t i = 0; i < target->vitals->model_count; i++) {
+        const struct ps_vitals_model *model = &target->vitals->models[i];
+        if (model->loaded && model->used > step->began && strcmp(model->name, step->model) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void take_sample(struct ps_optimizer *optimizer, const struct ps_optimizer_target *target)
 {
     struct ps_optimizer_step *step = optimizer->step;
@@ -665,6 +748,8 @@ static void take_sample(struct ps_optimizer *optimizer, const struct ps_optimize
     step->after = target->used;
     step->kv_after = target->vitals->readings[PS_VITALS_KV_USE];
     step->state = target->vitals->state;
+    step->busy = step->busy || target->busy;
+    step->wanted = step->wanted || (step->hook->others && came_back(optimizer, target));
     step->shown =
         ps_hook_shown(step->hook, &optimizer->before, target->vitals, step->model, &step->showable);
 }
@@ -679,7 +764,7 @@ static void watch(struct ps_optimizer *optimizer, ps_time now)
         take_sample(optimizer, target);
     }
     struct ps_device_reading freed = freed_by(step, step->after);
-    if (sampled && is_clear(optimizer, freed)) {
+    if (sampled && (step->wanted || is_clear(optimizer, freed))) {
         conclude(optimizer, freed, now);
     } else if (now >= step->answered + PS_OPTIMIZER_VERDICT) {
         conclude(optimizer, freed, now);
@@ -749,17 +834,34 @@ static void climb(struct ps_optimizer *optimizer, ps_time now)
     }
 }
 
+/* Is there something now that may be done and was not done already? */
+static bool has_chance(const struct ps_optimizer *optimizer)
+{
+    struct ps_optimizer_run run = {.rungs = optimizer->opts.rungs,
+                                   .target_percent = end_percent(optimizer)};
+    struct blocked blocked = {0};
+    const struct ps_hook *hook = choose(optimizer, &run, &blocked).hook;
+    return hook != NULL && (hook->verified != NULL || optimizer->opts.trust_unverified);
+}
+
+/* A run that could do nothing is not waited for once something can be done. */
+static bool cools_down(const struct ps_optimizer *optimizer, ps_time now)
+{
+    bool idle = optimizer->quiet > 0 && optimizer->mode == PS_OPTIMIZER_AUTO;
+    return now < optimizer->cool_until && !(idle && has_chance(optimizer));
+}
+
 /* Begins a run of its own when it has been over the target for long enough. */
 static void consider_run(struct ps_optimizer *optimizer, ps_time now)
 {
-    double limit = optimizer->opts.target_percent;
+    double limit = begin_percent(optimizer);
     if (optimizer->mode == PS_OPTIMIZER_OFF || !any_over(optimizer, false, limit)) {
         optimizer->over_since = PS_NEVER;
         optimizer->quiet = optimizer->mode == PS_OPTIMIZER_OFF ? optimizer->quiet : 0;
         return;
     }
     optimizer->over_since = optimizer->over_since == PS_NEVER ? now : optimizer->over_since;
-    if (now - optimizer->over_since < optimizer->opts.hold || now < optimizer->cool_until) {
+    if (now - optimizer->over_since < optimizer->opts.hold || cools_down(optimizer, now)) {
         return;
     }
     struct ps_optimizer_run *run = begin_run(optimizer, now, false);

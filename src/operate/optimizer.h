@@ -1,9 +1,8 @@
 /* optimizer - the ladder: frees GPU memory rung by rung, and believes only what was measured.
  *
- *      watch --(over the target for a while, or somebody asks)--> choose a rung and a server
- *        ^                                                          |            |
- *        |                                              nothing left: no_rung    | call
- *        |                                                                       v
+ *      watch --(over the target for a while or soon, or somebody asks)--> choose a rung and a
+ * server ^                                                          |            | | nothing left:
+ * no_rung    | call |                                                                       v
  *        '--(target met, or the ladder ends; then it cools down)-- verdict <-- measure every 200 ms
  *
  * A call that was answered with success is proven by the device's memory and by the server's own
@@ -12,7 +11,8 @@
  *
  * It acts only where that was allowed: mode `auto` with rungs that the configuration names, or
  * somebody with the role admin who names one; never on a server that works on requests unless told
- * to; and with calls that were never tried against a real server only in dry run, unless the
+ * to (but a model of it that was idle for idle_after is fair game where only that one leaves); and
+ * with calls that were never tried against a real server only in dry run, unless the
  * configuration trusts them. Whatever it does or would have done is kept in a ring.
  *
  * Time is an argument; measuring and calling are handed in. Thread: owned by one thread.
@@ -51,8 +51,12 @@ struct ps_optimizer_opts {
     unsigned rungs; /* a bit for each that `auto` may use */
     bool trust_unverified;
     bool act_on_busy;
-    ps_span hold;      /* how long it has to be over the target */
-    ps_span cool_down; /* from the end of a run that was not asked for to the next */
+    double margin_percent; /* on its own it begins so much below the target, and ends twice as much
+                              below it */
+    ps_span idle_after; /* a model that was not used for so long counts as idle, whatever else its
+                           server does; 0 = only servers that do nothing are idle */
+    ps_span hold;       /* how long it has to be over the target */
+    ps_span cool_down;  /* from the end of a run that was not asked for to the next */
 };
 
 /* A server that could be asked, as it is now. */
@@ -66,6 +70,7 @@ struct ps_optimizer_target {
     struct ps_device_reading used;        /* bytes, on its devices */
     struct ps_device_reading utilization; /* percent of its devices' memory */
     struct ps_device_reading effective;   /* percent that counts: gpu/pressure */
+    struct ps_device_reading soon;        /* what it will be in ten seconds, as forecast */
     struct ps_device_reading spare;       /* bytes that its cache has ahead of what it uses */
     unsigned means;                       /* a bit for each rung that this machine does to it */
     bool stopped;                         /* checkpointed from here: it may not even answer */
@@ -120,6 +125,8 @@ struct ps_optimizer_step {
     ps_time late_at;
     enum ps_vitals_state state; /* as the server says at the end */
     bool shown, showable;       /* its own state shows it; it could */
+    bool busy;                  /* the server worked on requests meanwhile */
+    bool wanted;                /* somebody came for the model */
     int status;                 /* of the answer; 0 = none */
     bool simulated;             /* the server says that it is */
 };

@@ -122,6 +122,7 @@ static int make_result(struct spot *spot, ps_time now)
     result->taken = now;
     result->took = now - spot->began;
     result->vitals = *spot->vitals;
+    ps_vitals_watch(&result->vitals, spot->result == NULL ? NULL : &spot->result->vitals, now);
     int err = ps_vitals_snapshot(&result->vitals, source_of(spot), now, &result->devices);
     if (err == PS_ENOMEM) {
         free(result);
@@ -676,10 +677,10 @@ static void fill_view(const struct spot *spot, ps_time now, struct ps_scrape_vie
         .instance = spot->instance,
         .host = spot->endpoint->url.host,
         .is_upstream = is_upstream,
-        .backend = spot->backend,
         .upstream = is_upstream ? spot->endpoint : NULL,
         .simulated = spot->endpoint->identity.simulated ||
                      (spot->result != NULL && spot->result->vitals.simulated),
+        .backend = spot->backend,
         .in_flight = is_upstream ? atomic_load(&spot->endpoint->requests) : 0,
         .state = state_of(spot, age),
         .why = spot->why,

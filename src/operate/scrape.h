@@ -105,8 +105,9 @@ PS_MUST_CHECK int ps_scrape_new(struct ps_scrape **out, struct ps_loop *loop,
                                 ps_scrape_fn *on_round, void *ctx);
 void ps_scrape_free(struct ps_scrape *scrape); /* NULL is fine */
 
-/* The configuration in force; gateway may be NULL. What stays keeps its results. PS_OK, PS_ENOMEM, or PS_EINVAL for a
- * source that can't be asked (its CA file), with a sentence in reason; the rest is asked. */
+/* The configuration in force; gateway may be NULL. What stays keeps its results. PS_OK, PS_ENOMEM,
+ * or PS_EINVAL for a source that can't be asked (its CA file), with a sentence in reason; the rest
+ * is asked. */
 PS_MUST_CHECK int ps_scrape_set(struct ps_scrape *scrape, struct ps_gateway *gateway,
                                 const struct ps_scrape_opts *opts, char *reason, size_t size);
 

@@ -23,6 +23,7 @@ struct choice {
     struct ps_sim_words sent; /* follows the client */
     uint64_t sent_tokens;
     uint64_t sent_bytes;
+    uint64_t work; /* bytes that it has of the model's pool */
     bool done;
     bool aborted;
     bool closed; /* its last event is written */
@@ -62,6 +63,34 @@ static struct ps_sim_prompt *prompt_of(const struct choice *choice)
     return &choice->call->request.prompts[index_of(choice)];
 }
 
+/* --- memory to run in ------------------------------------------------------------------------- */
+
+static uint64_t work_bytes(const struct choice *choice)
+{
+    uint64_t tokens = choice->seq.prompt_tokens + choice->seq.want;
+    uint64_t bytes = 0;
+    uint64_t each = choice->call->desk->opts->work_bytes_per_token;
+    return __builtin_mul_overflow(tokens, each, &bytes) ? UINT64_MAX : bytes;
+}
+
+static int take_work(struct ps_sim_seq *seq)
+{
+    struct choice *choice = choice_of(seq);
+    uint64_t bytes = work_bytes(choice);
+    int err = ps_sim_memory_take(&choice->call->desk->memory, choice->call->slot, bytes);
+    choice->work = err == PS_OK ? bytes : 0;
+    return err;
+}
+
+static void give_work(struct choice *choice)
+{
+    struct ps_sim_desk *desk = choice->call->desk;
+    if (choice->work > 0) {
+        ps_sim_memory_give(&desk->memory, choice->call->slot, choice->work, desk->opts->leak_bytes);
+        choice->work = 0;
+    }
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 static void free_call(struct call *call)
@@ -72,6 +101,7 @@ static void free_call(struct call *call)
             call->desk->metrics.aborted++;
         }
         ps_sim_engine_cancel(call->desk->engine, &choice->seq);
+        give_work(choice);
         ps_sim_seq_fini(&choice->seq);
     }
     ps_sim_engine_cancel_image(call->desk->engine, &call->image);
@@ -339,6 +369,7 @@ static void on_done(struct ps_sim_seq *seq, ps_time now)
     struct choice *choice = choice_of(seq);
     struct call *call = choice->call;
     choice->done = true;
+    give_work(choice);
     ps_sim_metrics_add(&call->desk->metrics, seq, prompt_of(choice)->stopped || seq->want == 0,
                        now);
     call->left--;
@@ -349,20 +380,31 @@ static void on_done(struct ps_sim_seq *seq, ps_time now)
     }
 }
 
-static const struct ps_sim_seq_ops seq_ops = {.on_token = on_token, .on_done = on_done};
-
-static void refuse_image(struct call *call)
+/* What was begun with 200 can only be broken off. */
+static void refuse_for_device(struct call *call, double bytes)
 {
     struct ps_sim_usage usage = ps_sim_device_usage(ps_sim_engine_device(call->desk->engine));
-    double bytes = (double)call->image.pixels * (double)call->desk->opts->image_bytes_per_pixel;
     struct ps_sim_refusal refusal = {.status = 500, .type = "InternalServerError"};
     (void)snprintf(
         refusal.text, sizeof refusal.text,
         "CUDA out of memory (simulated). Tried to allocate %.2f GiB. GPU 0 has a total capacity"
         " of %.2f GiB of which %.2f GiB is free.",
         bytes / 0x1p30, (double)call->desk->opts->memory / 0x1p30, (double)usage.free / 0x1p30);
-    refuse(call, &refusal);
+    if (ps_exchange_is_started(call->exchange)) {
+        reset(call);
+    } else {
+        refuse(call, &refusal);
+    }
 }
+
+static void on_refused(struct ps_sim_seq *seq)
+{
+    const struct choice *choice = choice_of(seq);
+    refuse_for_device(choice->call, (double)work_bytes(choice));
+}
+
+static const struct ps_sim_seq_ops seq_ops = {
+    .on_token = on_token, .on_done = on_done, .on_start = take_work, .on_refused = on_refused};
 
 static void on_image(struct ps_sim_image *image, int err, ps_time now)
 {
@@ -370,7 +412,8 @@ static void on_image(struct ps_sim_image *image, int err, ps_time now)
     struct call *call = PS_CONTAINER_OF(image, struct call, image);
     struct ps_buf *out = &call->desk->scratch;
     if (err != PS_OK) {
-        refuse_image(call);
+        refuse_for_device(call, (double)call->image.pixels *
+                                    (double)call->desk->opts->image_bytes_per_pixel);
         return;
     }
     ps_buf_clear(out);
@@ -388,6 +431,7 @@ static void end_early(struct call *call)
         struct choice *choice = &call->choices[i];
         if (!choice->done) {
             ps_sim_engine_cancel(call->desk->engine, &choice->seq);
+            give_work(choice);
             choice->done = choice->aborted = true;
         }
     }

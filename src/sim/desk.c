@@ -176,6 +176,7 @@ void ps_sim_desk_unuse(struct ps_sim_desk *desk, size_t slot)
     struct ps_sim_slot *it = &desk->memory.slots[slot];
     PS_CHECK(it->users > 0);
     it->users--;
+    it->used = ps_sim_desk_now(desk);
     if (it->users == 0 && desk->personality->idle != NULL) {
         desk->personality->idle(desk, slot, ps_sim_desk_now(desk));
     }

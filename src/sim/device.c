@@ -67,6 +67,9 @@ struct ps_sim_usage ps_sim_device_usage(const struct ps_sim_device *device)
         .weights = device->weights,
         .activations = device->activations,
         .kv_cache = device->kv_cache,
+        .transient = device->active,
+        .leaked = device->leaked,
+        .cached = device->pools - device->active - device->leaked,
     };
     for (size_t i = 0; i < PS_SIM_SEGMENTS; i++) {
         const struct ps_sim_segment *segment = &device->segments[i];
@@ -78,7 +81,7 @@ struct ps_sim_usage ps_sim_device_usage(const struct ps_sim_device *device)
         }
     }
     usage.reserved = usage.weights + usage.activations + usage.kv_cache + usage.transient +
-                     usage.fragmentation + usage.cached;
+                     usage.fragmentation + usage.leaked + usage.cached;
     usage.used = usage.context + usage.reserved;
     usage.free = device->memory - usage.used;
     return usage;

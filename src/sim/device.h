@@ -6,7 +6,11 @@
  * a larger segment than it asked for (the difference is fragmentation), and only when the device is
  * full are the unused segments given back before it is out of memory.
  *
- *      | context | weights | activations | key-value cache | segments: used, lost, cached | free |
+ * What requests take while they run (work_bytes_per_token) is kept by a pool of their model's: it
+ * grows when it has to and shrinks only when the model leaves.
+ *
+ *      | context | weights | activations | key-value cache | pools | segments | free |
+ *                       pools: in use, leaked, cached; segments: in use, lost around it, cached
  *
  * Thread: owned by one thread.
  *
@@ -35,6 +39,9 @@ struct ps_sim_device {
     uint64_t weights; /* these three: moved by sim/memory */
     uint64_t activations;
     uint64_t kv_cache;
+    uint64_t pools;  /* what the allocators of the models keep; moved by sim/memory, as the next */
+    uint64_t active; /* of this, in use by requests */
+    uint64_t leaked; /* and lost by them */
     struct ps_sim_segment segments[PS_SIM_SEGMENTS];
     uint64_t retries;       /* how often unused segments had to be given back */
     uint64_t out_of_memory; /* how often that did not help */
@@ -45,6 +52,7 @@ struct ps_sim_usage {
     uint64_t context, weights, activations, kv_cache;
     uint64_t transient;     /* asked for and in use */
     uint64_t fragmentation; /* reserved around what is in use, of use to nobody */
+    uint64_t leaked;        /* left behind by requests that have ended */
     uint64_t cached;        /* reserved and not in use */
     uint64_t free;
     uint64_t used;     /* memory - free: what a driver shows */

@@ -262,8 +262,22 @@ static void count_first_start(struct ps_sim_engine *engine, struct ps_sim_seq *s
     }
 }
 
-static bool let_in(struct ps_sim_engine *engine, struct ps_sim_seq *seq, struct step *step,
-                   ps_time now)
+/* False: there is no memory for it, and it has left. */
+static bool may_start(struct ps_sim_engine *engine, struct ps_sim_seq *seq)
+{
+    if (seq->started != 0 || seq->ops->on_start == NULL || seq->ops->on_start(seq) == PS_OK) {
+        return true;
+    }
+    release_blocks(engine, seq);
+    leave(engine, seq);
+    seq->ops->on_refused(seq);
+    return false;
+}
+
+enum let_in { LET_IN, NO_ROOM, TURNED_AWAY };
+
+static enum let_in let_in(struct ps_sim_engine *engine, struct ps_sim_seq *seq, struct step *step,
+                          ps_time now)
 {
     uint64_t total = seq->prompt_tokens + seq->generated;
     use_cached_prefix(engine, seq, total);
@@ -272,20 +286,23 @@ static bool let_in(struct ps_sim_engine *engine, struct ps_sim_seq *seq, struct 
     if (!cover(engine, seq, seq->computed + tokens)) {
         release_blocks(engine, seq);
         seq->computed = 0;
-        return false;
+        return NO_ROOM;
+    }
+    if (!may_start(engine, seq)) {
+        return TURNED_AWAY;
     }
     count_first_start(engine, seq, now);
     leave(engine, seq);
     enter(engine, &engine->running, seq, RUNNING);
     add_to_step(step, seq, tokens);
-    return true;
+    return LET_IN;
 }
 
 static void schedule_waiting(struct ps_sim_engine *engine, struct step *step, ps_time now)
 {
     while (!ps_list_is_empty(&engine->waiting) && step->budget > 0 &&
            engine->stats.running < engine->opts->max_num_seqs) {
-        if (!let_in(engine, seq_of(engine->waiting.next), step, now)) {
+        if (let_in(engine, seq_of(engine->waiting.next), step, now) == NO_ROOM) {
             break;
         }
     }

@@ -43,6 +43,10 @@ struct ps_sim_seq_ops {
     void (*on_token)(struct ps_sim_seq *seq, ps_time now);
     /* The sequence has left the engine; it may be freed. */
     void (*on_done)(struct ps_sim_seq *seq, ps_time now);
+    /* It is about to be let in for the first time. Not PS_OK: it has no memory to run in; it leaves
+     * the engine, and on_refused follows, in which it may be freed. NULL: it needs nothing else. */
+    int (*on_start)(struct ps_sim_seq *seq);
+    void (*on_refused)(struct ps_sim_seq *seq);
 };
 
 /* A prompt and how much is wanted. Zero-initialise; fill chain, want and ops; submit. */

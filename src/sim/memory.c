@@ -4,7 +4,8 @@
 
 static uint64_t *device_field(struct ps_sim_device *device, size_t part)
 {
-    uint64_t *fields[PS_SIM_PARTS] = {&device->weights, &device->activations, &device->kv_cache};
+    uint64_t *fields[PS_SIM_REGIONS] = {&device->weights, &device->activations, &device->kv_cache,
+                                        &device->pools};
     return fields[part];
 }
 
@@ -15,6 +16,17 @@ static void set_bytes(struct ps_sim_memory *memory, struct ps_sim_slot *slot, si
     *field = *field - slot->bytes[part] + bytes;
     slot->bytes[part] = bytes;
     slot->due[part] = PS_NEVER;
+}
+
+/* The pool as its model leaves it: nothing is in use, and what stays is of use to nobody. */
+static void drop_pool(struct ps_sim_memory *memory, struct ps_sim_slot *slot, uint64_t left)
+{
+    struct ps_sim_device *device = memory->device;
+    device->active -= slot->active;
+    device->leaked = device->leaked - slot->leaked + left;
+    slot->active = 0;
+    slot->leaked = left;
+    set_bytes(memory, slot, PS_SIM_POOL, left);
 }
 
 static bool is_in(unsigned parts, size_t part)
@@ -40,6 +52,9 @@ static void fill(struct ps_sim_memory *memory, struct ps_sim_slot *slot, unsigne
             set_bytes(memory, slot, i, memory->full[i]);
         }
     }
+    if (slot->due[PS_SIM_POOL] != PS_NEVER) { /* a new process has a pool of its own */
+        drop_pool(memory, slot, slot->then[PS_SIM_POOL]);
+    }
     slot->held |= parts;
 }
 
@@ -59,7 +74,7 @@ int ps_sim_memory_init(struct ps_sim_memory *memory, struct ps_sim_device *devic
     }
     for (size_t i = 0; i < slots; i++) {
         struct ps_sim_slot *slot = &memory->slots[i];
-        *slot = (struct ps_sim_slot){.expires = PS_NEVER, .due = {PS_NEVER, PS_NEVER, PS_NEVER}};
+        *slot = (struct ps_sim_slot){.expires = PS_NEVER, .due = {PS_NEVER, PS_NEVER, PS_NEVER, PS_NEVER}};
         if (loaded && missing(memory, slot, PS_SIM_ALL_PARTS) > ps_sim_device_usage(device).free) {
             return PS_ELIMIT;
         }
@@ -124,6 +139,9 @@ void ps_sim_memory_release(struct ps_sim_memory *memory, size_t slot, unsigned p
             release_part(memory, it, i, due);
         }
     }
+    if (it->held == 0 && it->users == 0) {
+        release_part(memory, it, PS_SIM_POOL, due);
+    }
     (void)ps_sim_memory_tick(memory, now);
 }
 
@@ -133,14 +151,24 @@ bool ps_sim_memory_is_expired(const struct ps_sim_memory *memory, size_t slot, p
     return it->held != 0 && it->users == 0 && it->expires <= now;
 }
 
+/* What was released has left. */
+static void leave(struct ps_sim_memory *memory, struct ps_sim_slot *slot, size_t region)
+{
+    if (region == PS_SIM_POOL) {
+        drop_pool(memory, slot, slot->then[region]);
+    } else {
+        set_bytes(memory, slot, region, slot->then[region]);
+    }
+}
+
 ps_time ps_sim_memory_tick(struct ps_sim_memory *memory, ps_time now)
 {
     ps_time next = PS_NEVER;
     for (size_t s = 0; s < memory->count; s++) {
         struct ps_sim_slot *slot = &memory->slots[s];
-        for (size_t i = 0; i < PS_SIM_PARTS; i++) {
+        for (size_t i = 0; i < PS_SIM_REGIONS; i++) {
             if (slot->due[i] <= now) {
-                set_bytes(memory, slot, i, slot->then[i]);
+                leave(memory, slot, i);
             } else if (slot->due[i] < next) {
                 next = slot->due[i];
             }
@@ -210,10 +238,10 @@ static ps_span wait_for_pending(struct ps_sim_memory *memory, ps_time now)
     }
     for (size_t s = 0; s < memory->count; s++) {
         struct ps_sim_slot *slot = &memory->slots[s];
-        for (size_t i = 0; i < PS_SIM_PARTS; i++) {
+        for (size_t i = 0; i < PS_SIM_REGIONS; i++) {
             if (slot->due[i] != PS_NEVER) {
                 last = slot->due[i] > last ? slot->due[i] : last;
-                set_bytes(memory, slot, i, slot->then[i]);
+                leave(memory, slot, i);
             }
         }
     }
@@ -243,10 +271,38 @@ int ps_sim_memory_load(struct ps_sim_memory *memory, size_t slot, ps_time now)
     return err;
 }
 
+/* --- what requests take ----------------------------------------------------------------------- */
+
+int ps_sim_memory_take(struct ps_sim_memory *memory, size_t slot, uint64_t bytes)
+{
+    struct ps_sim_slot *it = &memory->slots[slot];
+    uint64_t unused = it->bytes[PS_SIM_POOL] - it->active - it->leaked;
+    uint64_t more = bytes > unused ? bytes - unused : 0;
+    if (more > ps_sim_device_usage(memory->device).free) {
+        memory->device->out_of_memory++;
+        return PS_ELIMIT;
+    }
+    set_bytes(memory, it, PS_SIM_POOL, it->bytes[PS_SIM_POOL] + more);
+    it->active += bytes;
+    memory->device->active += bytes;
+    return PS_OK;
+}
+
+void ps_sim_memory_give(struct ps_sim_memory *memory, size_t slot, uint64_t bytes, uint64_t leak)
+{
+    struct ps_sim_slot *it = &memory->slots[slot];
+    PS_CHECK(bytes <= it->active);
+    uint64_t lost = leak < bytes ? leak : bytes;
+    it->active -= bytes;
+    it->leaked += lost;
+    memory->device->active -= bytes;
+    memory->device->leaked += lost;
+}
+
 uint64_t ps_sim_memory_bytes(const struct ps_sim_memory *memory, size_t slot)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < PS_SIM_PARTS; i++) {
+    for (size_t i = 0; i < PS_SIM_REGIONS; i++) {
         sum += memory->slots[slot].bytes[i];
     }
     return sum;

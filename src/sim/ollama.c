@@ -458,11 +458,12 @@ static json_t *describe_running(const struct ps_sim_desk *desk, size_t model)
     const struct ps_sim_slot *slot = &desk->memory.slots[model];
     char stamp[PS_SIM_STAMP_TEXT];
     ps_time now = ps_sim_desk_now(desk);
-    /* Ollama writes a date in the far future for a model that stays */
-    ps_span left = slot->users > 0             ? desk->opts->keep_alive
-                   : slot->expires == PS_NEVER ? 100 * 365 * 24 * PS_HOUR
-                                               : slot->expires - now;
-    uint64_t size = 0;
+    /* The date is set when a request ends and stays while the next one runs. Ollama writes one in
+     * the far future for a model that stays. */
+    ps_span left = slot->expires != PS_NEVER ? slot->expires - now
+                   : slot->users > 0         ? desk->opts->keep_alive
+                                             : 100 * 365 * 24 * PS_HOUR;
+    uint64_t size = slot->bytes[PS_SIM_POOL];
     for (size_t i = 0; i < PS_SIM_PARTS; i++) {
         size += desk->memory.full[i];
     }

@@ -47,6 +47,8 @@ struct ps_sim_opts {
     uint64_t kv_bytes_per_token;
     uint64_t kv_tokens; /* 0: as many as gpu_memory_utilization leaves room for */
     uint64_t image_bytes_per_pixel;
+    uint64_t work_bytes_per_token; /* what a request takes beside the cache while it runs */
+    uint64_t leak_bytes;           /* what of it stays until the model leaves */
     /* the service curve */
     double prefill_rate; /* prompt tokens per second */
     ps_span decode_base;

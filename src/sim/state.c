@@ -44,14 +44,16 @@ static int put_slot(struct ps_buf *out, const struct ps_sim_desk *desk, size_t i
         out,
         "%s{\"name\":\"%s\",\"says\":{\"weights\":%s,\"activations\":%s,\"kv_cache\":%s},"
         "\"bytes\":{\"weights\":%" PRIu64 ",\"activations\":%" PRIu64 ",\"kv_cache\":%" PRIu64
-        "},\"leaving\":%s,\"loading\":%s,\"users\":%zu,\"loads\":%" PRIu64 "}",
+        ",\"pool\":%" PRIu64 ",\"active\":%" PRIu64 ",\"leaked\":%" PRIu64
+        "},\"leaving\":%s,\"loading\":%s,\"users\":%zu,\"loads\":%" PRIu64
+        ",\"idle_seconds\":%.3f}",
         index == 0 ? "" : ",", desk->opts->models[index],
         slot->held & PS_SIM_WEIGHTS ? "true" : "false",
         slot->held & PS_SIM_ACTIVATIONS ? "true" : "false",
         slot->held & PS_SIM_KV_CACHE ? "true" : "false", slot->bytes[0], slot->bytes[1],
-        slot->bytes[2], pending ? "true" : "false",
+        slot->bytes[2], slot->bytes[PS_SIM_POOL], slot->active, slot->leaked, pending ? "true" : "false",
         slot->held != 0 && slot->ready > ps_sim_desk_now(desk) ? "true" : "false", slot->users,
-        slot->loads);
+        slot->loads, slot->users > 0 ? 0.0 : ps_span_seconds(ps_sim_desk_now(desk) - slot->used));
 }
 
 static int put_models(struct ps_buf *out, const struct ps_sim_desk *desk)

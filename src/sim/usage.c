@@ -17,6 +17,7 @@ static const struct kind kinds[] = {
     {"kv_cache", offsetof(struct ps_sim_usage, kv_cache)},
     {"transient", offsetof(struct ps_sim_usage, transient)},
     {"fragmentation", offsetof(struct ps_sim_usage, fragmentation)},
+    {"leaked", offsetof(struct ps_sim_usage, leaked)},
     {"cached", offsetof(struct ps_sim_usage, cached)},
     {"free", offsetof(struct ps_sim_usage, free)},
     {"used", offsetof(struct ps_sim_usage, used)},

@@ -12,7 +12,7 @@
 
 #include "sim/device.h"
 
-#define PS_SIM_USAGE_KINDS 10u
+#define PS_SIM_USAGE_KINDS 11u
 
 /* "context", "weights", ... The kinds up to and with "free" add up to the device's memory. */
 const char *ps_sim_usage_name(size_t kind);

@@ -22,7 +22,6 @@ enum { QUEUE_ENTRIES = 4096, QUESTIONS = 64, TRANSACTION_MOST = 512 };
 struct job {
     struct ps_letter letter; /* on its way back */
     struct job *next;        /* in the queue */
-    struct ps_ledger *ledger;
     bool is_read;
     bool replies;
     size_t most;
@@ -581,8 +580,8 @@ static void copy_statement(const struct ps_ledger_statement *from, struct ps_led
 }
 
 /* Head, statements, all values, then all texts. */
-static struct job *make_job(struct ps_ledger *ledger, const struct ps_ledger_statement *statements,
-                            size_t count, size_t bytes)
+static struct job *make_job(const struct ps_ledger_statement *statements, size_t count,
+                            size_t bytes)
 {
     struct job *job = malloc(bytes);
     if (job == NULL) {
@@ -590,7 +589,6 @@ static struct job *make_job(struct ps_ledger *ledger, const struct ps_ledger_sta
     }
     memset(job, 0, sizeof *job);
     job->letter.on_delivery = on_job_back;
-    job->ledger = ledger;
     job->bytes = bytes;
     job->count = count;
     ps_list_init(&job->link);
@@ -657,8 +655,7 @@ static int submit(struct ps_ledger *ledger, const struct ps_ledger_statement *st
                   size_t count, size_t most, ps_ledger_fn *on_end, void *ctx)
 {
     size_t bytes = bytes_of(statements, count);
-    struct job *job =
-        bytes > PS_LEDGER_ENTRY_MAX ? NULL : make_job(ledger, statements, count, bytes);
+    struct job *job = bytes > PS_LEDGER_ENTRY_MAX ? NULL : make_job(statements, count, bytes);
     if (job == NULL) {
         count_drop(ledger, most > 0);
         return bytes > PS_LEDGER_ENTRY_MAX ? PS_ELIMIT : PS_ENOMEM;

@@ -17,7 +17,7 @@
 #include "../helpers/curve.h"
 #include "gpu/batch_model.h"
 
-enum { TRIES = 32, AFTER = 2000, FIXED = 32 };
+enum { TRIES = 32, IDLE = 5, AFTER = 2000, FIXED = 32 };
 enum rule { OURS, AIMD, SIZE_32, RULES };
 
 static const char *const rule_names[] = {"ours", "aimd", "fixed_32"};
@@ -74,7 +74,7 @@ static struct outcome search(const struct curve *curve, struct ps_rng *rng)
     const struct ps_batch_goal goal = goal_of(curve);
     ps_time now = 0;
     ps_batch_model_init(&model);
-    if (isfinite(curve->device)) { /* what the device shows before the first */
+    for (int i = 0; i < IDLE && isfinite(curve->device); i++) { /* before the first batch */
         ps_memory_model_learn(&model.memory, 0, curve_run(curve, 0, rng).bytes);
     }
     while (outcome.tries < TRIES) {

@@ -66,6 +66,11 @@ its lock for the whole page.
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
 recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.
 """,
+    "pressure": """`make bench NAME=pressure`: memory of simulated servers under load, and nobody watching as the peer
+([docs/gpu-optimizer.md](gpu-optimizer.md)). The servers are simulated, so what is in use and who died of it is known
+exactly. Two classes, never averaged: rows without `live` are an Ollama with twelve models, three of them in demand, whose idle
+models can be reclaimed; rows with `live` are a vLLM whose cache is full of living requests, of which nothing can be.
+""",
     "batch": """`make bench NAME=batch`: how good a batch is found in at most 32 tries
 ([docs/gpu-batch.md](gpu-batch.md)). The servers are simulated; each kind has 200 members whose figures are drawn
 by chance, with seeds that nothing was tuned on, and the best fixed batch is found by looking at all 512 with the truth
@@ -73,7 +78,8 @@ at hand. The peers get the same 32 tries.
 """,
     "telemetry": """`make bench NAME=telemetry`: what it costs to read eight GPUs. The driver is made up and takes as long as
 measured ones do, by sleeping: that time is told on its own. The peer is the same code asking for
-everything each second, as a plain exporter does.
+everything each second, as a plain exporter does. `profile_p99_hung` asks a running daemon for
+its profile while a driver call does not come back; the peer is the same without one.
 """,
 }
 

@@ -9,6 +9,7 @@
     run.py flight [--quick] [--rounds N]
     run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
+    run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py scrape [--quick] [--rounds N]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
@@ -40,6 +41,7 @@ import eviction
 import flight
 import metrics
 import predict
+import pressure
 import proxy
 import ring
 import scrape
@@ -107,7 +109,7 @@ def raise_priority():
 
 
 BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "metrics": metrics,
-           "predict": predict, "proxy": proxy, "ring": ring, "scrape": scrape, "telemetry": telemetry}
+           "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "telemetry": telemetry}
 
 
 def main():

@@ -10,7 +10,6 @@
 
 #include "base/buf.h"
 #include "base/check.h"
-#include "observe/metric.h"
 #include "operate/gpu_batch.h"
 #include "operate/query.h"
 
@@ -33,13 +32,11 @@ static void check_pairs(struct ps_str query)
 /* Whatever is asked, the answer is JSON or a reason. */
 static void check_answer(struct ps_str query)
 {
-    static struct ps_metrics *metrics;
     static struct ps_gpu_batch *batch;
     struct ps_buf out = ps_buf_make(65536);
     char reason[200] = "";
     if (batch == NULL) {
-        PS_CHECK(ps_metrics_new(&metrics, NULL) == PS_OK);
-        PS_CHECK(ps_gpu_batch_new(&batch, metrics) == PS_OK);
+        PS_CHECK(ps_gpu_batch_new(&batch, NULL) == PS_OK);
         for (size_t i = 1; i < 64; i++) {
             PS_CHECK(ps_gpu_batch_observe(batch, PS_STR("a"), PS_STR("any"), 1, i,
                                           0.01 + 0.001 * (double)i, NAN, 1) == PS_OK);

@@ -60,7 +60,7 @@ async function startDemo(t, ...args) {
   return demo;
 }
 
-test('traffic flows through the gateway to both servers, in plain lines', async (t) => {
+test('traffic flows through the gateway to its servers, in plain lines', async (t) => {
   const demo = await startDemo(t, '--speed', '10');
   await demo.flowing();
   assert.match(demo.stdout, new RegExp(`Open http://127\\.0\\.0\\.1:${demo.port} in a browser`));
@@ -68,10 +68,12 @@ test('traffic flows through the gateway to both servers, in plain lines', async 
   await until('chats are answered', () => /^chat .* ok [1-9]\d* /m.test(demo.stdout), READY, 50);
   assert.match(demo.stdout, /^GPU 1 \(sim\) .* given [1-9]/m);
   assert.match(demo.stdout, /^GPU 2 \(sim\) .* given [1-9]/m);
+  await until('the shared server is asked', () => /^models .* ok [1-9]/m.test(demo.stdout)
+    && /^GPU 3 \(sim\) .* given [1-9]/m.test(demo.stdout), READY, 50);
   assert.doesNotMatch(demo.stdout, /\x1b/);
   await until('recorded keys repeat', () => cacheLines(demo).some((line) => line.memory > 0 && line.saved > 0), READY, 50);
   const pids = children(demo.pid);
-  assert.equal(pids.length, 3);
+  assert.equal(pids.length, 4);
   demo.signal('SIGTERM');
   const { code } = await demo.ended;
   demo.assertClean();
@@ -90,7 +92,8 @@ for (const [engine, lane] of [['ollama', 'chat'], ['comfyui', 'pictures']]) {
       return answered.test(demo.stdout) && /^GPU 1 \(sim\) .* given [1-9]/m.test(demo.stdout)
         && /^GPU 2 \(sim\) .* given [1-9]/m.test(demo.stdout);
     }, 2 * READY, 100);
-    assert.match(demo.stdout, engine === 'comfyui' ? /^GPU 1 \(sim\) {2}memory/m : /^GPU 1 \(sim\) {2}KV cache/m);
+    await until('the gateway tells how full they are', () => /^GPU 1 \(sim\) {2}memory .* low/m.test(demo.stdout)
+      && /^GPU 3 \(sim\) {2}memory .* low/m.test(demo.stdout), READY, 100);
     demo.signal('SIGTERM');
     const { code } = await demo.ended;
     demo.assertClean();
@@ -118,7 +121,7 @@ test('with --cluster two gateways share their answers in a real Redis Cluster', 
   assert.match(demo.stdout, new RegExp(`^gateway 1 {2}[1-9]\\d* requests .* http://127\\.0\\.0\\.1:${demo.port}$`, 'm'));
   assert.match(demo.stdout, /^gateway 2 {2}[1-9]\d* requests/m);
   const pids = children(demo.pid);
-  assert.equal(pids.length, 10);
+  assert.equal(pids.length, 11);
   const nodes = pids.filter(isNode);
   assert.equal(nodes.length, 6);
   const folder = path.dirname(fs.readlinkSync(`/proc/${nodes[0]}/cwd`));
@@ -179,7 +182,7 @@ test('kill -9 of the demo takes its processes along', async (t) => {
   const demo = await startDemo(t);
   await demo.flowing();
   const pids = children(demo.pid);
-  assert.equal(pids.length, 3);
+  assert.equal(pids.length, 4);
   demo.signal('SIGKILL');
   await demo.ended;
   await gone(pids);

@@ -4,11 +4,13 @@
 // gpu_room - the GPU room: what servers and exporters say in one profile, and cleanups that believe only what
 // was measured, also of servers that lie.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import http from 'node:http';
+import path from 'node:path';
 import test from 'node:test';
 
 import { after } from './lib/after.mjs';
-import { startPenstock } from './lib/penstock.mjs';
+import { runPenstock, startPenstock, tempDir } from './lib/penstock.mjs';
 import { startSim, startSimWith } from './lib/sim.mjs';
 import { sleep, until } from './lib/wait.mjs';
 
@@ -398,4 +400,47 @@ test('a server that hangs holds up neither the others nor the profile', async (t
   assert.equal(failed.why, '/metrics: the deadline passed');
   await sleep(300);
   assert.equal((await gate.server(0)).state, 'fresh');
+});
+
+test('penstock gpu --url shows devices and servers of a running Penstock, and says what is wrong', async (t) => {
+  const sims = [await startSim(t, 'vllm'), await startSim(t, 'ollama', '--model', 'm')];
+  const gate = await startRoom(t, sims);
+  await until('levels are known', async () => (await gate.server(0))?.pressure_level !== undefined
+    && (await gate.server(1))?.pressure_level !== undefined, 10_000, 100);
+  const gpu = (args, env = {}) => runPenstock(t, ['gpu', '--url', ...args], { ms: 10_000, env });
+  const table = await gpu([gate.url]);
+  assert.equal(table.code, 0, table.stderr);
+  assert.match(table.stdout, /^0 +127\.0\.0\.1:\d+ +22118\/24576 MiB +90 % .* simulated$/m);
+  assert.match(table.stdout, /^127\.0\.0\.1:\d+ +vllm \(simulated\) +0 % of cache +low/m);
+  assert.match(table.stdout, /^127\.0\.0\.1:\d+ +ollama \(simulated\) +2 % of memory +low/m);
+  assert.ok(table.stdout.split('\n').every((line) => line.length <= 120), table.stdout);
+  const json = await gpu([gate.url, '--json']);
+  assert.equal(JSON.parse(json.stdout).engines.length, 2);
+  assert.equal(json.stdout.trimEnd().split('\n').length, 1);
+
+  const empty = await startRoom(t, []);
+  const nothing = await gpu([empty.url]);
+  assert.equal(nothing.code, 1);
+  assert.match(nothing.stderr, /status 503/);
+  assert.equal(nothing.stdout, '');
+  const closed = await gpu(['http://127.0.0.1:1']);
+  assert.equal(closed.code, 1);
+  assert.match(closed.stderr, /127\.0\.0\.1:1: no answer\n +the connection was refused/);
+  assert.equal((await gpu(['gopher://x'])).code, 2);
+});
+
+test('penstock gpu --url sends a token from the environment or a file', async (t) => {
+  const token = 'a-token-that-only-reads-0123456789';
+  const gate = await startPenstock(t, { config: `gpu: {drivers: no}\nadmin:\n  tokens:\n    - {name: reader, token: "${token}", role: read}\n` });
+  const gpu = (args, env = {}) => runPenstock(t, ['gpu', '--url', gate.url, ...args], { ms: 10_000, env });
+  const without = await gpu([]);
+  assert.equal(without.code, 1);
+  assert.match(without.stderr, /status 401: it wants a token with the role read: PENSTOCK_TOKEN, or --api-key-file/);
+  assert.match((await gpu([], { PENSTOCK_TOKEN: token })).stderr, /status 503/);
+  const file = path.join(tempDir(t), 'token');
+  fs.writeFileSync(file, `${token}\n`);
+  const answer = await gpu(['--api-key-file', file]);
+  assert.match(answer.stderr, /status 503/);
+  assert.doesNotMatch(answer.stderr, new RegExp(token));
+  assert.equal((await gpu(['--api-key-file', '/no/such/file'])).code, 2);
 });

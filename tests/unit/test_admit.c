@@ -189,6 +189,32 @@ static void new_bounds_hold_at_once(void **state)
     ps_gate_free(gate);
 }
 
+static void a_throttle_holds_beside_the_bounds_and_lets_go(void **state)
+{
+    (void)state;
+    struct ps_gate *gate = gate_of(3, 0, 10, 1000);
+    struct client clients[4];
+    ps_gate_throttle(gate, 1, 0, 0);
+    for (int i = 0; i < 4; i++) {
+        clients[i] = make(PS_PRIORITY_NORMAL, 40);
+        (void)ps_gate_enter(gate, &clients[i].ticket, 0);
+    }
+    assert_int_equal(clients[1].notified, 0);
+    ps_gate_throttle(gate, 0, 100, 0); /* in tokens now */
+    assert_int_equal(clients[1].notified, 1);
+    assert_int_equal(clients[2].notified, 0);
+    assert_true(ps_gate_is_sane(gate));
+    ps_gate_throttle(gate, 0, 0, 0);
+    assert_int_equal(clients[2].notified, 1);
+    assert_int_equal(clients[3].notified, 0); /* the bound of the options is still there */
+    ps_gate_throttle(gate, 100, 0, 0);
+    assert_int_equal(clients[3].notified, 0);
+    for (int i = 0; i < 4; i++) {
+        ps_gate_leave(gate, &clients[i].ticket, 0);
+    }
+    ps_gate_free(gate);
+}
+
 static void retry_after_follows_the_drain_rate(void **state)
 {
     (void)state;
@@ -355,6 +381,7 @@ int main(void)
         cmocka_unit_test(a_slot_of_a_cancelled_ticket_goes_to_the_next),
         cmocka_unit_test(a_closed_gate_refuses),
         cmocka_unit_test(new_bounds_hold_at_once),
+        cmocka_unit_test(a_throttle_holds_beside_the_bounds_and_lets_go),
         cmocka_unit_test(retry_after_follows_the_drain_rate),
         cmocka_unit_test(no_race_exceeds_the_bound_or_loses_a_wake_up),
     };

@@ -15,7 +15,7 @@
 #include "base/rng.h"
 #include "gpu/batch_model.h"
 
-enum { TRIES = 32, RUNS = 25 };
+enum { TRIES = 32, IDLE = 5, RUNS = 25 };
 
 static struct ps_batch_model model;
 
@@ -36,7 +36,7 @@ static unsigned search(const struct curve *curve, struct ps_rng *rng)
     const struct ps_batch_goal goal = goal_of(curve);
     unsigned failures = 0;
     ps_batch_model_init(&model);
-    if (isfinite(curve->device)) {
+    for (int i = 0; i < IDLE && isfinite(curve->device); i++) { /* before the first batch */
         ps_memory_model_learn(&model.memory, 0, curve_run(curve, 0, rng).bytes);
     }
     for (int i = 0; i < TRIES; i++) {

@@ -29,6 +29,7 @@ struct server {
     double gives; /* what a call frees */
     bool no_device, busy;
     double kv;
+    double soon; /* percent; 0 = no forecast */
     struct ps_vitals vitals;
     /* shown */
     double shown_used;
@@ -47,6 +48,7 @@ static struct world {
     ps_time next;
     bool answering;
     uint32_t callee;
+    char model[PS_VITALS_NAME]; /* of the call */
     const struct ps_hook *hook;
     ps_time answer_at;
     bool canceled;
@@ -97,6 +99,7 @@ static size_t measure(void *ctx, ps_time now, struct ps_optimizer_target *target
             targets[i].used = ps_device_known(server->shown_used);
             targets[i].utilization = ps_device_known(percent);
         }
+        targets[i].soon = (struct ps_device_reading){server->soon, server->soon > 0};
         targets[i].effective =
             preallocates ? ps_device_known(100 * server->kv) : targets[i].utilization;
         snprintf(targets[i].name, sizeof targets[i].name, "server%zu", i);
@@ -114,9 +117,9 @@ static void poll_one(void *ctx, uint32_t id)
 static int call_one(void *ctx, uint32_t id, const struct ps_hook *hook, const char *model)
 {
     (void)ctx;
-    (void)model;
     assert_false(world.answering);
     world.answering = true;
+    snprintf(world.model, sizeof world.model, "%s", model);
     world.callee = id;
     world.hook = hook;
     world.answer_at = world.now + 100 * PS_MILLISECOND;
@@ -138,8 +141,12 @@ static void pretend(struct server *server, const struct ps_hook *hook)
     if (hook->shows == PS_HOOK_SHOWS_STATE) {
         server->vitals.state = hook->state;
     }
-    if (hook->shows == PS_HOOK_SHOWS_MODEL) {
-        server->vitals.model_count--;
+    struct ps_vitals *vitals = &server->vitals;
+    for (size_t i = 0; hook->shows == PS_HOOK_SHOWS_MODEL && i < vitals->model_count; i++) {
+        if (strcmp(vitals->models[i].name, world.model) == 0) {
+            vitals->models[i] = vitals->models[--vitals->model_count];
+            break;
+        }
     }
 }
 
@@ -448,6 +455,170 @@ static void stale_figures_start_nothing(void **state)
     assert_null(ps_optimizer_run(world.optimizer, 0));
 }
 
+/* --- a server of which some models are idle --------------------------------------------------- */
+
+/* An Ollama at work: `count` models of 2 GiB, of which the n-th was used n seconds ago. */
+static void add_busy(double used, size_t count)
+{
+    add(PS_ADAPTER_OLLAMA, HONEST, used, 2);
+    struct server *server = &world.servers[0];
+    server->busy = true;
+    server->vitals.model_count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct ps_vitals_model *model = &server->vitals.models[i];
+        *model = server->vitals.models[0];
+        snprintf(model->name, sizeof model->name, "m%zu", i);
+        model->used = START - (ps_time)i * PS_SECOND;
+    }
+}
+
+static struct ps_optimizer_opts watchful(void)
+{
+    struct ps_optimizer_opts opts = usual;
+    opts.idle_after = 5 * PS_SECOND;
+    opts.hold = 0;
+    opts.cool_down = PS_SECOND;
+    return opts;
+}
+
+static void keep_used(size_t model)
+{
+    world.servers[0].vitals.models[model].used = world.now;
+}
+
+static void of_a_server_at_work_only_idle_models_leave(void **state)
+{
+    (void)state;
+    add_busy(23, 4);
+    run_for(4 * PS_SECOND);
+    assert_int_equal(world.servers[0].calls, 0); /* unless told */
+    assert_non_null(strstr(latest()->why, "works on requests"));
+    set(watchful());
+    for (int i = 0; i < 20; i++) {
+        keep_used(0);
+        run_for(500 * PS_MILLISECOND);
+    }
+    assert_in_range(world.servers[0].calls, 1, 3);
+    assert_string_equal(world.servers[0].vitals.models[0].name, "m0");
+}
+
+static void the_one_that_was_idle_for_longest_goes_first(void **state)
+{
+    (void)state;
+    set(watchful());
+    add_busy(23, 4);
+    world.servers[0].vitals.models[1].bytes = ps_device_known(9 * GIB);
+    for (int i = 0; i < 10 && world.servers[0].calls == 0; i++) {
+        keep_used(0);
+        run_for(500 * PS_MILLISECOND);
+    }
+    assert_string_equal(latest()->steps[0].model, "m3");
+}
+
+static void what_could_not_be_done_is_done_as_soon_as_it_can_be(void **state)
+{
+    (void)state;
+    struct ps_optimizer_opts opts = watchful();
+    opts.cool_down = 60 * PS_SECOND;
+    opts.idle_after = 20 * PS_SECOND;
+    set(opts);
+    add_busy(23, 2);
+    run_for(5 * PS_SECOND);
+    assert_int_equal(latest()->outcome, PS_OPTIMIZER_NO_RUNG);
+    run_for(10 * PS_SECOND);
+    assert_int_equal(latest()->number, 1); /* nothing new: it cools down */
+    run_for(10 * PS_SECOND);
+    assert_int_equal(latest()->number, 2);
+    assert_int_equal(latest()->steps[0].verdict, PS_OPTIMIZER_FREED);
+}
+
+static void a_model_that_somebody_wants_after_all_is_no_lie(void **state)
+{
+    (void)state;
+    set(watchful());
+    add_busy(23, 2);
+    world.servers[0].lie = KEEP;
+    run_for(5 * PS_SECOND + 200 * PS_MILLISECOND);
+    assert_int_equal(world.servers[0].calls, 1);
+    struct ps_vitals *vitals = &world.servers[0].vitals;
+    vitals->models[vitals->model_count] = vitals->models[0]; /* it is back */
+    snprintf(vitals->models[vitals->model_count].name, PS_VITALS_NAME, "m1");
+    vitals->models[vitals->model_count++].used = world.now;
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->steps[0].verdict, PS_OPTIMIZER_REFUSED);
+    assert_string_equal(latest()->steps[0].why, "a request came for it meanwhile");
+}
+
+static void a_model_that_stays_may_be_in_use(void **state)
+{
+    (void)state;
+    set(watchful());
+    add_busy(23, 2);
+    world.servers[0].lie = KEEP;
+    run_for(5 * PS_SECOND + 200 * PS_MILLISECOND);
+    struct ps_vitals *vitals = &world.servers[0].vitals;
+    vitals->models[vitals->model_count] = vitals->models[0]; /* it never left */
+    snprintf(vitals->models[vitals->model_count].name, PS_VITALS_NAME, "m1");
+    vitals->models[vitals->model_count++].used = START - PS_SECOND;
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->steps[0].verdict, PS_OPTIMIZER_REFUSED);
+    assert_string_equal(latest()->steps[0].why, "it is still there: a request may be using it");
+}
+
+static void what_others_take_meanwhile_hides_what_was_freed(void **state)
+{
+    (void)state;
+    set(watchful());
+    add_busy(22, 2);
+    world.servers[0].lag = 300 * PS_MILLISECOND;
+    run_for(5 * PS_SECOND + 200 * PS_MILLISECOND);
+    assert_int_equal(world.servers[0].calls, 1);
+    world.servers[0].used += 1.5 * GIB;
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->steps[0].verdict, PS_OPTIMIZER_UNPROVEN);
+}
+
+/* --- before it is too late -------------------------------------------------------------------- */
+
+static void with_a_margin_it_begins_early_and_ends_late(void **state)
+{
+    (void)state;
+    struct ps_optimizer_opts opts = watchful();
+    opts.margin_percent = 5;
+    set(opts);
+    add(PS_ADAPTER_OLLAMA, HONEST, 16.7, 0.9); /* 69.6 %: at 70 it begins, at 65 it ends */
+    add(PS_ADAPTER_COMFYUI, HONEST, 10, 1);
+    struct ps_vitals *vitals = &world.servers[0].vitals;
+    vitals->model_count = 3;
+    for (size_t i = 1; i < 3; i++) {
+        vitals->models[i] = vitals->models[0];
+        snprintf(vitals->models[i].name, PS_VITALS_NAME, "m%zu", i);
+    }
+    run_for(10 * PS_SECOND);
+    assert_null(ps_optimizer_run(world.optimizer, 0));
+    world.servers[0].used = 17 * GIB; /* 70.8 % */
+    run_for(3 * PS_SECOND);
+    assert_int_equal(latest()->step_count, 2); /* 67 % is not enough, 65 % would be */
+    assert_float_equal(latest()->target_percent, 65, 1e-9);
+    assert_int_equal(world.servers[1].calls, 0);
+}
+
+static void it_acts_on_what_is_foreseen(void **state)
+{
+    (void)state;
+    set(watchful());
+    add(PS_ADAPTER_OLLAMA, HONEST, 14, 4);
+    world.servers[0].soon = 70;
+    run_for(10 * PS_SECOND);
+    assert_null(ps_optimizer_run(world.optimizer, 0));
+    world.servers[0].soon = 80;
+    run_for(3 * PS_SECOND);
+    assert_int_equal(world.servers[0].calls, 1);
+    order(1u << PS_RUNG_UNLOAD, true); /* who asks is told of what is */
+    run_for(PS_SECOND);
+    assert_string_equal(latest()->why, "it is not over the target");
+}
+
 /* --- modes and orders ------------------------------------------------------------------------- */
 
 static void advice_plans_and_does_nothing(void **state)
@@ -635,6 +806,14 @@ int main(void)
         T(a_healthy_server_that_preallocates_is_left_alone),
         T(it_cools_down_longer_while_nothing_helps),
         T(stale_figures_start_nothing),
+        T(of_a_server_at_work_only_idle_models_leave),
+        T(the_one_that_was_idle_for_longest_goes_first),
+        T(what_could_not_be_done_is_done_as_soon_as_it_can_be),
+        T(a_model_that_somebody_wants_after_all_is_no_lie),
+        T(a_model_that_stays_may_be_in_use),
+        T(what_others_take_meanwhile_hides_what_was_freed),
+        T(with_a_margin_it_begins_early_and_ends_late),
+        T(it_acts_on_what_is_foreseen),
         T(advice_plans_and_does_nothing),
         T(off_ends_everything_at_once),
         T(somebody_may_put_an_idle_server_to_sleep_and_wake_it),

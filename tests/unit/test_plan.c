@@ -256,6 +256,25 @@ static void a_body_asks_for_a_stream_with_usage(void **state)
     ps_buf_fini(&body);
 }
 
+static void of_several_models_the_first_is_asked_most(void **state)
+{
+    static const char *const models[] = {"a", "b", "c", NULL};
+    size_t counts[3] = {0};
+    (void)state;
+    struct ps_prompt_opts opts = {.model = "no", .models = models};
+    for (unsigned i = 0; i < 1100; i++) {
+        struct ps_plan_entry from = {.prompt_tokens = 1, .max_tokens = 1, .text_seed = i};
+        struct ps_buf body = ps_buf_make(4096);
+        assert_int_equal(ps_prompt_body(&from, &opts, &body), PS_OK);
+        assert_in_range(body.data[10], 'a', 'c');
+        counts[body.data[10] - 'a']++;
+        ps_buf_fini(&body);
+    }
+    assert_in_range(counts[0], 540, 660); /* 6 of 11 */
+    assert_in_range(counts[1], 240, 360); /* 3 of 11 */
+    assert_in_range(counts[2], 140, 260); /* 2 of 11 */
+}
+
 /* ----------------------------------------------------------------------------------- mistakes */
 
 static void a_mistake_is_told_with_its_line(void **state)
@@ -397,6 +416,7 @@ int main(void)
         CASE(requests_without_blocks_share_no_prompt),
         CASE(long_prompts_are_cut_and_counted),
         CASE(a_body_asks_for_a_stream_with_usage),
+        CASE(of_several_models_the_first_is_asked_most),
         CASE(a_mistake_is_told_with_its_line),
         CASE(a_bad_json_line_is_told_with_its_member),
         CASE(a_file_of_another_kind_is_refused),

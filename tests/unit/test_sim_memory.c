@@ -127,6 +127,77 @@ static void each_lie_leaves_what_it_says(void **state)
     }
 }
 
+static uint64_t gib(uint64_t bytes)
+{
+    return bytes / GIB;
+}
+
+static void what_requests_take_stays_with_the_models_allocator(void **state)
+{
+    (void)state;
+    struct bench b;
+    open_plain(&b, 2, true); /* 21 of 32 */
+    assert_int_equal(ps_sim_memory_take(&b.memory, 0, 4 * GIB), PS_OK);
+    assert_int_equal(ps_sim_memory_take(&b.memory, 0, 2 * GIB), PS_OK);
+    assert_int_equal(gib(ps_sim_device_usage(&b.device).transient), 6);
+    ps_sim_memory_give(&b.memory, 0, 4 * GIB, GIB);
+    struct ps_sim_usage usage = ps_sim_device_usage(&b.device);
+    assert_int_equal(gib(usage.transient), 2);
+    assert_int_equal(gib(usage.leaked), 1);
+    assert_int_equal(gib(usage.cached), 3);
+    assert_int_equal(used(&b), 27);
+    assert_int_equal(ps_sim_memory_take(&b.memory, 0, 3 * GIB), PS_OK); /* again from the pool */
+    assert_int_equal(used(&b), 27);
+    assert_int_equal(ps_sim_memory_take(&b.memory, 1, 6 * GIB), PS_ELIMIT); /* another process */
+    assert_int_equal(b.device.out_of_memory, 1);
+    assert_int_equal(ps_sim_memory_take(&b.memory, 1, 5 * GIB), PS_OK);
+    assert_int_equal(used(&b), 32);
+    ps_sim_memory_give(&b.memory, 0, 2 * GIB, 0);
+    ps_sim_memory_give(&b.memory, 0, 3 * GIB, UINT64_MAX); /* all that it took, at most */
+    assert_int_equal(gib(ps_sim_device_usage(&b.device).leaked), 4);
+}
+
+static void the_pool_goes_with_its_model(void **state)
+{
+    (void)state;
+    struct bench b;
+    ps_sim_opts_init(&b.opts);
+    b.opts.unload_delay = PS_SECOND;
+    open_bench(&b, 2, true);
+    assert_int_equal(ps_sim_memory_take(&b.memory, 0, 4 * GIB), PS_OK);
+    ps_sim_memory_give(&b.memory, 0, 4 * GIB, 2 * GIB);
+    ps_sim_memory_release(&b.memory, 0, PS_SIM_KV_CACHE, START);
+    (void)ps_sim_memory_tick(&b.memory, START + 10 * PS_SECOND);
+    assert_int_equal(ps_sim_memory_bytes(&b.memory, 0) / GIB, 13); /* the process lives */
+    ps_sim_memory_release(&b.memory, 0, PS_SIM_ALL_PARTS, START + 20 * PS_SECOND);
+    assert_int_equal(used(&b), 24);
+    (void)ps_sim_memory_tick(&b.memory, START + 30 * PS_SECOND);
+    assert_int_equal(used(&b), 11);
+    assert_int_equal(ps_sim_device_usage(&b.device).leaked, 0);
+    assert_int_equal(ps_sim_device_usage(&b.device).cached, 0);
+}
+
+static void a_model_that_comes_back_early_has_a_new_pool(void **state)
+{
+    (void)state;
+    struct bench b;
+    ps_sim_opts_init(&b.opts);
+    b.opts.lie = PS_SIM_LIE_LATE;
+    b.opts.lie_delay = 5 * PS_SECOND;
+    open_bench(&b, 1, true);
+    assert_int_equal(ps_sim_memory_take(&b.memory, 0, 4 * GIB), PS_OK);
+    ps_sim_memory_give(&b.memory, 0, 4 * GIB, GIB);
+    ps_sim_memory_release(&b.memory, 0, PS_SIM_ALL_PARTS, START);
+    assert_int_equal(used(&b), 15);
+    assert_int_equal(
+        ps_sim_memory_restore(&b.memory, 0, PS_SIM_ALL_PARTS, PS_SIM_FROM_DISK, START + PS_SECOND),
+        PS_OK);
+    assert_int_equal(used(&b), 11);
+    assert_int_equal(ps_sim_memory_take(&b.memory, 0, 2 * GIB), PS_OK);
+    (void)ps_sim_memory_tick(&b.memory, START + 10 * PS_SECOND);
+    assert_int_equal(used(&b), 13);
+}
+
 static void models_make_room_for_each_other_oldest_first(void **state)
 {
     (void)state;
@@ -200,6 +271,9 @@ int main(void)
         cmocka_unit_test(memory_that_takes_its_time_leaves_within_the_spread),
         cmocka_unit_test(restoring_cancels_what_was_about_to_leave),
         cmocka_unit_test(each_lie_leaves_what_it_says),
+        cmocka_unit_test(what_requests_take_stays_with_the_models_allocator),
+        cmocka_unit_test(the_pool_goes_with_its_model),
+        cmocka_unit_test(a_model_that_comes_back_early_has_a_new_pool),
         cmocka_unit_test(models_make_room_for_each_other_oldest_first),
         cmocka_unit_test(idle_models_expire),
         cmocka_unit_test(too_many_models_are_told_at_start),

@@ -221,6 +221,32 @@ static void ollama_tells_what_each_model_holds(void **state)
     assert_unknown(RUNNING);
 }
 
+static void what_moves_a_models_mark_is_a_use_of_it(void **state)
+{
+    (void)state;
+    static struct ps_vitals before;
+    read_one(PS_VITALS_PAGE_OLLAMA,
+             PS_STR("{\"models\":[{\"name\":\"a\",\"expires_at\":\"2026-11-28T22:15:39.5Z\"},"
+                    "{\"name\":\"b\",\"expires_at\":\"2026-11-28T22:15:39+01:00\"},"
+                    "{\"name\":\"c\",\"expires_at\":\"soon\"}]}"));
+    assert_true(vitals.models[0].mark.known && vitals.models[1].mark.known);
+    double apart = vitals.models[0].mark.value - vitals.models[1].mark.value;
+    assert_float_equal(apart, 0.5, 1e-3);
+    assert_false(vitals.models[2].mark.known);
+    ps_vitals_watch(&vitals, NULL, 100);
+    before = vitals;
+    read_one(PS_VITALS_PAGE_OLLAMA,
+             PS_STR("{\"models\":[{\"name\":\"b\",\"expires_at\":\"2026-11-28T22:15:39.01+01:00\"},"
+                    "{\"name\":\"a\",\"expires_at\":\"2026-11-28T22:15:41Z\"},"
+                    "{\"name\":\"c\",\"expires_at\":\"later\"},"
+                    "{\"name\":\"d\",\"expires_at\":\"2026-11-28T22:15:41Z\"}]}"));
+    ps_vitals_watch(&vitals, &before, 200);
+    assert_int_equal(vitals.models[0].used, 100); /* b: the same but for rounding */
+    assert_int_equal(vitals.models[1].used, 200);
+    assert_int_equal(vitals.models[2].used, 0); /* nobody can tell */
+    assert_int_equal(vitals.models[3].used, 200);
+}
+
 static void comfyui_and_a1111_tell_their_allocators(void **state)
 {
     (void)state;
@@ -416,6 +442,7 @@ int main(void)
         cmocka_unit_test(triton_tells_what_batches_of_each_size_took),
         cmocka_unit_test(llamacpp_tells_slots_and_what_is_loaded),
         cmocka_unit_test(ollama_tells_what_each_model_holds),
+        cmocka_unit_test(what_moves_a_models_mark_is_a_use_of_it),
         cmocka_unit_test(comfyui_and_a1111_tell_their_allocators),
         cmocka_unit_test(the_rest_tell_their_queues),
         cmocka_unit_test(a_simulated_server_tells_what_a_driver_would),
