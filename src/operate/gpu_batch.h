@@ -86,8 +86,8 @@ json_t *ps_gpu_batch_json(struct ps_gpu_batch *batch);
 void ps_gpu_batch_advise(struct ps_gpu_batch *batch, json_t *list);
 
 /* What `model=A&shape=B&upstream=C` asks for; each may be left out where that is clear, without a
- * shape it is "any". PS_OK; PS_EINVAL (malformed or unknown parameters), PS_ENOTFOUND (nothing was
- * seen of it): with a sentence in reason; PS_ENOMEM. */
+ * shape it is "any"; all rows for an empty query. PS_OK; PS_EINVAL (malformed or unknown
+ * parameters), PS_ENOTFOUND (nothing was seen of it): with a sentence in reason; PS_ENOMEM. */
 PS_MUST_CHECK int ps_gpu_batch_write(struct ps_gpu_batch *batch, struct ps_str query,
                                      struct ps_buf *out, char *reason, size_t size);
 

@@ -120,6 +120,22 @@ static struct ps_batch_entry *find_entry(const struct ps_gpu_batch *batch, const
     return NULL;
 }
 
+static bool is_open(const struct wish *wish)
+{
+    return wish->model[0] == '\0' && wish->shape[0] == '\0' && wish->upstream[0] == '\0';
+}
+
+/* Takes the JSON over. */
+static int write_json(json_t *json, struct ps_buf *out)
+{
+    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(14));
+    int err = text == NULL ? PS_ENOMEM : ps_buf_append_str(out, ps_str_from(text));
+    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\n"));
+    free(text);
+    json_decref(json);
+    return err;
+}
+
 int ps_gpu_batch_write(struct ps_gpu_batch *batch, struct ps_str query, struct ps_buf *out,
                        char *reason, size_t size)
 {
@@ -129,19 +145,16 @@ int ps_gpu_batch_write(struct ps_gpu_batch *batch, struct ps_str query, struct p
     if (err != PS_OK) {
         return err;
     }
+    if (is_open(&wish)) {
+        return write_json(json_pack("{so}", "batch", ps_gpu_batch_json(batch)), out);
+    }
     struct ps_batch_entry *entry = find_entry(batch, &wish, &shelf);
     if (entry == NULL) {
         return refuse(
             reason, size, PS_ENOTFOUND,
-            "nothing was seen of such calls; batch in /api/gpu/profile lists what was seen");
+            "nothing was seen of such calls; /api/gpu/batch-size alone lists what was seen");
     }
-    json_t *row = row_json(batch, shelf, entry);
-    char *text = row == NULL ? NULL : json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(14));
-    err = text == NULL ? PS_ENOMEM : ps_buf_append_str(out, ps_str_from(text));
-    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\n"));
-    free(text);
-    json_decref(row);
-    return err;
+    return write_json(row_json(batch, shelf, entry), out);
 }
 
 /* --- recommendations -------------------------------------------------------------------------- */

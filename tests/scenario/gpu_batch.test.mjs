@@ -44,7 +44,7 @@ const chat = { model: 'sim', max_tokens: 24, ignore_eos: true, messages: [{ role
 test('requests in flight: what is seen at the gateway becomes a recommendation', async (t) => {
   const sim = await startSim(t, 'vllm');
   const gate = await startGate(t, sim, { gpu: ['batch: {p95: 30s}'], upstream: ['admission: {max_in_flight: 4}'] });
-  assert.equal((await gate.batch()).status, 404); // nothing was seen: no number is invented
+  assert.equal((await gate.batch('?model=sim')).status, 404); // nothing was seen: no number is invented
   assert.deepEqual((await gate.api('/api/gpu/profile')).batch, []);
 
   await load(gate, 1, 3, chat);
@@ -95,7 +95,7 @@ test('an objective that a larger number would miss keeps it small', async (t) =>
   const known = await until('it is kept small', async () => {
     await load(gate, 1, 3, chat);
     await load(gate, 4, 3, chat);
-    const { json } = await gate.batch();
+    const { json } = await gate.batch('?model=sim');
     return json.limited_by === 'latency' && json;
   }, 60_000, 200);
   assert.equal(known.recommended, 1);
@@ -138,6 +138,7 @@ test("Triton's own counts teach what batches take", async (t) => {
 test('questions that cannot be answered say why', async (t) => {
   const sim = await startSim(t, 'vllm');
   const gate = await startGate(t, sim);
+  assert.deepEqual((await gate.batch('')).json, { batch: [] });
   for (const [query, status, what] of [['?model=none', 404, /nothing was seen/], ['?color=red', 400, /model, shape and upstream/],
     ['?model=%zz', 400, /malformed/], [`?model=${'a'.repeat(300)}`, 400, /too long/]]) {
     const answer = await gate.batch(query);
