@@ -43,9 +43,9 @@ static json_t *row_json(struct ps_gpu_batch *batch, const struct ps_gpu_shelf *s
     const struct ps_batch_goal goal = ps_gpu_batch_goal(batch, shelf, entry);
     struct ps_batch_advice advice = ps_batch_model_advise(&entry->batch, &goal);
     json_t *one =
-        json_pack("{ss ss ss ss ss sf sb}", "upstream", shelf->name, "model", entry->model, "shape",
+        json_pack("{ss ss ss ss ss sI sb}", "upstream", shelf->name, "model", entry->model, "shape",
                   entry->shape, "unit", shelf->merges ? "rows_in_a_batch" : "requests_in_flight",
-                  "limited_by", ps_batch_limit_names[advice.limit], "samples", advice.samples,
+                  "limited_by", ps_batch_limit_names[advice.limit], "samples", (json_int_t)advice.samples,
                   "simulated", (int)shelf->simulated);
     if (one == NULL || advice.size == 0) {
         return one;

@@ -18,7 +18,7 @@ from rows import ratio_of, rounded, say
 from targets import BUILD, ROOT, BenchError
 
 DATA = pathlib.Path(os.environ.get("PENSTOCK_DATA", ROOT.parent / "shared" / "data"))
-FRESH = 1001  # STRAIN_FRESH_SEED
+FRESH = 3001  # STRAIN_FRESH_SEED
 SLOW = ("ramp", "sawtooth", "leak")
 QUICK = ("step", "burst")
 SERIES = {"conv": "conversation", "code": "code"}

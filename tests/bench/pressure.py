@@ -27,7 +27,7 @@ from targets import BenchError, free_port
 
 SHAPES = ("ramp", "step", "sawtooth", "leak", "burst")
 PARTS = SHAPES
-FRESH = 1001       # nothing was tuned on this seed; $PENSTOCK_PRESSURE_SEED is another one, to tune on
+FRESH = 2001       # nothing was tuned on this seed; $PENSTOCK_PRESSURE_SEED is another one, to tune on
 TARGET = 75.0      # percent
 SAMPLE_S = 0.125
 LEAD_IN_S = 16     # not measured: models get loaded, caches fill, the first cleanup runs
@@ -82,7 +82,7 @@ gpu:
   mode: {mode}
   interval: 200ms
   target_percent: 75
-  margin_percent: 5
+  margin_percent: 8
   rungs: [prefix_cache, unload, sleep, deep_sleep]
   trust_unverified: yes
   idle_after: 2s
