@@ -2,12 +2,10 @@
 
 SPDX-License-Identifier: Apache-2.0
 """
-import json
-import subprocess
 
 from machine import machine, version_of
 from rows import ratio_of, rounded, say
-from targets import BUILD, BenchError
+from targets import ask_program, build_targets
 
 FRESH = 90001
 KINDS = {"linear": "b + a n, with an objective for the 95th percentile",
@@ -40,19 +38,7 @@ WHAT.update({
 
 
 def build():
-    program = BUILD / "tests" / "bench" / "bench_batch"
-    done = subprocess.run(["ninja", "-C", str(BUILD), str(program.relative_to(BUILD))],
-                          capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError(f"bench_batch does not build:\n{done.stdout[-2000:]}")
-    return program
-
-
-def ask(program, *words):
-    done = subprocess.run([str(program), *map(str, words)], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError(done.stderr.strip())
-    return json.loads(done.stdout)
+    return build_targets("tests/bench/bench_batch")[0]
 
 
 def result(metric, unit, ours, peer, peer_name, target, holds, less=False, **more):
@@ -63,7 +49,7 @@ def result(metric, unit, ours, peer, peer_name, target, holds, less=False, **mor
 
 
 def run_search(program, runs):
-    kinds = ask(program, "search", FRESH, runs)["kinds"]
+    kinds = ask_program(program, "search", FRESH, runs)["kinds"]
     results = []
     for kind, rules in kinds.items():
         ours, aimd, fixed = (rules[rule] for rule in ("ours", "aimd", "fixed_32"))
@@ -90,7 +76,7 @@ def run_search(program, runs):
 
 
 def run_queue(program):
-    told = ask(program, "queue", FRESH)
+    told = ask_program(program, "queue", FRESH)
     gain = told["full"]["rate"] / told["alone"]["rate"]
     guide = told["guide"]["rate"] / told["alone"]["rate"]
     return [
@@ -105,7 +91,7 @@ def run_queue(program):
 
 
 def run_cost(program):
-    told = ask(program, "cost")
+    told = ask_program(program, "cost")
     return [result("batch_learn", "us", told["learn_us"], None, "-", "at most 1 us", told["learn_us"] <= 1),
             result("batch_advise", "us", told["advise_us"], None, "-", "reported", None, without="reported")]
 

@@ -14,7 +14,7 @@ import subprocess
 
 from machine import machine, version_of
 from rows import ratio_of, rounded, say
-from targets import BUILD, ROOT, BenchError
+from targets import ROOT, BenchError, build_targets
 
 DATA = pathlib.Path(os.environ.get("PENSTOCK_DATA", ROOT.parent / "shared" / "data"))
 PEERS = ("lru", "s3fifo", "sieve", "lfuda")
@@ -71,13 +71,7 @@ PARTS = ("traces", "gpu")
 
 
 def build():
-    """The program is linked with the gateway itself, so ninja makes it."""
-    program = BUILD / "tests" / "bench" / "bench_eviction"
-    done = subprocess.run(["ninja", "-C", str(BUILD), str(program.relative_to(BUILD))],
-                          capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError(f"bench_eviction does not build:\n{done.stdout[-2000:]}")
-    return program
+    return build_targets("tests/bench/bench_eviction")[0]
 
 
 def replay(program, *args):

@@ -9,7 +9,7 @@ import subprocess
 
 from machine import machine, version_of
 from rows import say
-from targets import BUILD, BenchError
+from targets import BenchError, build_targets
 
 PEER = "mutex and string"
 SERIES = 1_000_000
@@ -31,11 +31,7 @@ PARTS = ("metrics",)
 
 
 def build():
-    target = "tests/bench/bench_metrics"
-    done = subprocess.run(["ninja", "-C", str(BUILD), target], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError(f"bench_metrics does not build:\n{done.stdout[-2000:]}")
-    return BUILD / target
+    return build_targets("tests/bench/bench_metrics")[0]
 
 
 def measure(program, way, count):

@@ -8,14 +8,12 @@ SPDX-License-Identifier: Apache-2.0
 """
 import csv
 import gzip
-import json
 import os
 import pathlib
-import subprocess
 
 from machine import machine, version_of
 from rows import ratio_of, rounded, say
-from targets import BUILD, ROOT, BenchError
+from targets import ROOT, ask_program, build_targets
 
 DATA = pathlib.Path(os.environ.get("PENSTOCK_DATA", ROOT.parent / "shared" / "data"))
 FRESH = 3001  # STRAIN_FRESH_SEED
@@ -59,19 +57,7 @@ WHAT.update({
 
 
 def build():
-    program = BUILD / "tests" / "bench" / "bench_predict"
-    done = subprocess.run(["ninja", "-C", str(BUILD), str(program.relative_to(BUILD))],
-                          capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError(f"bench_predict does not build:\n{done.stdout[-2000:]}")
-    return program
-
-
-def ask(program, *words):
-    done = subprocess.run([str(program), *map(str, words)], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError(done.stderr.strip())
-    return json.loads(done.stdout)
+    return build_targets("tests/bench/bench_predict")[0]
 
 
 def result(metric, unit, ours, peer, peer_name, target, holds, less=False, **more):
@@ -92,7 +78,7 @@ def pooled(told, rule):
 
 
 def run_shapes(program, runs):
-    told = ask(program, "shapes", FRESH, runs)
+    told = ask_program(program, "shapes", FRESH, runs)
     shapes = told["shapes"]
     ours, fixed = pooled(told, "ours"), pooled(told, "threshold")
     recall = 100 * ours["announced"] / ours["episodes"]
@@ -123,7 +109,7 @@ def run_shapes(program, runs):
 
 
 def run_level(program, runs):
-    told = ask(program, "level", FRESH, runs)["levels"]
+    told = ask_program(program, "level", FRESH, runs)["levels"]
     right = 100 * sum(r["right"] for r in told.values()) / sum(r["samples"] for r in told.values())
     flaps = max(60 * r["flaps"] / r["samples"] for r in told.values())
     truth = max(60 * r["truth_flaps"] / r["samples"] for r in told.values())
@@ -174,7 +160,7 @@ def run_series(program, folder, skipped):
     for name, title in SERIES.items():
         path = folder / f"{name}.series"
         if write_series(name, path):
-            results += series_results(name, ask(program, "series", path))
+            results += series_results(name, ask_program(program, "series", path))
         else:
             skipped[f"the {title} trace"] = "the data are not there"
     return results

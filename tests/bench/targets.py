@@ -97,6 +97,22 @@ class BenchError(Exception):
     """A program that a benchmark needs does not do what it must."""
 
 
+def build_targets(*names):
+    """Programs that are linked with Penstock's own parts, so ninja makes them: their paths."""
+    done = subprocess.run(["ninja", "-C", str(BUILD), *names], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BenchError(f"{names[0]} does not build:\n{done.stdout[-2000:]}")
+    return [BUILD / name for name in names]
+
+
+def ask_program(program, *words):
+    """What it says, as JSON."""
+    done = subprocess.run([str(program), *map(str, words)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BenchError(done.stderr.strip())
+    return json.loads(done.stdout)
+
+
 def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

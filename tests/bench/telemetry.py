@@ -18,7 +18,7 @@ import urllib.request
 
 from machine import machine, version_of
 from rows import say
-from targets import BUILD, BenchError, Program, compile_programs, free_port
+from targets import BUILD, BenchError, Program, build_targets, compile_programs, free_port
 
 GPUS = 8
 KNOBS = f"gpus={GPUS} memory_us=12 processes_us=4500 pcie_us=20000 narrow=1"
@@ -45,11 +45,7 @@ PARTS = ("telemetry", "profile")
 
 
 def build():
-    targets = ["tests/bench/bench_telemetry", "tests/fake/libnvidia-ml.so.1"]
-    done = subprocess.run(["ninja", "-C", str(BUILD), *targets], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError(f"bench_telemetry does not build:\n{done.stdout[-2000:]}")
-    return BUILD / targets[0], BUILD / targets[1]
+    return build_targets("tests/bench/bench_telemetry", "tests/fake/libnvidia-ml.so.1")
 
 
 def measure(programs, way, seconds, every_ms):
