@@ -383,6 +383,14 @@ struct ps_metric_visitor {
 PS_MUST_CHECK int ps_metrics_collect(struct ps_metrics *metrics,
                                      const struct ps_metric_visitor *visitor);
 
+/* Likewise the series of one row. PS_EINVAL when it is not declared. */
+PS_MUST_CHECK int ps_metrics_collect_family(struct ps_metrics *metrics,
+                                            const struct ps_metric_family *family,
+                                            const struct ps_metric_visitor *visitor);
+
+/* The declared row of this name, or NULL. */
+const struct ps_metric_family *ps_metrics_find(struct ps_metrics *metrics, struct ps_str name);
+
 /* The present sum over all shards, in steps (not scaled). */
 uint64_t ps_counter_read(struct ps_metrics *metrics, const struct ps_counter *counter);
 int64_t ps_updown_read(struct ps_metrics *metrics, const struct ps_updown *updown);
