@@ -577,6 +577,22 @@ void ps_board_free(struct ps_board *board)
     free(board);
 }
 
+int ps_board_begin(struct ps_board *board, ps_time now)
+{
+    int err = PS_OK;
+    for (size_t i = 0; i < ps_board_row_count; i++) {
+        struct rank *rank = &board->ranks[i];
+        int here = add_up(board, i);
+        err = err == PS_OK ? here : err;
+        for (size_t j = 0; j < rank->count; j++) {
+            rank->tracks[j]->was = true;
+        }
+    }
+    board->at = now;
+    board->began = true;
+    return err;
+}
+
 int ps_board_second(struct ps_board *board, ps_time now)
 {
     double seconds = board->began ? ps_span_seconds(now - board->at) : 0;
@@ -599,64 +615,4 @@ size_t ps_board_keys(const struct ps_board *board, const char *const **keys)
 {
     *keys = board->keys;
     return board->key_count;
-}
-
-/* --- the table, for others -------------------------------------------------------------------- */
-
-static int write_member(struct ps_buf *out, const char *before, const char *text)
-{
-    int err = ps_buf_append_str(out, ps_str_from(before));
-    err = err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(text));
-    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\""));
-}
-
-static int write_row(const struct ps_board_row *row, struct ps_buf *out)
-{
-    int err = write_member(out, "{\"name\":\"", row->name);
-    err = err != PS_OK ? err : write_member(out, ",\"unit\":\"", row->unit);
-    err = err != PS_OK ? err : write_member(out, ",\"group\":\"", ps_board_group_names[row->group]);
-    err = err != PS_OK ? err : write_member(out, ",\"help\":\"", row->help);
-    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR(",\"labels\":["));
-    for (size_t i = 0; i < PS_BOARD_BY && row->by[i] != NULL && err == PS_OK; i++) {
-        err = write_member(out, i == 0 ? "\"" : ",\"", row->by[i]);
-    }
-    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("]}"));
-}
-
-int ps_board_write_rows(struct ps_buf *out)
-{
-    int err = ps_buf_append_str(out, PS_STR("["));
-    for (size_t i = 0; i < ps_board_row_count && err == PS_OK; i++) {
-        err = i == 0 ? PS_OK : ps_buf_append_str(out, PS_STR(","));
-        err = err != PS_OK ? err : write_row(&ps_board_rows[i], out);
-    }
-    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("]"));
-}
-
-static int write_labels(const struct ps_board_row *row, struct ps_buf *out)
-{
-    int err = PS_OK;
-    for (size_t i = 0; i < PS_BOARD_BY && row->by[i] != NULL && err == PS_OK; i++) {
-        err = ps_buf_printf(out, "%s`%s`", i == 0 ? "" : ", ", row->by[i]);
-    }
-    return err;
-}
-
-int ps_board_manual(struct ps_buf *out)
-{
-    int err = PS_OK;
-    for (size_t i = 0; i < ps_board_row_count && err == PS_OK; i++) {
-        const struct ps_board_row *row = &ps_board_rows[i];
-        if (i == 0 || row->group != ps_board_rows[i - 1].group) {
-            err = ps_buf_printf(out,
-                                "%s### %s\n\n| Name | Unit | Labels | What it says | From |\n"
-                                "|---|---|---|---|---|\n",
-                                i == 0 ? "" : "\n", ps_board_group_names[row->group]);
-        }
-        err = err != PS_OK ? err : ps_buf_printf(out, "| `%s` | %s | ", row->name, row->unit);
-        err = err != PS_OK ? err : write_labels(row, out);
-        err = err != PS_OK ? err
-                           : ps_buf_printf(out, " | %s | `%s` |\n", row->help, row->of.family);
-    }
-    return err;
 }

@@ -86,8 +86,11 @@ PS_MUST_CHECK int ps_board_new(struct ps_board **out, struct ps_metrics *metrics
                                struct ps_history *history);
 void ps_board_free(struct ps_board *board); /* NULL is fine */
 
-/* Computes every row and puts the values into the history. `now` is a steady clock's. The first call
- * has no second before it: rates begin with the next. PS_OK, or PS_ENOMEM (what could be was put). */
+/* Looks at the registry, so that rates are known from the first second on. As ps_board_second(). */
+PS_MUST_CHECK int ps_board_begin(struct ps_board *board, ps_time now);
+
+/* Computes every row and puts the values into the history. `now` is a steady clock's. Without
+ * ps_board_begin() the first call has nothing before it, and rates begin with the next. PS_OK, or PS_ENOMEM (what could be was put). */
 PS_MUST_CHECK int ps_board_second(struct ps_board *board, ps_time now);
 
 /* The tracks of the latest second: `*keys` is the board's, until the next ps_board_second(). */

@@ -28,6 +28,7 @@ struct ps_frame {
     struct series time;
     uint64_t seq;
     int64_t second; /* 0 = none yet */
+    double at;      /* its time */
     size_t points;  /* of each series */
     uint64_t events_before, events_now;
 };
@@ -105,11 +106,12 @@ static int add_points(const struct ps_frame *frame, struct series *series, int64
     return err;
 }
 
-static int add_times(struct ps_frame *frame, int64_t from)
+/* Of seconds that were left out it is what lies before, a second each. */
+static int add_times(struct ps_frame *frame, size_t added, double time)
 {
     int err = PS_OK;
-    for (int64_t second = from; second <= frame->second && err == PS_OK; second++) {
-        err = add_point(&frame->time, (double)second);
+    for (size_t left = added; left > 0 && err == PS_OK; left--) {
+        err = ps_buf_printf(&frame->time.points, "%.15g,", time - (double)(left - 1));
     }
     return err;
 }
@@ -178,7 +180,7 @@ static int take_keys(struct ps_frame *frame, const char *const *keys, size_t cou
     return err;
 }
 
-int ps_frame_second(struct ps_frame *frame, const char *const *keys, size_t count)
+int ps_frame_second(struct ps_frame *frame, double time, const char *const *keys, size_t count)
 {
     int64_t second = ps_history_second(frame->opts.history);
     int64_t passed = second - frame->second;
@@ -193,13 +195,14 @@ int ps_frame_second(struct ps_frame *frame, const char *const *keys, size_t coun
     size_t dropped = points > most ? points - most : 0;
     frame->points = points - dropped;
     frame->second = second;
+    frame->at = time;
     frame->seq++;
     frame->events_before = frame->events_now;
     frame->events_now = frame->opts.events == NULL ? 0 : ps_events_count(frame->opts.events);
     for (size_t i = 0; i < dropped; i++) {
         drop_point(&frame->time);
     }
-    int err = add_times(frame, second - (int64_t)added + 1);
+    int err = add_times(frame, added, time);
     int taken = take_keys(frame, keys, count, added, dropped);
     return err != PS_OK ? err : taken;
 }
@@ -418,8 +421,8 @@ static void put_board(struct page *page)
 static void put_when(struct page *page)
 {
     if (page->err == PS_OK) {
-        page->err = ps_buf_printf(page->out, "\"seq\":%" PRIu64 ",\"time\":%" PRId64,
-                                  page->frame->seq, page->frame->second);
+        page->err = ps_buf_printf(page->out, "\"seq\":%" PRIu64 ",\"time\":%.15g",
+                                  page->frame->seq, page->frame->at);
     }
 }
 

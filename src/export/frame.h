@@ -41,9 +41,11 @@ struct ps_frame_opts {
 PS_MUST_CHECK int ps_frame_new(struct ps_frame **out, const struct ps_frame_opts *opts);
 void ps_frame_free(struct ps_frame *frame); /* NULL is fine */
 
-/* The history has all values of its present second: frames are about it from now on. `keys` is the
- * default set, borrowed until it returns. PS_OK or PS_ENOMEM (some are left out). */
-PS_MUST_CHECK int ps_frame_second(struct ps_frame *frame, const char *const *keys, size_t count);
+/* The history has all values of its present second, whose time is `time`: frames are about it from
+ * now on. `keys` is the default set, borrowed until it returns. PS_OK or PS_ENOMEM (some are left
+ * out). */
+PS_MUST_CHECK int ps_frame_second(struct ps_frame *frame, double time, const char *const *keys,
+                                  size_t count);
 
 /* Appends the frame of the default set (`keys` NULL) or of these: keys of the history, or names of
  * rows with labels, which stand for all of their tracks; unknown ones are left out. `first`: with
