@@ -74,7 +74,7 @@ void ps_gpu_headline(struct ps_gpu *gpu, ps_time now, const struct ps_optimizer_
     const struct ps_optimizer_target *server = ps_gpu_fullest(targets, count);
     struct ps_profile_source *sources = calloc(PS_OPTIMIZER_TARGETS, sizeof *sources);
     const struct ps_device_snapshot *snapshot = NULL;
-    *out = (struct ps_gpu_headline){{0}, {0}, false, {0}};
+    *out = (struct ps_gpu_headline){.foreseen = false};
     const struct ps_device *device =
         sources == NULL ? NULL : find_device(gpu, now, server, sources, &snapshot);
     if (device != NULL) {

@@ -55,11 +55,14 @@ static void close_scene(struct scene *scene)
 
 static void pass(struct scene *scene, ps_span by)
 {
+    struct ps_history_minute minute;
     scene->now += by;
     scene->second += (by + PS_SECOND / 2) / PS_SECOND;
     assert_true(ps_history_begin(scene->history, scene->second));
-    assert_int_equal(ps_history_collect(scene->history, scene->metrics), PS_OK);
+    assert_int_equal(ps_history_collect(scene->history, scene->metrics, SIZE_MAX), PS_OK);
     assert_int_equal(ps_board_second(scene->board, scene->now), PS_OK);
+    while (ps_history_take_minute(scene->history, &minute)) { /* else its points are waited for */
+    }
 }
 
 static double value(const struct scene *scene, const char *key)
