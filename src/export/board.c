@@ -37,6 +37,7 @@ struct track {
     struct sums now;
     struct sums before;
     struct bins *bins; /* quantile: now, and before */
+    bool borrowed;     /* ... of the row before, which looks at the same */
     bool was;          /* there was a second before this one */
 };
 
@@ -132,30 +133,63 @@ static bool write_key(const struct ps_board_row *row, const struct ps_metric_sam
 
 /* --- tracks ----------------------------------------------------------------------------------- */
 
+static bool has_labels(const struct ps_board_row *row)
+{
+    return row->by[0] != NULL;
+}
+
+/* Are they quantiles of the same values? */
+static bool is_twin(const struct ps_board_row *row, const struct ps_board_row *before)
+{
+    return row > ps_board_rows && row->way == PS_BOARD_QUANTILE && before->way == row->way &&
+           !has_labels(row) && !has_labels(before) && row->of.label == NULL &&
+           before->of.label == NULL && strcmp(row->of.family, before->of.family) == 0;
+}
+
+static int reserve(struct rank *rank)
+{
+    if (rank->count < rank->room) {
+        return PS_OK;
+    }
+    size_t room = rank->room == 0 ? 1 : rank->room * 2;
+    struct track **tracks = realloc(rank->tracks, room * sizeof(struct track *));
+    if (tracks == NULL) {
+        return PS_ENOMEM;
+    }
+    rank->tracks = tracks;
+    rank->room = room;
+    return PS_OK;
+}
+
+static void free_track(struct track *track)
+{
+    if (!track->borrowed) {
+        free(track->bins);
+    }
+    free(track);
+}
+
 static int new_track(struct ps_board *board, struct rank *rank, const struct ps_board_row *row,
                      const char *key, struct track **out)
 {
     if (board->track_count == PS_BOARD_TRACKS) {
         return PS_ELIMIT;
     }
-    if (rank->count == rank->room) {
-        size_t room = rank->room == 0 ? 1 : rank->room * 2;
-        struct track **tracks = realloc(rank->tracks, room * sizeof(struct track *));
-        if (tracks == NULL) {
-            return PS_ENOMEM;
-        }
-        rank->tracks = tracks;
-        rank->room = room;
-    }
-    struct track *track = calloc(1, sizeof *track);
-    if (track != NULL && row->way == PS_BOARD_QUANTILE) {
-        track->bins = calloc(2, sizeof *track->bins);
-    }
-    if (track == NULL || (row->way == PS_BOARD_QUANTILE && track->bins == NULL)) {
-        free(track);
+    struct track *track = reserve(rank) == PS_OK ? calloc(1, sizeof *track) : NULL;
+    if (track == NULL) {
         return PS_ENOMEM;
     }
     track->row = row;
+    track->borrowed = is_twin(row, row - 1);
+    if (track->borrowed) {
+        track->bins = rank[-1].tracks[0]->bins;
+    } else if (row->way == PS_BOARD_QUANTILE) {
+        track->bins = calloc(2, sizeof *track->bins);
+    }
+    if (row->way == PS_BOARD_QUANTILE && track->bins == NULL) {
+        free(track);
+        return PS_ENOMEM;
+    }
     snprintf(track->key, sizeof track->key, "%s", key);
     rank->tracks[rank->count++] = track;
     board->track_count++;
@@ -312,6 +346,10 @@ static int add_up(struct ps_board *board, size_t at)
     const struct ps_board_row *row = &ps_board_rows[at];
     struct rank *rank = &board->ranks[at];
     struct visit visit = {.board = board, .rank = rank, .row = row, .source = &row->of};
+    if (rank->count > 0 && rank->tracks[0]->borrowed) {
+        rank->of = rank[-1].of;
+        return PS_OK;
+    }
     for (size_t i = 0; i < rank->count; i++) {
         begin_track(rank->tracks[i]);
     }
@@ -331,7 +369,7 @@ static int add_up(struct ps_board *board, size_t at)
 static double increase(const struct track *track, double now, bool has_now, double before,
                        bool has_before)
 {
-    bool alone = track->row->by[0] != NULL;
+    bool alone = has_labels(track->row);
     double grown = (has_now ? now : 0) - (has_before ? before : 0);
     return !track->was || (alone && !(has_now && has_before)) || grown < 0 ? NAN : grown;
 }
@@ -415,7 +453,7 @@ static double value_of(const struct rank *rank, const struct track *track, doubl
 /* A track of which nothing was seen in this second has no point, but it will have been there. */
 static bool is_gone(const struct track *track)
 {
-    return track->row->by[0] != NULL && !track->now.has_of;
+    return has_labels(track->row) && !track->now.has_of;
 }
 
 static int put_row(struct ps_board *board, const struct rank *rank, double seconds)
@@ -505,8 +543,7 @@ static void sweep(struct ps_board *board, struct rank *rank)
     for (size_t i = 0; i < rank->count; i++) {
         struct track *track = rank->tracks[i];
         if (is_gone(track) && ps_history_find(board->history, ps_str_from(track->key)) == NULL) {
-            free(track->bins);
-            free(track);
+            free_track(track);
             board->track_count--;
         } else {
             rank->tracks[kept++] = track;
@@ -525,7 +562,7 @@ static int fill(struct ps_board *board)
         const struct ps_board_row *row = &ps_board_rows[i];
         struct track *track;
         board->order[i] = row->name;
-        if (row->by[0] == NULL) {
+        if (!has_labels(row)) {
             err = new_track(board, &board->ranks[i], row, row->name, &track);
         }
     }
@@ -564,8 +601,7 @@ void ps_board_free(struct ps_board *board)
     }
     for (size_t i = 0; board->ranks != NULL && i < ps_board_row_count; i++) {
         for (size_t j = 0; j < board->ranks[i].count; j++) {
-            free(board->ranks[i].tracks[j]->bins);
-            free(board->ranks[i].tracks[j]);
+            free_track(board->ranks[i].tracks[j]);
         }
         free(board->ranks[i].tracks);
     }

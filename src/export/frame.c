@@ -18,14 +18,19 @@ struct series {
     size_t key_len;
     struct ps_buf quoted; /* "\"key\":" */
     struct ps_buf points;
-    size_t from; /* where in it the oldest begins */
+    size_t from;                    /* where in it the oldest begins */
+    double values[PS_FRAME_POINTS]; /* the same as numbers, a ring */
+    size_t oldest;
+    size_t count;
+    double sorted[PS_FRAME_POINTS]; /* those that are known, ascending */
+    size_t known;
 };
 
 struct ps_frame {
     struct ps_frame_opts opts;
     struct series **series; /* the default set, in its order */
     size_t count;
-    struct series time;
+    struct ps_buf times; /* "1767323045,1767323046," */
     uint64_t seq;
     int64_t second; /* 0 = none yet */
     double at;      /* its time */
@@ -74,9 +79,38 @@ static struct ps_str text_of(const struct series *series)
     return ps_str_skip(ps_buf_str(&series->points), series->from);
 }
 
-/* The oldest point leaves. What it took is given back when that is the larger part. */
+/* The place of the first that is not smaller. */
+static size_t find_sorted(const struct series *series, double value)
+{
+    size_t low = 0;
+    size_t high = series->known;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (series->sorted[middle] < value) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static void move_sorted(struct series *series, size_t to, size_t from, size_t count)
+{
+    memmove(series->sorted + to, series->sorted + from, count * sizeof series->sorted[0]);
+}
+
+/* The oldest point leaves. Room is made when what left is the larger part. */
 static void drop_point(struct series *series)
 {
+    double value = series->values[series->oldest];
+    if (!isnan(value)) {
+        size_t at = find_sorted(series, value);
+        move_sorted(series, at, at + 1, series->known - at - 1);
+        series->known--;
+    }
+    series->oldest = (series->oldest + 1) % PS_FRAME_POINTS;
+    series->count--;
     series->from += ps_str_find(text_of(series), ',') + 1;
     if (series->from > series->points.len / 2) {
         ps_buf_drop(&series->points, series->from);
@@ -87,7 +121,31 @@ static void drop_point(struct series *series)
 static int add_point(struct series *series, double value)
 {
     int err = ps_buf_append_double(&series->points, value);
-    return err != PS_OK ? err : ps_buf_append_str(&series->points, PS_STR(","));
+    err = err != PS_OK ? err : ps_buf_append_str(&series->points, PS_STR(","));
+    series->values[(series->oldest + series->count++) % PS_FRAME_POINTS] = value;
+    if (!isnan(value)) {
+        size_t at = find_sorted(series, value);
+        move_sorted(series, at + 1, at, series->known - at);
+        series->sorted[at] = value;
+        series->known++;
+    }
+    return err;
+}
+
+static void roll_series(const struct series *series, struct ps_history_roll *out)
+{
+    size_t count = series->known;
+    double sum = 0;
+    *out = (struct ps_history_roll){.count = (uint32_t)count};
+    for (size_t i = 0; i < count; i++) {
+        sum += series->sorted[i];
+    }
+    if (count > 0) {
+        out->min = series->sorted[0];
+        out->max = series->sorted[count - 1];
+        out->mean = sum / (double)count;
+        out->p95 = series->sorted[(95 * count + 99) / 100 - 1]; /* as ps_history_roll() */
+    }
 }
 
 /* --- a new second ----------------------------------------------------------------------------- */
@@ -111,7 +169,7 @@ static int add_times(struct ps_frame *frame, size_t added, double time)
 {
     int err = PS_OK;
     for (size_t left = added; left > 0 && err == PS_OK; left--) {
-        err = ps_buf_printf(&frame->time.points, "%.15g,", time - (double)(left - 1));
+        err = ps_buf_printf(&frame->times, "%.15g,", time - (double)(left - 1));
     }
     return err;
 }
@@ -146,8 +204,7 @@ static void forget_all(struct ps_frame *frame)
     }
     frame->count = 0;
     frame->points = 0;
-    frame->time.from = 0;
-    ps_buf_clear(&frame->time.points);
+    ps_buf_clear(&frame->times);
 }
 
 /* The set of this second, each key with all of its points. */
@@ -200,7 +257,7 @@ int ps_frame_second(struct ps_frame *frame, double time, const char *const *keys
     frame->events_before = frame->events_now;
     frame->events_now = frame->opts.events == NULL ? 0 : ps_events_count(frame->opts.events);
     for (size_t i = 0; i < dropped; i++) {
-        drop_point(&frame->time);
+        ps_buf_drop(&frame->times, ps_str_find(ps_buf_str(&frame->times), ',') + 1);
     }
     int err = add_times(frame, added, time);
     int taken = take_keys(frame, keys, count, added, dropped);
@@ -320,22 +377,13 @@ static void put_key(struct page *page, const struct pick *pick)
     }
 }
 
-static const struct ps_history_track *track_of(const struct page *page, const struct pick *pick)
+static double now_of(const struct page *page, const struct pick *pick)
 {
-    return pick->series == NULL ? pick->track
-                                : ps_history_find(page->frame->opts.history,
-                                                  ps_str_from(pick->series->key));
-}
-
-/* The last of the kept points. */
-static struct ps_str latest(const struct series *series)
-{
-    struct ps_str text = ps_str_first(text_of(series), text_of(series).len - 1);
-    size_t at = text.len;
-    while (at > 0 && text.ptr[at - 1] != ',') {
-        at--;
+    const struct series *series = pick->series;
+    if (series == NULL) {
+        return ps_history_at(page->frame->opts.history, pick->track, page->frame->second);
     }
-    return ps_str_skip(text, at);
+    return series->values[(series->oldest + series->count - 1) % PS_FRAME_POINTS];
 }
 
 static void put_metrics(struct page *page)
@@ -343,21 +391,13 @@ static void put_metrics(struct page *page)
     bool some = false;
     for (size_t i = 0; i < page->picks->count; i++) {
         const struct pick *pick = &page->picks->items[i];
-        struct ps_str text = pick->series == NULL ? PS_STR("") : latest(pick->series);
-        double value = pick->series != NULL ? 0
-                                            : ps_history_at(page->frame->opts.history, pick->track,
-                                                            page->frame->second);
-        if (isnan(value) || ps_str_eq(text, PS_STR("null"))) {
-            continue;
-        }
-        put(page, some ? PS_STR(",") : PS_STR(""));
-        put_key(page, pick);
-        if (pick->series != NULL) {
-            put(page, text);
-        } else {
+        double value = now_of(page, pick);
+        if (isfinite(value)) {
+            put(page, some ? PS_STR(",") : PS_STR(""));
+            put_key(page, pick);
             put_number(page, value);
+            some = true;
         }
-        some = true;
     }
 }
 
@@ -374,16 +414,16 @@ static void put_track(struct page *page, const struct ps_history_track *track)
     }
 }
 
-static void put_points(struct page *page, const struct series *series)
+/* Without the last comma. */
+static void put_points(struct page *page, struct ps_str text)
 {
-    struct ps_str text = text_of(series);
     put(page, ps_str_first(text, text.len > 0 ? text.len - 1 : 0));
 }
 
 static void put_history(struct page *page)
 {
     put(page, PS_STR(",\"history\":{\"time\":["));
-    put_points(page, &page->frame->time);
+    put_points(page, ps_buf_str(&page->frame->times));
     put(page, PS_STR("],\"series\":{"));
     for (size_t i = 0; i < page->picks->count; i++) {
         const struct pick *pick = &page->picks->items[i];
@@ -391,7 +431,7 @@ static void put_history(struct page *page)
         put_key(page, pick);
         put(page, PS_STR("["));
         if (pick->series != NULL) {
-            put_points(page, pick->series);
+            put_points(page, text_of(pick->series));
         } else {
             put_track(page, pick->track);
         }
@@ -426,33 +466,39 @@ static void put_when(struct page *page)
     }
 }
 
+static void put_roll(struct page *page, const struct ps_history_roll *roll)
+{
+    put(page, PS_STR("{\"min\":"));
+    put_number(page, roll->min);
+    put(page, PS_STR(",\"max\":"));
+    put_number(page, roll->max);
+    put(page, PS_STR(",\"mean\":"));
+    put_number(page, roll->mean);
+    put(page, PS_STR(",\"p95\":"));
+    put_number(page, roll->p95);
+    put(page, PS_STR("}"));
+}
+
 static void put_stats(struct page *page)
 {
     const struct ps_frame *frame = page->frame;
     bool some = false;
     put(page, PS_STR(",\"stats\":{"));
     for (size_t i = 0; i < page->picks->count; i++) {
-        const struct ps_history_track *track = track_of(page, &page->picks->items[i]);
-        struct ps_history_roll roll = {0};
-        if (track != NULL) {
-            ps_history_roll(frame->opts.history, track, frame->second - (int64_t)frame->points + 1,
-                            frame->second + 1, &roll);
+        const struct pick *pick = &page->picks->items[i];
+        struct ps_history_roll roll;
+        if (pick->series != NULL) {
+            roll_series(pick->series, &roll);
+        } else {
+            ps_history_roll(frame->opts.history, pick->track,
+                            frame->second - (int64_t)frame->points + 1, frame->second + 1, &roll);
         }
-        if (roll.count == 0) {
-            continue;
+        if (roll.count > 0) {
+            put(page, some ? PS_STR(",") : PS_STR(""));
+            put_key(page, pick);
+            put_roll(page, &roll);
+            some = true;
         }
-        put(page, some ? PS_STR(",") : PS_STR(""));
-        put_key(page, &page->picks->items[i]);
-        put(page, PS_STR("{\"min\":"));
-        put_number(page, roll.min);
-        put(page, PS_STR(",\"max\":"));
-        put_number(page, roll.max);
-        put(page, PS_STR(",\"mean\":"));
-        put_number(page, roll.mean);
-        put(page, PS_STR(",\"p95\":"));
-        put_number(page, roll.p95);
-        put(page, PS_STR("}"));
-        some = true;
     }
     put(page, PS_STR("}"));
 }
@@ -488,6 +534,20 @@ static void put_summary(struct page *page, size_t subscribers)
     put(page, PS_STR("}\n"));
 }
 
+/* Room for what is copied, so that it does not grow by halves. Without it, it does. */
+static void reserve(struct page *page, bool first)
+{
+    size_t size = first ? page->frame->times.len : 0;
+    for (size_t i = 0; i < page->picks->count; i++) {
+        const struct series *series = page->picks->items[i].series;
+        if (series != NULL) {
+            size += series->quoted.len + 16;
+            size += first ? text_of(series).len + series->quoted.len : 0;
+        }
+    }
+    PS_IGNORE(ps_buf_reserve(page->out, size));
+}
+
 /* --- the whole -------------------------------------------------------------------------------- */
 
 int ps_frame_write(struct ps_frame *frame, const char *const *keys, size_t count, bool first,
@@ -497,6 +557,7 @@ int ps_frame_write(struct ps_frame *frame, const char *const *keys, size_t count
     size_t before = out->len;
     struct page page = {.frame = frame, .picks = &picks, .out = out};
     page.err = make_picks(&picks, frame, keys, count);
+    reserve(&page, first);
     put_frame(&page, first);
     free_picks(&picks);
     out->len = page.err == PS_OK ? out->len : before;
@@ -510,6 +571,7 @@ int ps_frame_write_summary(struct ps_frame *frame, const char *const *keys, size
     size_t before = out->len;
     struct page page = {.frame = frame, .picks = &picks, .out = out};
     page.err = make_picks(&picks, frame, keys, count);
+    reserve(&page, true);
     put_summary(&page, subscribers);
     free_picks(&picks);
     out->len = page.err == PS_OK ? out->len : before;
@@ -523,7 +585,7 @@ int ps_frame_new(struct ps_frame **out, const struct ps_frame_opts *opts)
         return PS_ENOMEM;
     }
     frame->opts = *opts;
-    frame->time.points = ps_buf_make(TEXT_LIMIT);
+    frame->times = ps_buf_make(TEXT_LIMIT);
     *out = frame;
     return PS_OK;
 }
@@ -533,7 +595,7 @@ void ps_frame_free(struct ps_frame *frame)
     if (frame != NULL) {
         forget_all(frame);
         free(frame->series);
-        ps_buf_fini(&frame->time.points);
+        ps_buf_fini(&frame->times);
         free(frame);
     }
 }
