@@ -734,6 +734,11 @@ void ps_stream_set_owner(struct ps_stream *stream, const struct ps_stream_ops *o
     stream->ctx = ctx;
 }
 
+void ps_stream_set_send_room(struct ps_stream *stream, int bytes)
+{
+    setsockopt(stream->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 ps_time ps_stream_last_read(const struct ps_stream *stream)
 {
     return stream->last_read;

@@ -100,6 +100,10 @@ bool ps_stream_is_corked(const struct ps_stream *stream);
 /* Bytes written by the owner and not yet taken by the socket. */
 size_t ps_stream_queued(const struct ps_stream *stream);
 
+/* Bounds what the kernel holds of unsent bytes (it takes about twice the number): for streams whose reader may be slow
+ * and whose bytes grow old. */
+void ps_stream_set_send_room(struct ps_stream *stream, int bytes);
+
 /* Closes the sending side when the queue is empty; reading goes on. */
 void ps_stream_shutdown(struct ps_stream *stream);
 
