@@ -14,6 +14,7 @@
 #include "export/prometheus.h"
 #include "gateway/forward.h"
 #include "http/h1_field.h"
+#include "daemon/recorder.h"
 #include "operate/gpu.h"
 #include "version.h"
 
@@ -34,6 +35,7 @@ struct ps_api {
     const struct ps_site *site;
     struct ps_caches *caches;
     struct ps_gpu *gpu;
+    struct ps_recorder *recorder;
     struct session sessions[SESSIONS];
     size_t next_session; /* the oldest is replaced */
     bool draining;
@@ -69,6 +71,11 @@ void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches)
 void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu)
 {
     api->gpu = gpu;
+}
+
+void ps_api_set_recorder(struct ps_api *api, struct ps_recorder *recorder)
+{
+    api->recorder = recorder;
 }
 
 void ps_api_set_draining(struct ps_api *api)
@@ -485,6 +492,8 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask)   ? answer_listing(api, ask)
         : is_post(ask) ? answer_intake(api, ask)
                        : refuse_method(ask, "GET, HEAD, POST");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/history"))) {
+        is_read(ask) ? ps_recorder_answer(api->recorder, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/stats"))) {
         is_read(ask) ? answer_cache_stats(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/invalidate"))) {

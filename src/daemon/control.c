@@ -14,6 +14,7 @@
 #include "daemon/api.h"
 #include "daemon/ask.h"
 #include "daemon/caches.h"
+#include "daemon/clerk.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
 #include "daemon/gpu_log.h"
@@ -21,6 +22,7 @@
 #include "daemon/health.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
+#include "daemon/recorder.h"
 #include "daemon/site.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
@@ -48,12 +50,14 @@ struct ps_control {
     struct ps_peers *peers;
     _Atomic size_t connections; /* of clients, on all workers */
     struct ps_site *site;
+    struct ps_clerk *clerk;
     struct ps_api *api;
     struct ps_caches *caches;
     struct ps_health *health;
     struct ps_server *admin; /* NULL unless admin.listen */
     struct ps_engines *engines;
     struct ps_store *store;
+    struct ps_recorder *recorder;
     struct ps_gpu *gpu;
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
@@ -71,15 +75,21 @@ static void on_worker_ask(struct ps_letter *letter, void *receiver)
 {
     struct ps_control *control = receiver;
     struct ps_ask *ask = PS_CONTAINER_OF(letter, struct ps_ask, letter);
+    ask->on_answered = ps_worker_reply;
     ps_api_answer(control->api, ask, ps_loop_now(control->loop));
-    ps_worker_reply(ask);
+    if (!ask->pending) {
+        ps_worker_reply(ask);
+    }
 }
 
 static void on_admin_ask(void *ctx, struct ps_ask *ask)
 {
     struct ps_control *control = ctx;
+    ask->on_answered = ps_ask_finish;
     ps_api_answer(control->api, ask, ps_loop_now(control->loop));
-    ps_ask_finish(ask);
+    if (!ask->pending) {
+        ps_ask_finish(ask);
+    }
 }
 
 static void on_admin_request(void *ctx, struct ps_exchange *exchange)
@@ -204,6 +214,8 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"max_buffered", before->max_buffered == after->max_buffered},
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
         {"store.path", strcmp(store_path(before), store_path(after)) == 0},
+        {"history", before->history.max_series == after->history.max_series &&
+                        before->history.points == after->history.points},
         {"cache", same_cache(&before->cache, &after->cache)},
         {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
     };
@@ -258,6 +270,7 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_engines_set_gateway(control->engines, site->gateway);
     set_gpu(control);
     ps_store_set(control->store, &site->config->store);
+    ps_recorder_set(control->recorder, &site->config->history);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
     }
@@ -401,6 +414,17 @@ static int setup_gpu(struct ps_control *control, const struct ps_config *config)
     if (err == PS_OK) {
         ps_gpu_observe(control->gpu, &ps_gpu_log);
         ps_api_set_gpu(control->api, control->gpu);
+    }
+    return err;
+}
+
+static int setup_recorder(struct ps_control *control, const struct ps_config *config)
+{
+    const struct ps_recorder_parts parts = {control->loop, control->metrics, ps_store_ledger(control->store),
+                                            control->clerk};
+    int err = ps_recorder_new(&control->recorder, &config->history, &parts);
+    if (err == PS_OK) {
+        ps_api_set_recorder(control->api, control->recorder);
     }
     return err;
 }
@@ -608,11 +632,13 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_access_log(control, config);
     err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
     err = err != PS_OK ? err : ps_custom_new(&control->custom, control->metrics, config->metrics.max_custom);
+    err = err != PS_OK ? err : ps_clerk_new(&control->clerk, control->loop);
     err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics, control->custom);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
     err = err != PS_OK ? err : setup_gpu(control, config);
+    err = err != PS_OK ? err : setup_recorder(control, config);
     err = err != PS_OK ? err : setup_site(control);
     err = err != PS_OK ? err : setup_admin(control);
     return err != PS_OK ? err : setup_workers(control, workers);
@@ -633,12 +659,15 @@ static void teardown(struct ps_control *control)
     hold_signals();
     stop_workers(control);
     ps_mailbox_free(control->mailbox); /* what was still asked is answered by what is still there */
+    ps_recorder_cancel(control->recorder);
+    ps_clerk_free(control->clerk);
     ps_server_free(control->admin);
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_free(control->workers[i]);
     }
     ps_health_free(control->health);
     ps_engines_free(control->engines);
+    ps_recorder_free(control->recorder);
     ps_gpu_free(control->gpu);
     ps_store_free(control->store);
     ps_api_free(control->api);
