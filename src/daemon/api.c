@@ -8,12 +8,14 @@
 #include "daemon/ask.h"
 #include "daemon/caches.h"
 #include "daemon/page.h"
+#include "daemon/panel.h"
 #include "daemon/site.h"
 #include "export/intake.h"
 #include "export/listing.h"
 #include "export/prometheus.h"
 #include "gateway/forward.h"
 #include "http/h1_field.h"
+#include "daemon/recorder.h"
 #include "operate/gpu.h"
 #include "version.h"
 
@@ -35,6 +37,8 @@ struct ps_api {
     struct ps_caches *caches;
     struct ps_gpu *gpu;
     struct ps_live *live;
+    struct ps_panel *panel;
+    struct ps_recorder *recorder;
     struct session sessions[SESSIONS];
     size_t next_session; /* the oldest is replaced */
     bool draining;
@@ -75,6 +79,16 @@ void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu)
 void ps_api_set_live(struct ps_api *api, struct ps_live *live)
 {
     api->live = live;
+}
+
+void ps_api_set_recorder(struct ps_api *api, struct ps_recorder *recorder)
+{
+    api->recorder = recorder;
+}
+
+void ps_api_set_panel(struct ps_api *api, struct ps_panel *panel)
+{
+    api->panel = panel;
 }
 
 void ps_api_set_draining(struct ps_api *api)
@@ -294,6 +308,18 @@ static void answer_listing(struct ps_api *api, struct ps_ask *ask)
     }
 }
 
+static void answer_summary(struct ps_api *api, struct ps_ask *ask)
+{
+    char reason[160];
+    text(ask, 200, "application/json");
+    int err = ps_panel_write_summary(api->panel, ask->query, &ask->reply, reason, sizeof reason);
+    if (err == PS_EINVAL) {
+        problem(ask, 400, "invalid_request", reason);
+    } else if (err != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    }
+}
+
 static void answer_intake(struct ps_api *api, struct ps_ask *ask)
 {
     char reason[640];
@@ -500,6 +526,10 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask)   ? answer_listing(api, ask)
         : is_post(ask) ? answer_intake(api, ask)
                        : refuse_method(ask, "GET, HEAD, POST");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/history"))) {
+        is_read(ask) ? ps_recorder_answer(api->recorder, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/dashboard/summary"))) {
+        is_read(ask) ? answer_summary(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/stats"))) {
         is_read(ask) ? answer_cache_stats(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/invalidate"))) {

@@ -26,6 +26,7 @@
 #include "config/yaml.h"
 #include "daemon/live.h"
 #include "daemon/store.h"
+#include "observe/history.h"
 #include "gateway/tier.h"
 #include "operate/gpu_opts.h"
 
@@ -80,6 +81,7 @@ struct ps_config {
     struct ps_gpu_opts gpu;
     struct ps_store_opts store;
     struct ps_live_opts dashboard;
+    struct ps_history_opts history;
     struct ps_option_list upstreams; /* of struct ps_upstream_opts */
     struct ps_option_list routes;    /* of struct ps_route_opts */
     struct ps_option_list models;    /* of struct ps_model_opts */

@@ -136,6 +136,9 @@ struct ps_history_roll {
 void ps_history_roll(const struct ps_history *history, const struct ps_history_track *track,
                      int64_t from, int64_t to, struct ps_history_roll *out);
 
+/* Adds what came after. The p95 is the larger of both: it can't be told from them, and is no more. */
+void ps_history_roll_join(struct ps_history_roll *roll, const struct ps_history_roll *next);
+
 /* A minute of a track, finished and not yet taken. */
 struct ps_history_minute {
     const struct ps_history_track *track;

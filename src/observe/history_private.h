@@ -37,11 +37,11 @@ struct ps_history {
     size_t bucket_mask;
     uint64_t seed;
     size_t used; /* places that were ever taken: 0 to used - 1 */
-    size_t count;
+    _Atomic size_t count; /* read by others, as are the next two */
     uint32_t free; /* given back */
     uint32_t last_serial;
-    uint64_t refused;
-    uint64_t gaps; /* seconds that were left out */
+    _Atomic uint64_t refused;
+    _Atomic uint64_t gaps; /* seconds that were left out */
     bool told_full;
     void (*on_full)(void *ctx, struct ps_str key);
     void *full_ctx;

@@ -88,6 +88,24 @@ void ps_history_roll(const struct ps_history *history, const struct ps_history_t
     roll(history->scratch, gather(history, track, from, to), out);
 }
 
+void ps_history_roll_join(struct ps_history_roll *roll, const struct ps_history_roll *next)
+{
+    if (roll->count == 0 || next->count == 0) {
+        *roll = roll->count == 0 ? *next : *roll;
+        return;
+    }
+    double before = roll->count;
+    double after = next->count;
+    *roll = (struct ps_history_roll){
+        .min = fmin(roll->min, next->min),
+        .max = fmax(roll->max, next->max),
+        .mean = (roll->mean * before + next->mean * after) / (before + after),
+        .last = next->last,
+        .p95 = fmax(roll->p95, next->p95),
+        .count = roll->count + next->count,
+    };
+}
+
 /* --- minutes ---------------------------------------------------------------------------------- */
 
 static _Atomic uint64_t *sketch_of(const struct ps_history *history, uint32_t place)

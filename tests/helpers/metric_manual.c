@@ -10,7 +10,9 @@
 #include "daemon/machine.h"
 #include "daemon/live.h"
 #include "daemon/process.h"
+#include "daemon/recorder.h"
 #include "daemon/store.h"
+#include "observe/history.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"
 #include "operate/gpu.h"
@@ -28,6 +30,8 @@ int main(void)
                                                             ps_gpu_batch_metric_families,
                                                             ps_store_metric_families,
                                                             ps_live_metric_families,
+                                                            ps_history_metric_families,
+                                                            ps_recorder_metric_families,
                                                             ps_metric_metrics, NULL};
     struct ps_buf out = ps_buf_make(1024 * 1024);
     int err = ps_metric_manual(tables, &out);
