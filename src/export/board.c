@@ -109,6 +109,16 @@ static bool put_text(char *key, size_t *len, const char *text)
     return true;
 }
 
+/* Metrics of the gateway name an endpoint by its authority, those of GPUs by its URL: here it is the
+ * same word, and a short one. */
+static struct ps_str without_scheme(struct ps_str value)
+{
+    size_t plain = ps_str_starts_with(value, PS_STR("http://"))    ? 7
+                   : ps_str_starts_with(value, PS_STR("https://")) ? 8
+                                                                   : 0;
+    return ps_str_skip(value, plain);
+}
+
 /* The key of a row for the labels of a sample, empty ones left out; false where it is too long. */
 static bool write_key(const struct ps_board_row *row, const struct ps_metric_sample *sample,
                       char key[PS_BOARD_KEY])
@@ -122,7 +132,7 @@ static bool write_key(const struct ps_board_row *row, const struct ps_metric_sam
             continue;
         }
         fits = fits && put_text(key, &len, before) && put_text(key, &len, row->by[i]) &&
-               put_text(key, &len, "=\"") && put_quoted(key, &len, sample->labels[at]) &&
+               put_text(key, &len, "=\"") && put_quoted(key, &len, without_scheme(sample->labels[at])) &&
                put_text(key, &len, "\"");
         before = ",";
     }

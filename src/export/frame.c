@@ -306,11 +306,12 @@ static void pick_track(struct picks *picks, const struct ps_history_track *track
 
 static void pick(struct picks *picks, const struct ps_frame *frame, struct ps_str key)
 {
+    bool is_name = ps_str_find(key, '{') == key.len;
     bool found = false;
-    for (size_t i = 0; i < frame->count; i++) {
+    for (size_t i = 0; i < frame->count && (is_name || !found); i++) {
         const struct series *series = frame->series[i];
         bool same = series->key_len == key.len && memcmp(series->key, key.ptr, key.len) == 0;
-        if (same || is_one_of(series, key)) {
+        if (same || (is_name && is_one_of(series, key))) {
             pick_series(picks, frame, i);
             found = true;
         }

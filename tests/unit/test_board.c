@@ -372,6 +372,19 @@ static void label_values_are_written_as_promql_does(void **state)
     close_scene(&scene);
 }
 
+static void an_endpoint_is_the_same_word_in_every_row(void **state)
+{
+    struct scene scene;
+    (void)state;
+    open_scene(&scene);
+    set(&scene, "penstock_backend_up", PS_LABELS(PS_STR("a"), PS_STR("h:80")), 1);
+    set(&scene, "penstock_gpu_server_running", PS_LABELS(PS_STR("a"), PS_STR("http://h:80")), 3);
+    pass(&scene, PS_SECOND);
+    assert_true(value(&scene, "upstream_healthy{upstream=\"a\",endpoint=\"h:80\"}") == 1);
+    assert_true(value(&scene, "upstream_running{upstream=\"a\",endpoint=\"h:80\"}") == 3);
+    close_scene(&scene);
+}
+
 static void there_is_an_end_to_tracks(void **state)
 {
     struct scene scene;
@@ -461,6 +474,7 @@ int main(void)
         cmocka_unit_test(a_counter_that_falls_has_no_rate_for_a_second),
         cmocka_unit_test(what_is_gone_is_a_gap_and_then_gone),
         cmocka_unit_test(label_values_are_written_as_promql_does),
+        cmocka_unit_test(an_endpoint_is_the_same_word_in_every_row),
         cmocka_unit_test(there_is_an_end_to_tracks),
         cmocka_unit_test(custom_metrics_are_found),
         cmocka_unit_test(no_more_custom_tracks_than_a_frame_has_by_default),
