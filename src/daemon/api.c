@@ -34,6 +34,7 @@ struct ps_api {
     const struct ps_site *site;
     struct ps_caches *caches;
     struct ps_gpu *gpu;
+    struct ps_live *live;
     struct session sessions[SESSIONS];
     size_t next_session; /* the oldest is replaced */
     bool draining;
@@ -69,6 +70,11 @@ void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches)
 void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu)
 {
     api->gpu = gpu;
+}
+
+void ps_api_set_live(struct ps_api *api, struct ps_live *live)
+{
+    api->live = live;
 }
 
 void ps_api_set_draining(struct ps_api *api)
@@ -373,6 +379,13 @@ static void answer_cleanup(struct ps_api *api, struct ps_ask *ask, ps_time now)
     }
 }
 
+/* Whoever has the connection does the rest. */
+static void answer_live(struct ps_api *api, struct ps_ask *ask)
+{
+    ask->live = api->live;
+    ask->status = 101;
+}
+
 static int write_backend(const struct ps_backend *backend, struct ps_buf *out)
 {
     char engine[PS_IDENTITY_TEXT];
@@ -481,6 +494,8 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask) ? answer_readyz(api, ask, now) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/metrics"))) {
         is_read(ask) ? answer_metrics(api, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/ws/metrics"))) {
+        is_read(ask) ? answer_live(api, ask) : refuse_method(ask, "GET");
     } else if (ps_str_eq(ask->path, PS_STR("/api/metrics"))) {
         is_read(ask)   ? answer_listing(api, ask)
         : is_post(ask) ? answer_intake(api, ask)
