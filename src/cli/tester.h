@@ -77,6 +77,8 @@ struct ps_tester_args {
      .help = "send what is in this file; - is standard input"}, \
     {"--requests", PS_ARG_TEXT, PS_TESTER_AT(type, member, requests), "FILE", \
      .help = "requests in turns: a JSON object a line with method, path, headers, body, key, status"}, \
+    {"--model", PS_ARG_TEXT, PS_TESTER_AT(type, member, model), "NAME", \
+     .help = "the model that prompts ask for; default: the first that the server lists"}, \
     {"--prompt-tokens", PS_ARG_U64, PS_TESTER_AT(type, member, prompt_tokens), "N", "64", \
      .help = "length of prompts that are made for chat and embedding paths", .min = 1, .max = 1000000}, \
     {"--max-tokens", PS_ARG_U64, PS_TESTER_AT(type, member, max_tokens), "N", "32", \
@@ -88,8 +90,6 @@ struct ps_tester_args {
     {"--burstiness", PS_ARG_DOUBLE, PS_TESTER_AT(type, member, burstiness), "X", "1", \
      .help = "shape of gamma arrivals: 1 is Poisson, less comes in bursts, more is smoother", .min = 0.01, .max = 1000}
 #define PS_TESTER_OTHER_ROWS(type, member) \
-    {"--model", PS_ARG_TEXT, PS_TESTER_AT(type, member, model), "NAME", \
-     .help = "the model that prompts ask for; default: the first that the server lists"}, \
     {"--header", PS_ARG_LIST, PS_TESTER_AT(type, member, headers), "'NAME: VALUE'", \
      .help = "send this header too; may be repeated"}, \
     {"--status", PS_ARG_U64, PS_TESTER_AT(type, member, status), "CODE", \
@@ -171,7 +171,17 @@ bool ps_tester_is_interrupted(const struct ps_tester *tester);
  * command may change the verdict and adds its own part. Borrowed: lives as long as the tester. */
 struct ps_report_section *ps_tester_section(struct ps_tester *tester);
 
+/* Takes thresholds that hold unless the user has set one about their metric. */
+void ps_tester_default_threshold(struct ps_tester *tester, const char *text);
+
+/* Saves the section; where that fails the document goes to standard output. Gives what ps_report_save() does, which
+ * was said where it failed. */
+int ps_tester_save(struct ps_tester *tester);
+
 /* Saves the section, prints what people read, gives the exit status. */
 int ps_tester_finish(struct ps_tester *tester);
+
+/* The exit status of the section that was (not) saved. */
+int ps_tester_status(const struct ps_tester *tester, int saved);
 
 #endif

@@ -181,7 +181,7 @@ static void make_prompt(const struct ps_requests_opts *opts, uint64_t number, st
 {
     struct ps_rng rng = ps_rng_make(opts->seed * 0x2545f4914f6cdd1du + number);
     *entry = (struct ps_plan_entry){
-        .kind = PS_PLAN_CHAT,
+        .kind = opts->prompt_kind,
         .number = number,
         .prompt_tokens = opts->prompt_tokens,
         .max_tokens = opts->max_tokens,

@@ -2,7 +2,7 @@
  *
  *      one        --method, --header, --body: the same bytes each time
  *      templates  a JSON object a line (template.h), used in turns
- *      prompts    chats of so many tokens, drawn or fixed, worded by `prompt`
+ *      prompts    chats or embeddings of so many tokens, drawn or fixed, worded by `prompt`
  *      trace      a plan (plan.h), which also says when
  *
  * The bytes of heads and bodies that don't change are made once.
@@ -39,6 +39,7 @@ struct ps_requests_opts {
     /* Prompts: a chat for each request. */
     uint32_t prompt_tokens;     /* > 0: prompts are made; the mean where they are drawn */
     uint32_t max_tokens;
+    enum ps_plan_kind prompt_kind; /* chats or embeddings */
     bool drawn_lengths;         /* log-normal prompts, exponential answers, around these */
     struct ps_prompt_opts prompt; /* of prompts and traces */
     struct ps_plan_opts trace;  /* path != NULL: this trace */

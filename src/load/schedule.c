@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define NS 1e9
+#define LAST 1e-9 /* what is due at the very end of a phase belongs to the next, whatever rounding says */
 
 const char *const ps_spread_names[] = {
     [PS_SPREAD_EVEN] = "even", [PS_SPREAD_POISSON] = "poisson", [PS_SPREAD_GAMMA] = "gamma", NULL};
@@ -121,7 +122,7 @@ bool ps_schedule_next(struct ps_schedule *schedule, ps_span *at)
         const struct ps_phase *phase = &schedule->opts.phases[place->phase];
         double into = place->at - place->begin;
         double left = area_left(phase, into);
-        if (!is_silent(phase) && place->gap <= left) {
+        if (!is_silent(phase) && place->gap < left - LAST * (1 + left)) {
             place->at += invert(rate_in(phase, into), slope_of(phase), place->gap);
             place->gap = draw_gap(schedule);
             *at = (ps_span)(place->at * NS);
