@@ -119,7 +119,7 @@ export class Chart {
 
   // ---- drawing
 
-  /// Brings the panel up to date: legend always, the plot where somebody sees it.
+  /// Brings the panel up to date: the legend at once, the plot, where somebody sees it, in its turn.
   refresh() {
     const tracks = this.tracks();
     const signature = `${this.context.view.isLive}|${tracks.map(({ key }) => key).join('\n')}`;
@@ -131,7 +131,7 @@ export class Chart {
     }
     this.shown = tracks;
     if (this.isVisible) {
-      this.draw();
+      this.context.draw(this);
     }
     this.tell();
   }

@@ -43,9 +43,36 @@ const context = {
   source: () => frozen ?? store, view, past, theme,
   onHover: (time) => { hovered = time; tellClock(); },
   onLayout: () => layout(),
+  draw: (chart) => drawSoon(chart),
   watch: (chart) => { charts.add(chart); watcher.observe(chart.element); sizes.observe(chart.plot); },
 };
 const byElement = (element) => [...charts].find((chart) => chart.element === element || chart.plot === element);
+
+// ---- drawing: as many plots a frame as leave time for the mouse
+
+const FRAME_MS = 7;
+const waiting = new Set();
+
+function drawSoon(chart) {
+  if (waiting.size === 0) {
+    requestAnimationFrame(drawSome);
+  }
+  waiting.add(chart);
+}
+
+function drawSome() {
+  const until = performance.now() + FRAME_MS;
+  for (const chart of waiting) {
+    waiting.delete(chart);
+    chart.draw();
+    if (performance.now() > until) {
+      break;
+    }
+  }
+  if (waiting.size > 0) {
+    requestAnimationFrame(drawSome);
+  }
+}
 
 // ---- the parts
 
