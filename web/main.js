@@ -23,7 +23,8 @@ import { Verdict } from './verdict.js';
 import { RANGES, View } from './view.js';
 
 const ASK_MS = 2000;
-const MARKS = { ok: '✓', watch: '▲', bad: '✕', unknown: '?' };
+const MARKS = { ok: '✓', watch: '▲', bad: '✕', idle: '○', unknown: '?' };
+const ASK_AGAIN_MS = 60000; // where there is no GPU to ask about
 
 const store = new Store();
 let frozen = null; // the store as it was when the page was paused
@@ -211,8 +212,8 @@ function tellTab({ level, word, reasons }) {
   setText(document.querySelector('title'), `${level === 'ok' ? '' : `${MARKS[level]} `}${word}${reasons.length > 0 ? ` (${reasons.length})` : ''} · Penstock`);
   if (tellTab.level !== level) {
     tellTab.level = level;
-    const colour = { ok: '#2ea97a', watch: '#e0a020', bad: '#e5534b', unknown: '#8a95a3' }[level];
-    const path = { ok: 'M4 8.5l3 3 5-6', watch: 'M8 4v5M8 11v1.2', bad: 'M5 5l6 6M11 5l-6 6', unknown: 'M6 6a2 2 0 114 0c0 1.5-2 1.5-2 3M8 11v1' }[level];
+    const colour = { ok: '#2ea97a', watch: '#e0a020', bad: '#e5534b' }[level] ?? '#8a95a3';
+    const path = { ok: 'M4 8.5l3 3 5-6', watch: 'M8 4v5M8 11v1.2', bad: 'M5 5l6 6M11 5l-6 6', idle: 'M5 8h6', unknown: 'M6 6a2 2 0 114 0c0 1.5-2 1.5-2 3M8 11v1' }[level];
     const picture = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="${colour}"/><path d="${path}" fill="none" stroke="#fff" stroke-width="2" stroke-linecap="round"/></svg>`;
     document.querySelector('link[rel=icon]').href = `data:image/svg+xml,${encodeURIComponent(picture)}`;
   }
@@ -225,9 +226,15 @@ async function askJson(path) {
   return { ok: answer.ok, status: answer.status, body: await answer.json() };
 }
 
+let noGpuSince = 0;
+
 async function askProfile() {
+  if (Date.now() - noGpuSince < ASK_AGAIN_MS && store.keysOf('gpu').length === 0 && store.keysOf('gpu_server_percent').length === 0) {
+    return;
+  }
   const { ok, status, body } = await askJson('/api/gpu/profile');
   profile = ok ? body : {};
+  noGpuSince = ok ? 0 : Date.now();
   const section = sectionOf('gpu');
   section.explain(!ok && status === 503 ? `No GPU is known: ${body.detail ?? 'no source tells of one'}` : undefined);
   const simulated = [...(profile.engines ?? []), ...(profile.devices ?? [])].some((one) => one.simulated);

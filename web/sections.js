@@ -54,7 +54,7 @@ export class Section {
     }
     setHidden(this.element, this.charts.size + this.extras.length === 0 && !this.explained);
     setHidden(this.missing, waiting.length === 0 && !this.explained);
-    setText(this.missing, this.explained ?? (waiting.length > 0 ? `Nobody tells yet: ${waiting.join(', ')}.` : ''));
+    setText(this.missing, this.explained ?? (waiting.length > 0 ? `No figures yet: ${waiting.join(', ')}.` : ''));
     return grown;
   }
 

@@ -84,7 +84,7 @@ export class Verdict {
     this.held = new Map(); // rule -> {reason, until}
   }
 
-  /// {level: 'ok' | 'watch' | 'bad' | 'unknown', word, text, reasons: [{level, text, panel}]}
+  /// {level: 'ok' | 'watch' | 'bad' | 'idle' | 'unknown', word, text, reasons: [{level, text, panel}]}
   judge(store) {
     for (const rule of RULES) {
       const found = rule(store);
@@ -105,7 +105,7 @@ export class Verdict {
 function sentence(level, reasons, store) {
   const endpoints = store.keysOf('upstream_healthy').length;
   if (endpoints === 0 && level === 'ok') {
-    return { word: 'Idle', text: 'No inference server is configured, so there is nothing to pass requests on to. Start with --upstream URL.' };
+    return { level: 'idle', word: 'Idle', text: 'No inference server is configured, so there is nothing to pass requests on to. Start with --upstream URL.' };
   }
   const requests = store.mean('requests', 10);
   const traffic = requests === null ? 'The request rate is unknown' : requests < 0.05 ? 'No requests at present' : format(requests, 'requests/s');

@@ -13,30 +13,18 @@ import { gunzipSync } from 'node:zlib';
 
 import { COLOURS } from '../../web/colours.js';
 import { format, parts } from '../../web/format.js';
-import { closeBrowser, hasPage, noBrowser, openPage, panel } from './lib/browser.mjs';
-import { call, chat, front } from './lib/client.mjs';
+import { closeBrowser, hasPage, noBrowser, openPage, panel, staysSmall, trafficStage as stage } from './lib/browser.mjs';
+import { call, front } from './lib/client.mjs';
 import { Penstock, get, startPenstock } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
-import { startSim } from './lib/sim.mjs';
 import { inference, startUpstream } from './lib/upstream.mjs';
-import { now, sleep, slowness, until } from './lib/wait.mjs';
+import { now, sleep, until } from './lib/wait.mjs';
 
 const TOKEN = 'read-token-0123456789abcdef';
 const images = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../docs/images');
 const isLost = (text) => /WebSocket|ERR_CONNECTION|ERR_EMPTY|Failed to load resource/.test(text);
 
 test.after(closeBrowser);
-
-/// A gateway with a simulated server and requests through it until the test ends.
-async function stage(t, { config = '', every = 40, port } = {}) {
-  const sim = await startSim(t, 'vllm');
-  const gate = await startPenstock(t, { port, config: `upstreams: [{name: gpu, engine: vllm, endpoints: ["${sim.url}"]}]\n${config}` });
-  const timer = setInterval(() => {
-    chat(gate.port, { body: { max_tokens: 8, stream: true } }).catch(() => {});
-  }, every * slowness);
-  t.after(() => clearInterval(timer));
-  return { gate, sim };
-}
 
 const browserTest = (name, story) => test(name, { skip: noBrowser }, async (t) => {
   const probe = await startPenstock(t);
@@ -464,6 +452,8 @@ browserTest('what moves stops for those who asked for that', async (t) => {
   assert.equal(await page.locator('#verdict').evaluate((one) => getComputedStyle(one).transitionDuration), '0s');
   await assertClean(page, seen);
 });
+
+browserTest('half a minute costs no memory', (t) => staysSmall(t, { minutes: 0.5 }));
 
 // ---- pictures
 

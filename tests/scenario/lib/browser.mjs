@@ -11,8 +11,10 @@ import fs from 'node:fs';
 import { chromium } from 'playwright-core';
 
 import { after } from './after.mjs';
-import { get } from './penstock.mjs';
-import { slowness } from './wait.mjs';
+import { chat } from './client.mjs';
+import { get, startPenstock } from './penstock.mjs';
+import { startSim } from './sim.mjs';
+import { sleep, slowness } from './wait.mjs';
 
 const PROGRAMS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/snap/bin/chromium', '/usr/bin/google-chrome'];
 const program = PROGRAMS.find((file) => fs.existsSync(file));
@@ -100,4 +102,55 @@ export function panel(page, id) {
     enlarge: () => element.locator('.expand').press('Enter'),
     caption: () => element.locator('caption').textContent(),
   };
+}
+
+/// A gateway with a simulated server, and requests through it until the test ends.
+export async function trafficStage(t, { config = '', every = 40, port } = {}) {
+  const sim = await startSim(t, 'vllm');
+  const gate = await startPenstock(t, { port, config: `upstreams: [{name: gpu, engine: vllm, endpoints: ["${sim.url}"]}]\n${config}` });
+  const timer = setInterval(() => {
+    chat(gate.port, { body: { max_tokens: 8, stream: true } }).catch(() => {});
+  }, every * slowness);
+  after(t, () => clearInterval(timer));
+  return { gate, sim };
+}
+
+/// What the page holds after a collection: bytes of its heap, nodes and listeners.
+async function sizeOf(session) {
+  await session.send('HeapProfiler.collectGarbage');
+  const { metrics } = await session.send('Performance.getMetrics');
+  const of = (name) => metrics.find((metric) => metric.name === name).value;
+  return { heap: of('JSHeapUsedSize'), nodes: of('Nodes'), listeners: of('JSEventListeners') };
+}
+
+/// Fails when the page grows while it is used for that long: after a first part, in which the store fills up.
+export async function staysSmall(t, { minutes }) {
+  const { gate } = await trafficStage(t);
+  if (!(await hasPage(gate))) {
+    t.skip('this build has no page');
+    return;
+  }
+  const { page, context, seen } = await openPage(t, gate.url);
+  const session = await context.newCDPSession(page);
+  await session.send('Performance.enable');
+  const use = async (ms) => {
+    const end = Date.now() + ms;
+    for (let i = 0; Date.now() < end; i++) {
+      seen.frames.length = 0;
+      seen.requests.length = 0;
+      await page.keyboard.press(['3', '2', 't', ',', '+', 'Escape', ' ', ' '][i % 8]);
+      await page.mouse.move(400 + (i % 50) * 10, 500);
+      await page.mouse.wheel(0, i % 2 === 0 ? 900 : -900);
+      await sleep(400);
+    }
+  };
+  await use(minutes * 60000 * 0.4);
+  const before = await sizeOf(session);
+  await use(minutes * 60000 * 0.6);
+  const after = await sizeOf(session);
+  t.diagnostic(`heap ${(before.heap / 1e6).toFixed(2)} -> ${(after.heap / 1e6).toFixed(2)} MB, nodes ${before.nodes} -> ${after.nodes}, listeners ${before.listeners} -> ${after.listeners}`);
+  assert.ok(after.heap < before.heap * 1.25 + 1e6, `the heap grew from ${before.heap} to ${after.heap} bytes`);
+  assert.ok(after.nodes < before.nodes * 1.25 + 300, `from ${before.nodes} to ${after.nodes} nodes`);
+  assert.ok(after.listeners < before.listeners * 1.25 + 100, `from ${before.listeners} to ${after.listeners} listeners`);
+  seen.assertClean();
 }
