@@ -23,6 +23,7 @@ struct ps_panel {
     struct ps_board *board;
     struct ps_frame *frame;
     struct ps_live *live;
+    bool began; /* there was a second */
     struct ps_buf summary; /* of this second, of everything; empty = not asked for yet */
 };
 
@@ -85,6 +86,7 @@ void ps_panel_second(void *ctx, int64_t second)
     PS_IGNORE(ps_board_second(panel->board, ps_loop_now(panel->loop)));
     size_t count = ps_board_keys(panel->board, &keys);
     PS_IGNORE(ps_frame_second(panel->frame, (double)second, keys, count));
+    panel->began = true;
     ps_buf_clear(&panel->summary);
     if (panel->live != NULL) {
         ps_live_second(panel->live);
@@ -95,6 +97,9 @@ int ps_panel_encode(void *ctx, const char *const *keys, size_t count, bool first
                     struct ps_buf *out)
 {
     struct ps_panel *panel = ctx;
+    if (!panel->began) {
+        return PS_EBUSY; /* there is nothing to tell: it is asked for again with the first second */
+    }
     return ps_frame_write(panel->frame, keys, count, first, out);
 }
 
@@ -115,13 +120,14 @@ static int write_all(struct ps_panel *panel, struct ps_buf *out)
     return err != PS_OK ? err : ps_buf_append_str(out, ps_buf_str(&panel->summary));
 }
 
-/* Commas between braces belong to the key; braces between quotes do not count. */
-static size_t split_names(char *text, const char *names[NAMES])
+/* Commas between braces belong to the key; braces between quotes do not count. PS_ELIMIT: too many.
+ */
+static int split_names(char *text, const char *names[NAMES], size_t *count)
 {
-    size_t count = 0;
     bool quoted = false;
     bool braced = false;
-    names[count++] = text;
+    names[0] = text;
+    *count = 1;
     for (; *text != '\0'; text++) {
         if (*text == '\\' && quoted && text[1] != '\0') {
             text++;
@@ -129,32 +135,36 @@ static size_t split_names(char *text, const char *names[NAMES])
             quoted = !quoted;
         } else if (!quoted && (*text == '{' || *text == '}')) {
             braced = *text == '{';
-        } else if (*text == ',' && !quoted && !braced && count < NAMES) {
+        } else if (*text == ',' && !quoted && !braced) {
+            if (*count == NAMES) {
+                return PS_ELIMIT;
+            }
             *text = '\0';
-            names[count++] = text + 1;
+            names[(*count)++] = text + 1;
         }
     }
-    return count;
+    return PS_OK;
 }
 
 int ps_panel_write_summary(struct ps_panel *panel, struct ps_str query, struct ps_buf *out,
                            char *reason, size_t size)
 {
     const char *names[NAMES];
+    size_t count = 0;
     char *text = NULL;
     int err = PS_ENOTFOUND;
     if (query.len > 0) {
         text = malloc(NAMES_TEXT);
         err = text == NULL ? PS_ENOMEM
                            : ps_query_value(query, PS_STR("names"), text, NAMES_TEXT);
+        err = err != PS_OK ? err : split_names(text, names, &count);
     }
     if (err == PS_OK) {
-        size_t count = split_names(text, names);
         err = ps_frame_write_summary(panel->frame, names, count, subscribers(panel), out);
     } else if (err == PS_ENOTFOUND) {
         err = write_all(panel, out);
     } else if (err != PS_ENOMEM) {
-        snprintf(reason, size, "names is a list of keys, separated by commas");
+        snprintf(reason, size, "names is a list of at most %d keys, separated by commas", NAMES);
         err = PS_EINVAL;
     }
     free(text);

@@ -39,7 +39,7 @@ void ps_panel_set_live(struct ps_panel *panel, struct ps_live *live);
 /* The second is over and the history has its values of the registry: a ps_recorder's callback. */
 void ps_panel_second(void *panel, int64_t second);
 
-/* One frame: a ps_live_encode_fn. */
+/* One frame: a ps_live_encode_fn. PS_EBUSY: before the first second. */
 int ps_panel_encode(void *panel, const char *const *keys, size_t count, bool first,
                     struct ps_buf *out);
 

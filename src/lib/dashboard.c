@@ -5,8 +5,10 @@
  * Two locks: `turn` is held by whoever broadcasts or subscribes, callbacks included, so that frames
  * come in order; `lock` for what the struct holds, never over a callback.
  */
+#include <assert.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +21,8 @@
 #include "penstock/penstock.h"
 
 #define FRAME_LIMIT ((size_t)16 * 1024 * 1024)
+
+static_assert(PS_DASHBOARD_SAMPLES == PS_FRAME_POINTS, "what is kept is what a frame shows");
 
 struct subscriber {
     uint64_t id; /* 0 = free */

@@ -12,6 +12,7 @@
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py scrape [--quick] [--rounds N]
+    run.py board [--quick] [--rounds N]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -35,6 +36,7 @@ import sys
 import tempfile
 
 import batch
+import board
 import cache
 import chaos
 import eviction
@@ -108,7 +110,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "metrics": metrics,
+BENCHES = {"batch": batch, "board": board, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "metrics": metrics,
            "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "telemetry": telemetry}
 
 
