@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "config/report.h"
 #include "config/yaml.h"
+#include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "gateway/tier.h"
 #include "operate/gpu_opts.h"
@@ -52,6 +53,7 @@ struct ps_cors_opts {
 struct ps_metrics_page_opts {
     uint64_t max_custom;
     bool public;
+    struct ps_statsd_port_opts statsd;
 };
 
 struct ps_config {

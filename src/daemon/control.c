@@ -22,6 +22,7 @@
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/site.h"
+#include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
 #include "observe/custom.h"
@@ -32,6 +33,7 @@
 #include "observe/metric.h"
 
 enum { MAX_WORKERS = 64, MAX_LISTEN = 16 };
+enum { OTHER_SHARDS = 4 }; /* shard 0, control, statsd, the clerk */
 
 static const ps_span names_poll = 2 * PS_MILLISECOND; /* how often a reload looks whether all names are known */
 static const ps_span names_wait = 2 * PS_SECOND;      /* how long at most: a dead name server delays no more */
@@ -42,6 +44,7 @@ struct ps_control {
     struct ps_mailbox *mailbox;
     struct ps_metrics *metrics;
     struct ps_custom *custom;
+    struct ps_statsd_port *statsd; /* NULL unless metrics.statsd.listen */
     struct ps_process *process;
     struct ps_budget budget;
     struct ps_access_log *access_log;
@@ -203,6 +206,7 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"workers", before->workers == after->workers},
         {"max_buffered", before->max_buffered == after->max_buffered},
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
+        {"metrics.statsd.listen", same_strings(&before->metrics.statsd.listen, &after->metrics.statsd.listen)},
         {"store.path", strcmp(store_path(before), store_path(after)) == 0},
         {"cache", same_cache(&before->cache, &after->cache)},
         {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
@@ -371,7 +375,7 @@ static void raise_descriptors(void)
 
 static int setup_metrics(struct ps_control *control, unsigned workers)
 {
-    struct ps_metrics_opts opts = {.shards = workers + 2, .clock = &ps_clock_real};
+    struct ps_metrics_opts opts = {.shards = workers + OTHER_SHARDS, .clock = &ps_clock_real};
     const char *bad = NULL;
     int err = ps_metrics_new(&control->metrics, &opts);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
@@ -608,6 +612,8 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_access_log(control, config);
     err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
     err = err != PS_OK ? err : ps_custom_new(&control->custom, control->metrics, config->metrics.max_custom);
+    err = err != PS_OK ? err
+                       : ps_statsd_port_new(&control->statsd, &config->metrics.statsd, control->custom, control->metrics);
     err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics, control->custom);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
@@ -641,6 +647,7 @@ static void teardown(struct ps_control *control)
     ps_engines_free(control->engines);
     ps_gpu_free(control->gpu);
     ps_store_free(control->store);
+    ps_statsd_port_free(control->statsd);
     ps_api_free(control->api);
     ps_site_unref(control->site);
     ps_caches_free(control->caches);
