@@ -99,6 +99,8 @@ static int copy_request(struct ps_ask *ask, const struct ps_exchange *exchange)
         {PS_H1_COOKIE, offsetof(struct ps_ask, cookie)},
         {PS_H1_CONTENT_TYPE, offsetof(struct ps_ask, content_type)},
         {PS_H1_ACCEPT, offsetof(struct ps_ask, accept)},
+        {PS_H1_ACCEPT_ENCODING, offsetof(struct ps_ask, accept_encoding)},
+        {PS_H1_IF_NONE_MATCH, offsetof(struct ps_ask, if_none_match)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct ps_h1_header *header = ps_h1_head_find(head, rows[i].id);

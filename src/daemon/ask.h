@@ -31,7 +31,8 @@ struct ps_ask {
 
     /* the request; views into `text` */
     struct ps_buf text;
-    struct ps_str method, path, query, host, origin, authorization, cookie, content_type, accept;
+    struct ps_str method, path, query, host, origin, authorization, cookie, content_type, accept, accept_encoding,
+        if_none_match;
     struct ps_buf body;
     struct ps_budget *budget; /* counts the body */
     struct ps_address peer;
