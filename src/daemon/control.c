@@ -14,17 +14,20 @@
 #include "daemon/api.h"
 #include "daemon/ask.h"
 #include "daemon/caches.h"
+#include "daemon/clerk.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
 #include "daemon/gpu_log.h"
 #include "operate/gpu.h"
 #include "daemon/health.h"
+#include "daemon/numbers.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/site.h"
 #include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
+#include "export/otlp_metrics.h"
 #include "observe/custom.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
@@ -51,6 +54,8 @@ struct ps_control {
     struct ps_peers *peers;
     _Atomic size_t connections; /* of clients, on all workers */
     struct ps_site *site;
+    struct ps_clerk *clerk;
+    struct ps_otlp *otlp;
     struct ps_api *api;
     struct ps_caches *caches;
     struct ps_health *health;
@@ -74,15 +79,21 @@ static void on_worker_ask(struct ps_letter *letter, void *receiver)
 {
     struct ps_control *control = receiver;
     struct ps_ask *ask = PS_CONTAINER_OF(letter, struct ps_ask, letter);
+    ask->on_answered = ps_worker_reply;
     ps_api_answer(control->api, ask, ps_loop_now(control->loop));
-    ps_worker_reply(ask);
+    if (!ask->pending) {
+        ps_worker_reply(ask);
+    }
 }
 
 static void on_admin_ask(void *ctx, struct ps_ask *ask)
 {
     struct ps_control *control = ctx;
+    ask->on_answered = ps_ask_finish;
     ps_api_answer(control->api, ask, ps_loop_now(control->loop));
-    ps_ask_finish(ask);
+    if (!ask->pending) {
+        ps_ask_finish(ask);
+    }
 }
 
 static void on_admin_request(void *ctx, struct ps_exchange *exchange)
@@ -384,6 +395,14 @@ static int setup_metrics(struct ps_control *control, unsigned workers)
     return err != PS_OK ? err : ps_process_new(&control->process, control->metrics, &control->budget);
 }
 
+static int setup_api(struct ps_control *control)
+{
+    int err = ps_clerk_new(&control->clerk, control->loop);
+    err = err != PS_OK ? err : ps_otlp_new(&control->otlp, control->custom, control->metrics);
+    struct ps_numbers numbers = {control->metrics, control->custom, control->otlp};
+    return err != PS_OK ? err : ps_api_new(&control->api, &numbers, control->clerk);
+}
+
 static int setup_caches(struct ps_control *control, const struct ps_config *config)
 {
     char reason[256] = "out of memory";
@@ -614,7 +633,7 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : ps_custom_new(&control->custom, control->metrics, config->metrics.max_custom);
     err = err != PS_OK ? err
                        : ps_statsd_port_new(&control->statsd, &config->metrics.statsd, control->custom, control->metrics);
-    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics, control->custom);
+    err = err != PS_OK ? err : setup_api(control);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
@@ -639,6 +658,7 @@ static void teardown(struct ps_control *control)
     hold_signals();
     stop_workers(control);
     ps_mailbox_free(control->mailbox); /* what was still asked is answered by what is still there */
+    ps_clerk_free(control->clerk);
     ps_server_free(control->admin);
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_free(control->workers[i]);
@@ -649,6 +669,7 @@ static void teardown(struct ps_control *control)
     ps_store_free(control->store);
     ps_statsd_port_free(control->statsd);
     ps_api_free(control->api);
+    ps_otlp_free(control->otlp);
     ps_site_unref(control->site);
     ps_caches_free(control->caches);
     ps_peers_free(control->peers);
