@@ -19,15 +19,24 @@ static unsigned step_of(uint64_t value)
     return (shift << PS_HIST_STEP_BITS) + (unsigned)(value >> shift);
 }
 
-/* The middle of a step. */
-static double middle_of(unsigned step)
+/* How far the values of a step were shifted. */
+static unsigned shift_of(unsigned step)
+{
+    return step < 2 * STEPS_PER_POWER ? 0 : (step >> PS_HIST_STEP_BITS) - 1;
+}
+
+uint64_t ps_hist_step_start(unsigned step)
 {
     if (step < 2 * STEPS_PER_POWER) {
         return step;
     }
-    unsigned shift = (step >> PS_HIST_STEP_BITS) - 1;
-    uint64_t low = (uint64_t)(STEPS_PER_POWER + step % STEPS_PER_POWER) << shift;
-    return (double)low + (double)((UINT64_C(1) << shift) - 1) / 2;
+    return (uint64_t)(STEPS_PER_POWER + step % STEPS_PER_POWER) << shift_of(step);
+}
+
+/* The middle of a step. */
+static double middle_of(unsigned step)
+{
+    return (double)ps_hist_step_start(step) + (double)((UINT64_C(1) << shift_of(step)) - 1) / 2;
 }
 
 void ps_hist_clear(struct ps_hist *hist)

@@ -17,14 +17,15 @@
 
 struct ps_ask;
 struct ps_caches;
-struct ps_custom;
+struct ps_clerk;
 struct ps_gpu;
-struct ps_metrics;
+struct ps_numbers;
 struct ps_recorder;
 struct ps_site;
 struct ps_api;
 
-PS_MUST_CHECK int ps_api_new(struct ps_api **out, struct ps_metrics *metrics, struct ps_custom *custom);
+/* The clerk answers what takes long; it ends before the api. `numbers` are copied. */
+PS_MUST_CHECK int ps_api_new(struct ps_api **out, const struct ps_numbers *numbers, struct ps_clerk *clerk);
 void ps_api_free(struct ps_api *api); /* NULL is fine */
 
 /* What is in force; borrowed until the next call. `draining` turns /readyz to 503. */

@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "config/report.h"
 #include "config/yaml.h"
+#include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "observe/history.h"
 #include "gateway/tier.h"
@@ -53,6 +54,7 @@ struct ps_cors_opts {
 struct ps_metrics_page_opts {
     uint64_t max_custom;
     bool public;
+    struct ps_statsd_port_opts statsd;
 };
 
 struct ps_config {

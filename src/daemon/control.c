@@ -20,12 +20,15 @@
 #include "daemon/gpu_log.h"
 #include "operate/gpu.h"
 #include "daemon/health.h"
+#include "daemon/numbers.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/recorder.h"
 #include "daemon/site.h"
+#include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
+#include "export/otlp_metrics.h"
 #include "observe/custom.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
@@ -34,6 +37,7 @@
 #include "observe/metric.h"
 
 enum { MAX_WORKERS = 64, MAX_LISTEN = 16 };
+enum { OTHER_SHARDS = 4 }; /* shard 0, control, statsd, the clerk */
 
 static const ps_span names_poll = 2 * PS_MILLISECOND; /* how often a reload looks whether all names are known */
 static const ps_span names_wait = 2 * PS_SECOND;      /* how long at most: a dead name server delays no more */
@@ -44,6 +48,7 @@ struct ps_control {
     struct ps_mailbox *mailbox;
     struct ps_metrics *metrics;
     struct ps_custom *custom;
+    struct ps_statsd_port *statsd; /* NULL unless metrics.statsd.listen */
     struct ps_process *process;
     struct ps_budget budget;
     struct ps_access_log *access_log;
@@ -51,6 +56,7 @@ struct ps_control {
     _Atomic size_t connections; /* of clients, on all workers */
     struct ps_site *site;
     struct ps_clerk *clerk;
+    struct ps_otlp *otlp;
     struct ps_api *api;
     struct ps_caches *caches;
     struct ps_health *health;
@@ -213,6 +219,7 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"workers", before->workers == after->workers},
         {"max_buffered", before->max_buffered == after->max_buffered},
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
+        {"metrics.statsd.listen", same_strings(&before->metrics.statsd.listen, &after->metrics.statsd.listen)},
         {"store.path", strcmp(store_path(before), store_path(after)) == 0},
         {"history", before->history.max_series == after->history.max_series &&
                         before->history.points == after->history.points},
@@ -384,13 +391,21 @@ static void raise_descriptors(void)
 
 static int setup_metrics(struct ps_control *control, unsigned workers)
 {
-    struct ps_metrics_opts opts = {.shards = workers + 2, .clock = &ps_clock_real};
+    struct ps_metrics_opts opts = {.shards = workers + OTHER_SHARDS, .clock = &ps_clock_real};
     const char *bad = NULL;
     int err = ps_metrics_new(&control->metrics, &opts);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_engines_metric_families, &bad);
     PS_CHECK(bad == NULL);
     return err != PS_OK ? err : ps_process_new(&control->process, control->metrics, &control->budget);
+}
+
+static int setup_api(struct ps_control *control)
+{
+    int err = ps_clerk_new(&control->clerk, control->loop);
+    err = err != PS_OK ? err : ps_otlp_new(&control->otlp, control->custom, control->metrics);
+    struct ps_numbers numbers = {control->metrics, control->custom, control->otlp};
+    return err != PS_OK ? err : ps_api_new(&control->api, &numbers, control->clerk);
 }
 
 static int setup_caches(struct ps_control *control, const struct ps_config *config)
@@ -632,8 +647,9 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_access_log(control, config);
     err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
     err = err != PS_OK ? err : ps_custom_new(&control->custom, control->metrics, config->metrics.max_custom);
-    err = err != PS_OK ? err : ps_clerk_new(&control->clerk, control->loop);
-    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics, control->custom);
+    err = err != PS_OK ? err
+                       : ps_statsd_port_new(&control->statsd, &config->metrics.statsd, control->custom, control->metrics);
+    err = err != PS_OK ? err : setup_api(control);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
@@ -670,7 +686,9 @@ static void teardown(struct ps_control *control)
     ps_recorder_free(control->recorder);
     ps_gpu_free(control->gpu);
     ps_store_free(control->store);
+    ps_statsd_port_free(control->statsd);
     ps_api_free(control->api);
+    ps_otlp_free(control->otlp);
     ps_site_unref(control->site);
     ps_caches_free(control->caches);
     ps_peers_free(control->peers);
