@@ -35,6 +35,7 @@ struct ps_api {
     struct ps_caches *caches;
     struct ps_gpu *gpu;
     struct ps_recorder *recorder;
+    struct ps_live *live;
     struct session sessions[SESSIONS];
     size_t next_session; /* the oldest is replaced */
     bool draining;
@@ -75,6 +76,11 @@ void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu)
 void ps_api_set_recorder(struct ps_api *api, struct ps_recorder *recorder)
 {
     api->recorder = recorder;
+}
+
+void ps_api_set_live(struct ps_api *api, struct ps_live *live)
+{
+    api->live = live;
 }
 
 void ps_api_set_draining(struct ps_api *api)
@@ -335,6 +341,13 @@ static void answer_cleanup(struct ps_api *api, struct ps_ask *ask, ps_time now)
     }
 }
 
+/* Whoever has the connection does the rest. */
+static void answer_live(struct ps_api *api, struct ps_ask *ask)
+{
+    ask->live = api->live;
+    ask->status = 101;
+}
+
 static int write_backend(const struct ps_backend *backend, struct ps_buf *out)
 {
     char engine[PS_IDENTITY_TEXT];
@@ -444,6 +457,8 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
     } else if (ps_str_eq(ask->path, PS_STR("/metrics"))) {
         is_read(ask) ? ps_clerk_take(api->clerk, ask, ps_numbers_page, &api->numbers)
                      : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/ws/metrics"))) {
+        is_read(ask) ? answer_live(api, ask) : refuse_method(ask, "GET");
     } else if (ps_str_eq(ask->path, PS_STR("/api/metrics"))) {
         is_read(ask)   ? ps_clerk_take(api->clerk, ask, ps_numbers_listing, &api->numbers)
         : is_post(ask) ? ps_clerk_take(api->clerk, ask, ps_numbers_intake, &api->numbers)

@@ -19,6 +19,8 @@ struct ps_ask;
 struct ps_caches;
 struct ps_clerk;
 struct ps_gpu;
+struct ps_live;
+struct ps_metrics;
 struct ps_numbers;
 struct ps_recorder;
 struct ps_site;
@@ -33,6 +35,7 @@ void ps_api_set_site(struct ps_api *api, const struct ps_site *site);
 void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches); /* likewise */
 void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu);          /* likewise */
 void ps_api_set_recorder(struct ps_api *api, struct ps_recorder *recorder); /* likewise */
+void ps_api_set_live(struct ps_api *api, struct ps_live *live);       /* likewise */
 void ps_api_set_draining(struct ps_api *api);
 
 /* Fills the answer into the ask, or makes it pending: then ask->on_answered runs when it is there. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/chunk.h"
+#include "daemon/live.h"
 #include "gateway/answer.h"
 #include "http/h1_field.h"
 #include "http/server.h"
@@ -162,6 +163,10 @@ void ps_ask_finish(struct ps_ask *ask)
     struct ps_exchange *exchange = ask->exchange;
     if (exchange != NULL) {
         ps_exchange_handle(exchange, NULL, NULL);
+    }
+    if (exchange != NULL && ask->status == 101) {
+        ps_live_take(ask->live, exchange, ask->counter);
+    } else if (exchange != NULL) {
         ps_exchange_respond(exchange, ask->status, ps_buf_str(&ask->headers), ps_str_from(ask->reply_type),
                             ps_buf_str(&ask->reply));
     }

@@ -121,6 +121,8 @@ const struct ps_option ps_config_options[] = {
     PS_OPTION_ROW(ps_config, history, SECTION, NULL,
      "what all numbers were: second by second in memory, by minutes and hours in the file of `store.path`",
      .table = ps_history_options),
+    PS_OPTION_ROW(ps_config, dashboard, SECTION, NULL,
+     "the figures of each second, pushed to whoever watches", .table = ps_live_options),
     PS_OPTION_ROW(ps_config, upstreams, LIST, NULL,
      "the inference servers", .table = ps_upstream_options, .item_size = sizeof(struct ps_upstream_opts)),
     PS_OPTION_ROW(ps_config, routes, LIST, NULL,

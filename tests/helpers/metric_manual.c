@@ -7,6 +7,7 @@
 #include "daemon/access_log.h"
 #include "daemon/caches.h"
 #include "daemon/engines.h"
+#include "daemon/live.h"
 #include "daemon/process.h"
 #include "daemon/recorder.h"
 #include "daemon/statsd_port.h"
@@ -31,6 +32,7 @@ int main(void)
                                                             ps_store_metric_families,
                                                             ps_history_metric_families,
                                                             ps_recorder_metric_families,
+                                                            ps_live_metric_families,
                                                             ps_statsd_metric_families,
                                                             ps_otlp_metric_families,
                                                             ps_statsd_port_metric_families,
