@@ -11,10 +11,10 @@
 #include "daemon/numbers.h"
 #include "daemon/page.h"
 #include "daemon/panel.h"
+#include "daemon/recorder.h"
 #include "daemon/site.h"
 #include "gateway/forward.h"
 #include "http/h1_field.h"
-#include "daemon/recorder.h"
 #include "operate/gpu.h"
 #include "version.h"
 

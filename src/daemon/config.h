@@ -82,8 +82,8 @@ struct ps_config {
     struct ps_cache_opts cache;
     struct ps_gpu_opts gpu;
     struct ps_store_opts store;
-    struct ps_live_opts dashboard;
     struct ps_history_opts history;
+    struct ps_live_opts dashboard;
     struct ps_option_list upstreams; /* of struct ps_upstream_opts */
     struct ps_option_list routes;    /* of struct ps_route_opts */
     struct ps_option_list models;    /* of struct ps_model_opts */

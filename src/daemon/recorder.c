@@ -20,7 +20,8 @@ enum {
     ROLL_SLICE = 192,  /* minutes that one turn writes */
     ROLL_FIRST = 1024, /* and before a question, so that the last minute is there */
     TRACKS_MOST = 20000,
-    GAP = 60
+    GAP = 60,
+    NOT_STORED = -1
 };
 
 #define BETWEEN (PS_MILLISECOND)     /* from one slice to the next: others get their turn */
@@ -294,18 +295,21 @@ static int judge(struct asking *asking)
 
 /* --- from memory ------------------------------------------------------------------------------ */
 
-static int fill_present(struct asking *asking)
+/* Adds what is asked for and in memory, unless the ledger has named it. */
+static int add_present(struct asking *asking)
 {
     const struct ps_history *history = asking->recorder->history;
     const struct ps_history_track *track = NULL;
     int err = PS_OK;
     while (err == PS_OK && (track = ps_history_next(history, track)) != NULL) {
-        if (ps_history_query_wants(&asking->query, track->key)) {
-            size_t n = ps_history_result_count(asking->result);
-            err = ps_history_result_add(asking->result, track->key, 0);
-            if (err == PS_OK) {
-                ps_history_result_fill(asking->result, n, history, track);
-            }
+        if (!ps_history_query_wants(&asking->query, track->key) ||
+            ps_history_result_has(asking->result, track->key)) {
+            continue;
+        }
+        size_t n = ps_history_result_count(asking->result);
+        err = ps_history_result_add(asking->result, track->key, NOT_STORED);
+        if (err == PS_OK && asking->grid.resolution == PS_HISTORY_SECOND) {
+            ps_history_result_fill(asking->result, n, history, track);
         }
     }
     return err;
@@ -315,7 +319,7 @@ static void answer_present(struct asking *asking)
 {
     meet_present(asking);
     int err = judge(asking);
-    err = err != PS_OK ? err : fill_present(asking);
+    err = err != PS_OK ? err : add_present(asking);
     err == PS_OK ? hand_over(asking) : refuse_err(asking, err);
 }
 
@@ -371,7 +375,7 @@ static int add_stored(struct asking *asking, const struct ps_ledger_rows *rows)
                                         ps_ledger_at(rows, i, 0)->integer);
         }
     }
-    return err;
+    return err != PS_OK ? err : add_present(asking);
 }
 
 static void on_tracks(void *ctx, int err, const struct ps_ledger_rows *rows)

@@ -71,6 +71,16 @@ int ps_history_result_add(struct ps_history_result *result, struct ps_str key, i
     return PS_OK;
 }
 
+bool ps_history_result_has(const struct ps_history_result *result, struct ps_str key)
+{
+    for (size_t i = 0; i < result->count; i++) {
+        if (ps_str_eq(ps_str_from(result->series[i].text), key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t ps_history_result_count(const struct ps_history_result *result)
 {
     return result->count;

@@ -34,6 +34,8 @@ void ps_history_result_free(struct ps_history_result *result); /* NULL is fine *
  * key), or PS_ELIMIT: more than PS_HISTORY_SERIES, or more than PS_HISTORY_CELLS points in all. */
 PS_MUST_CHECK int ps_history_result_add(struct ps_history_result *result, struct ps_str key,
                                         int64_t id);
+/* Is a series of this key there? */
+bool ps_history_result_has(const struct ps_history_result *result, struct ps_str key);
 size_t ps_history_result_count(const struct ps_history_result *result);
 
 /* The ids of the series as a JSON array, and the end of the grid. */

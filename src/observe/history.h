@@ -155,7 +155,8 @@ void ps_history_finish(struct ps_history *history);
 
 /* The 95th percentile of an hour, finished and not yet taken. It is read from buckets that grow
  * geometrically (metric_exponential.h): off by 1.1 % at most where the hour's largest value is no
- * more than 30 times its smallest, by 2.2 % up to 1,000 times, by 4.4 % up to a million times. */
+ * more than 30 times its smallest, by 2.2 % up to 1,000 times, by 4.4 % up to a million times; by
+ * twice as much where some are negative. */
 struct ps_history_hour {
     const struct ps_history_track *track;
     int64_t start; /* second; a multiple of 3600 */
