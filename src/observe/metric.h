@@ -66,6 +66,7 @@ struct ps_metric_family {
     double per_unit; /* counter, updown: steps in one unit (1e9 for ns); 0 = 1 */
     bool fractional; /* counter: moved by ps_counter_add_double() alone; no per_unit */
     bool exemplars;  /* counter, histograms: may remember traces (48 bytes for each bucket) */
+    bool native;     /* exponential: text formats leave it out, another row says the same in them */
     const char *const *states; /* stateset: names, NULL-terminated, 1..PS_METRIC_STATES_MAX */
     const double *bounds;      /* histogram: upper bounds, ascending, finite, in the unit */
     size_t bounds_count;       /* histogram: 1..PS_METRIC_BOUNDS_MAX */
