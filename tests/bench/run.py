@@ -13,6 +13,7 @@
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py scrape [--quick] [--rounds N]
+    run.py statsd [--quick] [--rounds N]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -47,6 +48,7 @@ import pressure
 import proxy
 import ring
 import scrape
+import statsd
 import telemetry
 from rows import say
 from targets import BUILD, BenchError
@@ -111,7 +113,8 @@ def raise_priority():
 
 
 BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "fanout": fanout, "flight": flight, "metrics": metrics,
-           "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "telemetry": telemetry}
+           "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "statsd": statsd,
+           "telemetry": telemetry}
 
 
 def main():
