@@ -77,6 +77,7 @@ const char ps_report_style[] =
     "td+.l,th+.l{padding-left:24px}"
     "td.l{white-space:normal;overflow-wrap:anywhere;min-width:150px}"
     "tr:last-child td{border-bottom:0}"
+    ".forest{min-width:190px;text-align:center}.forest svg{margin:0}"
     ".ok{color:var(--good);font-weight:650}.no{color:var(--bad);font-weight:650}.so{color:var(--warn);font-weight:650}"
     "details{margin-top:20px;font-size:14px}summary{cursor:pointer;color:var(--soft)}"
     "footer{color:var(--soft);font-size:13px;padding-top:4px;padding-bottom:36px}"

@@ -4,6 +4,7 @@
  */
 #include "load/sheet.h"
 
+#include <ctype.h>
 #include <openssl/evp.h>
 #include <string.h>
 
@@ -27,6 +28,23 @@ void ps_sheet_printf(struct ps_sheet *sheet, const char *format, ...)
 void ps_sheet_text(struct ps_sheet *sheet, const char *text)
 {
     sheet->err = sheet->err == PS_OK ? ps_markup_text(sheet->out, ps_str_from(text)) : sheet->err;
+}
+
+void ps_sheet_sentence(struct ps_sheet *sheet, const char *text)
+{
+    char first[2] = {(char)toupper((unsigned char)text[0]), '\0'};
+    size_t length = strlen(text);
+    if (length == 0) {
+        return;
+    }
+    if (islower((unsigned char)text[0])) {
+        ps_sheet_text(sheet, first);
+        text++, length--;
+    }
+    ps_sheet_text(sheet, text);
+    if (length > 0 && strchr(".!?", text[length - 1]) == NULL) {
+        ps_sheet_put(sheet, ".");
+    }
 }
 
 void ps_sheet_pill(struct ps_sheet *sheet, const char *verdict)
