@@ -294,10 +294,11 @@ bool ps_resample_draw(const struct ps_resample *resample, uint64_t seed, struct 
             }
         }
     }
-    /* Independent stretches in the run; what was estimated from so few is too sure of itself. */
+    /* Independent stretches in the run. What is drawn from so few scatters less than runs do: a mean by n / (n - 1),
+     * percentiles by a little more (simulated: tests/unit/test_compare.c). */
     double stretches = fmax(2, (double)resample->count / resample->stretch);
     for (size_t j = 0; j < PS_RESAMPLE_FIGURES; j++) {
-        errors->of[j] = deviation(&spread[j]) * sqrt(stretches / (stretches - 1));
+        errors->of[j] = deviation(&spread[j]) * sqrt((stretches + 1) / (stretches - 1));
     }
     errors->df = stretches - 1;
     free(run.steps);
