@@ -14,16 +14,21 @@
 #include "daemon/api.h"
 #include "daemon/ask.h"
 #include "daemon/caches.h"
+#include "daemon/clerk.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
 #include "daemon/gpu_log.h"
 #include "operate/gpu.h"
 #include "daemon/health.h"
+#include "daemon/live.h"
+#include "daemon/numbers.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/site.h"
+#include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
+#include "export/otlp_metrics.h"
 #include "observe/custom.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
@@ -32,6 +37,7 @@
 #include "observe/metric.h"
 
 enum { MAX_WORKERS = 64, MAX_LISTEN = 16 };
+enum { OTHER_SHARDS = 4 }; /* shard 0, control, statsd, the clerk */
 
 static const ps_span names_poll = 2 * PS_MILLISECOND; /* how often a reload looks whether all names are known */
 static const ps_span names_wait = 2 * PS_SECOND;      /* how long at most: a dead name server delays no more */
@@ -42,12 +48,15 @@ struct ps_control {
     struct ps_mailbox *mailbox;
     struct ps_metrics *metrics;
     struct ps_custom *custom;
+    struct ps_statsd_port *statsd; /* NULL unless metrics.statsd.listen */
     struct ps_process *process;
     struct ps_budget budget;
     struct ps_access_log *access_log;
     struct ps_peers *peers;
     _Atomic size_t connections; /* of clients, on all workers */
     struct ps_site *site;
+    struct ps_clerk *clerk;
+    struct ps_otlp *otlp;
     struct ps_api *api;
     struct ps_caches *caches;
     struct ps_health *health;
@@ -55,9 +64,13 @@ struct ps_control {
     struct ps_engines *engines;
     struct ps_store *store;
     struct ps_gpu *gpu;
+    struct ps_live *live;
+    struct ps_live_counter admin_counter; /* for connections that leave control's loop */
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
     unsigned running;
+    struct ps_timer live_timer;
+    uint64_t seq;
     struct ps_timer hand_timer; /* the workers get the site when it fires */
     ps_time hand_until;
     bool draining;
@@ -71,15 +84,31 @@ static void on_worker_ask(struct ps_letter *letter, void *receiver)
 {
     struct ps_control *control = receiver;
     struct ps_ask *ask = PS_CONTAINER_OF(letter, struct ps_ask, letter);
+    ask->on_answered = ps_worker_reply;
     ps_api_answer(control->api, ask, ps_loop_now(control->loop));
-    ps_worker_reply(ask);
+    if (!ask->pending) {
+        ps_worker_reply(ask);
+    }
 }
 
+static void on_admin_letter(struct ps_letter *letter, void *receiver)
+{
+    struct ps_control *control = receiver;
+    struct ps_ask *ask = PS_CONTAINER_OF(letter, struct ps_ask, letter);
+    ask->on_answered = ps_ask_finish;
+    ps_api_answer(control->api, ask, ps_loop_now(control->loop));
+    if (!ask->pending) {
+        ps_ask_finish(ask);
+    }
+}
+
+/* By letter too: a connection can't leave the loop while it is being read. */
 static void on_admin_ask(void *ctx, struct ps_ask *ask)
 {
     struct ps_control *control = ctx;
-    ps_api_answer(control->api, ask, ps_loop_now(control->loop));
-    ps_ask_finish(ask);
+    ask->counter = &control->admin_counter;
+    ask->letter.on_delivery = on_admin_letter;
+    ps_mailbox_post(control->mailbox, &ask->letter);
 }
 
 static void on_admin_request(void *ctx, struct ps_exchange *exchange)
@@ -94,6 +123,7 @@ static bool on_admin_accept(void *ctx, const struct ps_address *peer)
     return ps_peers_enter(control->peers, peer);
 }
 
+/* Any thread. */
 static void on_admin_gone(void *ctx, const struct ps_address *peer)
 {
     struct ps_control *control = ctx;
@@ -203,6 +233,7 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"workers", before->workers == after->workers},
         {"max_buffered", before->max_buffered == after->max_buffered},
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
+        {"metrics.statsd.listen", same_strings(&before->metrics.statsd.listen, &after->metrics.statsd.listen)},
         {"store.path", strcmp(store_path(before), store_path(after)) == 0},
         {"cache", same_cache(&before->cache, &after->cache)},
         {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
@@ -258,6 +289,7 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_engines_set_gateway(control->engines, site->gateway);
     set_gpu(control);
     ps_store_set(control->store, &site->config->store);
+    ps_live_set(control->live, &site->config->dashboard);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
     }
@@ -328,6 +360,7 @@ static void drain(struct ps_control *control)
     control->draining = true;
     ps_timer_clear(control->loop, &control->hand_timer);
     ps_api_set_draining(control->api);
+    ps_live_drain(control->live);
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_drain(control->workers[i], deadline);
     }
@@ -371,13 +404,21 @@ static void raise_descriptors(void)
 
 static int setup_metrics(struct ps_control *control, unsigned workers)
 {
-    struct ps_metrics_opts opts = {.shards = workers + 2, .clock = &ps_clock_real};
+    struct ps_metrics_opts opts = {.shards = workers + OTHER_SHARDS, .clock = &ps_clock_real};
     const char *bad = NULL;
     int err = ps_metrics_new(&control->metrics, &opts);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_engines_metric_families, &bad);
     PS_CHECK(bad == NULL);
     return err != PS_OK ? err : ps_process_new(&control->process, control->metrics, &control->budget);
+}
+
+static int setup_api(struct ps_control *control)
+{
+    int err = ps_clerk_new(&control->clerk, control->loop);
+    err = err != PS_OK ? err : ps_otlp_new(&control->otlp, control->custom, control->metrics);
+    struct ps_numbers numbers = {control->metrics, control->custom, control->otlp};
+    return err != PS_OK ? err : ps_api_new(&control->api, &numbers, control->clerk);
 }
 
 static int setup_caches(struct ps_control *control, const struct ps_config *config)
@@ -401,6 +442,44 @@ static int setup_gpu(struct ps_control *control, const struct ps_config *config)
     if (err == PS_OK) {
         ps_gpu_observe(control->gpu, &ps_gpu_log);
         ps_api_set_gpu(control->api, control->gpu);
+    }
+    return err;
+}
+
+/* Stands in for the board until it is there. */
+static int encode(void *ctx, const char *const *keys, size_t count, bool first, struct ps_buf *out)
+{
+    struct ps_control *control = ctx;
+    long long second = (long long)(ps_clock_wall(&ps_clock_real) / PS_SECOND);
+    int err = ps_buf_printf(out, "{\"type\":\"metrics_update\",\"seq\":%llu,\"time\":%lld,\"metrics\":{",
+                            (unsigned long long)control->seq, second);
+    for (size_t i = 0; i < (keys == NULL ? 2 : count) && err == PS_OK; i++) {
+        static const char *const names[] = {"cpu", "gpu"};
+        err = ps_buf_append_str(out, i == 0 ? PS_STR("\"") : PS_STR(",\""));
+        err = err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(keys == NULL ? names[i] : keys[i]));
+        err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\":1"));
+    }
+    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("},\"alerts\":[],\"events\":[]"));
+    err = err != PS_OK || !first ? err : ps_buf_append_str(out, PS_STR(",\"history\":{\"time\":[],\"series\":{}}"));
+    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("}"));
+}
+
+static void on_live_time(struct ps_timer *timer, ps_time now)
+{
+    struct ps_control *control = PS_CONTAINER_OF(timer, struct ps_control, live_timer);
+    control->seq++;
+    ps_live_second(control->live);
+    PS_IGNORE(ps_timer_set(control->loop, timer, now + PS_SECOND));
+}
+
+static int setup_live(struct ps_control *control, const struct ps_config *config)
+{
+    control->admin_counter = (struct ps_live_counter){on_admin_gone, control};
+    int err = ps_live_new(&control->live, &config->dashboard, control->loop, control->metrics, encode, control);
+    if (err == PS_OK) {
+        ps_api_set_live(control->api, control->live);
+        control->live_timer.on_time = on_live_time;
+        err = ps_timer_set(control->loop, &control->live_timer, ps_loop_now(control->loop) + PS_SECOND);
     }
     return err;
 }
@@ -608,11 +687,14 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_access_log(control, config);
     err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
     err = err != PS_OK ? err : ps_custom_new(&control->custom, control->metrics, config->metrics.max_custom);
-    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics, control->custom);
+    err = err != PS_OK ? err
+                       : ps_statsd_port_new(&control->statsd, &config->metrics.statsd, control->custom, control->metrics);
+    err = err != PS_OK ? err : setup_api(control);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
     err = err != PS_OK ? err : setup_gpu(control, config);
+    err = err != PS_OK ? err : setup_live(control, config);
     err = err != PS_OK ? err : setup_site(control);
     err = err != PS_OK ? err : setup_admin(control);
     return err != PS_OK ? err : setup_workers(control, workers);
@@ -633,15 +715,19 @@ static void teardown(struct ps_control *control)
     hold_signals();
     stop_workers(control);
     ps_mailbox_free(control->mailbox); /* what was still asked is answered by what is still there */
+    ps_clerk_free(control->clerk);
     ps_server_free(control->admin);
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_free(control->workers[i]);
     }
+    ps_live_free(control->live); /* after everybody who takes connections to it */
     ps_health_free(control->health);
     ps_engines_free(control->engines);
     ps_gpu_free(control->gpu);
     ps_store_free(control->store);
+    ps_statsd_port_free(control->statsd);
     ps_api_free(control->api);
+    ps_otlp_free(control->otlp);
     ps_site_unref(control->site);
     ps_caches_free(control->caches);
     ps_peers_free(control->peers);
