@@ -13,12 +13,12 @@ set -eu
 
 # package          or package:command (the command on the PATH is as good as the package)
 BUILD="make:make gcc:gcc libc6-dev meson:meson ninja-build:ninja pkgconf:pkg-config
-    libuv1-dev libssl-dev libyajl-dev libjansson-dev libyaml-dev zlib1g-dev
+    libuv1-dev libssl-dev libyajl-dev libjansson-dev libyaml-dev zlib1g-dev libwslay-dev
     libhiredis-dev libzstd-dev libsqlite3-dev libprotobuf-c-dev protobuf-c-compiler:protoc-c
     python3:python3 git:git xz-utils:xz ca-certificates"
 TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:slowhttptest
-    mandoc:mandoc prometheus:promtool"
-BENCH="nginx:nginx haproxy:haproxy varnish:varnishd varnish-modules wrk:wrk"
+    mandoc:mandoc prometheus:promtool chromium:chromium"
+BENCH="nginx:nginx libnginx-mod-nchan haproxy:haproxy varnish:varnishd varnish-modules wrk:wrk"
 CLUSTER="redis-server:redis-server redis-tools:redis-cli" # make run CLUSTER=1
 PACKAGE="dpkg-dev:dpkg-shlibdeps"
 SYSTEM="debootstrap:debootstrap systemd-container:systemd-nspawn" # a Debian to install the package on
@@ -134,11 +134,12 @@ install_packages() {
 }
 
 wanted=
+BUILD="$BUILD $(node_packages)" # the page; the scenarios
 for group in "${@:-build test bench}"; do
     for name in $group; do
         case $name in
         build) wanted="$wanted $BUILD" ;;
-        test) wanted="$wanted $BUILD $PACKAGE $CLUSTER $TEST $(clang_runtime) $(node_packages)" ;;
+        test) wanted="$wanted $BUILD $PACKAGE $CLUSTER $TEST $(clang_runtime)" ;;
         bench) wanted="$wanted $BUILD $CLUSTER $BENCH" ;;
         cluster) wanted="$wanted $CLUSTER" ;;
         package) wanted="$wanted $BUILD $PACKAGE" ;;

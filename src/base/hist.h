@@ -48,7 +48,11 @@ double ps_hist_percentile(const struct ps_hist *hist, double share);
 /* The exact mean; NAN when empty. */
 double ps_hist_mean(const struct ps_hist *hist);
 
-/* For tests: do the steps add up to count, and do min and max lie in the first and last step? */
+/* The smallest value of a step (below PS_HIST_STEPS). */
+uint64_t ps_hist_step_start(unsigned step);
+
+/* For tests and for what was read from a file: do the steps add up to count, and do min and max lie in the
+ * first and last step? */
 bool ps_hist_is_sane(const struct ps_hist *hist);
 
 #endif

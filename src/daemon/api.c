@@ -7,13 +7,14 @@
 
 #include "daemon/ask.h"
 #include "daemon/caches.h"
-#include "operate/gpu.h"
+#include "daemon/page.h"
 #include "daemon/site.h"
 #include "export/intake.h"
 #include "export/listing.h"
 #include "export/prometheus.h"
 #include "gateway/forward.h"
 #include "http/h1_field.h"
+#include "operate/gpu.h"
 #include "version.h"
 
 enum { SESSIONS = 64, SESSION_BYTES = 32 };
@@ -33,6 +34,7 @@ struct ps_api {
     const struct ps_site *site;
     struct ps_caches *caches;
     struct ps_gpu *gpu;
+    struct ps_live *live;
     struct session sessions[SESSIONS];
     size_t next_session; /* the oldest is replaced */
     bool draining;
@@ -68,6 +70,11 @@ void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches)
 void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu)
 {
     api->gpu = gpu;
+}
+
+void ps_api_set_live(struct ps_api *api, struct ps_live *live)
+{
+    api->live = live;
 }
 
 void ps_api_set_draining(struct ps_api *api)
@@ -172,6 +179,17 @@ static const char *name_of(struct ps_api *api, const struct ps_ask *ask, ps_time
     return name == NULL ? "loopback" : name;
 }
 
+static bool is_read(const struct ps_ask *ask)
+{
+    return ps_str_eq(ask->method, PS_STR("GET")) || ps_str_eq(ask->method, PS_STR("HEAD"));
+}
+
+/* A browser that opens the page. */
+static bool is_page(const struct ps_ask *ask)
+{
+    return is_front(ask) && is_read(ask) && ps_page_is_wanted(&ps_page_embedded, ask);
+}
+
 static enum ps_role role_needed(const struct ps_ask *ask)
 {
     return is_login(ask) ? PS_ROLE_READ : ps_reserved_role(ask->path, ask->method);
@@ -209,6 +227,12 @@ static bool check_access(struct ps_api *api, struct ps_ask *ask, ps_time now)
     enum ps_role has = role_of(api, ask, now);
     if (has == PS_ROLE_NONE) {
         add_header(ask, "WWW-Authenticate: Bearer realm=\"penstock\"\r\n");
+    }
+    if (has == PS_ROLE_NONE && is_page(ask)) {
+        ps_page_answer(&ps_page_embedded, ask, 401); /* it has the form to sign in with */
+        return false;
+    }
+    if (has == PS_ROLE_NONE) {
         problem(ask, 401, "token_needed", "this path needs an admin token");
         return false;
     }
@@ -355,6 +379,13 @@ static void answer_cleanup(struct ps_api *api, struct ps_ask *ask, ps_time now)
     }
 }
 
+/* Whoever has the connection does the rest. */
+static void answer_live(struct ps_api *api, struct ps_ask *ask)
+{
+    ask->live = api->live;
+    ask->status = 101;
+}
+
 static int write_backend(const struct ps_backend *backend, struct ps_buf *out)
 {
     char engine[PS_IDENTITY_TEXT];
@@ -380,6 +411,7 @@ static const struct ps_str no_upstream_text = PS_STR_INIT(
     "    penstock serve --config penstock.yaml\n\n"
     "No server at hand? `penstock demo` starts simulated ones.\n");
 
+/* For a terminal, and for builds without the page. */
 static void answer_front(struct ps_api *api, struct ps_ask *ask)
 {
     const struct ps_gateway *gateway = api->site->gateway;
@@ -394,10 +426,14 @@ static void answer_front(struct ps_api *api, struct ps_ask *ask)
         }
     }
     err = err != PS_OK ? err
-                       : ps_buf_append_str(out, PS_STR("\n/metrics has the numbers, /healthz and /readyz the state. "
-                                                       "The live page is not part of this version.\n"));
+                       : ps_buf_append_str(out, PS_STR("\n/metrics has the numbers, /healthz and /readyz the state.\n"));
+    if (err == PS_OK) {
+        err = ps_buf_append_str(out, ps_page_embedded.plain.len > 0
+                                         ? PS_STR("This is for terminals: a browser sees the live page here.\n")
+                                         : PS_STR("This build has no live page: it needs npm, or -Dpage=enabled.\n"));
+    }
     text(ask, 200, "text/plain; charset=utf-8");
-    add_header(ask, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+    add_header(ask, "Cache-Control: no-store\r\nVary: Accept\r\nX-Content-Type-Options: nosniff\r\n");
     if (err != PS_OK) {
         problem(ask, 503, "no_memory", "out of memory");
     }
@@ -427,11 +463,6 @@ static void answer_login(struct ps_api *api, struct ps_ask *ask, ps_time now)
     text(ask, 204, "");
 }
 
-static bool is_read(const struct ps_ask *ask)
-{
-    return ps_str_eq(ask->method, PS_STR("GET")) || ps_str_eq(ask->method, PS_STR("HEAD"));
-}
-
 static void refuse_method(struct ps_ask *ask, const char *allow)
 {
     PS_IGNORE(ps_buf_printf(&ask->headers, "Allow: %s\r\n", allow));
@@ -453,6 +484,8 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         answer_login(api, ask, now);
     } else if (is_post(ask) && !is_type_taken(ask)) {
         problem(ask, 415, "json_needed", "this path takes application/json");
+    } else if (is_page(ask)) {
+        ps_page_answer(&ps_page_embedded, ask, 200);
     } else if (is_front(ask)) {
         is_read(ask) ? answer_front(api, ask) : refuse_method(ask, "GET, HEAD, POST");
     } else if (ps_str_eq(ask->path, PS_STR("/healthz"))) {
@@ -461,6 +494,8 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask) ? answer_readyz(api, ask, now) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/metrics"))) {
         is_read(ask) ? answer_metrics(api, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/ws/metrics"))) {
+        is_read(ask) ? answer_live(api, ask) : refuse_method(ask, "GET");
     } else if (ps_str_eq(ask->path, PS_STR("/api/metrics"))) {
         is_read(ask)   ? answer_listing(api, ask)
         : is_post(ask) ? answer_intake(api, ask)

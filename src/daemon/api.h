@@ -19,6 +19,7 @@ struct ps_ask;
 struct ps_caches;
 struct ps_custom;
 struct ps_gpu;
+struct ps_live;
 struct ps_metrics;
 struct ps_site;
 struct ps_api;
@@ -30,6 +31,7 @@ void ps_api_free(struct ps_api *api); /* NULL is fine */
 void ps_api_set_site(struct ps_api *api, const struct ps_site *site);
 void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches); /* likewise */
 void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu);          /* likewise */
+void ps_api_set_live(struct ps_api *api, struct ps_live *live);       /* likewise */
 void ps_api_set_draining(struct ps_api *api);
 
 /* Fills the answer into the ask. */

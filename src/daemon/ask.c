@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/chunk.h"
+#include "daemon/live.h"
 #include "gateway/answer.h"
 #include "http/server.h"
 
@@ -99,6 +100,8 @@ static int copy_request(struct ps_ask *ask, const struct ps_exchange *exchange)
         {PS_H1_COOKIE, offsetof(struct ps_ask, cookie)},
         {PS_H1_CONTENT_TYPE, offsetof(struct ps_ask, content_type)},
         {PS_H1_ACCEPT, offsetof(struct ps_ask, accept)},
+        {PS_H1_ACCEPT_ENCODING, offsetof(struct ps_ask, accept_encoding)},
+        {PS_H1_IF_NONE_MATCH, offsetof(struct ps_ask, if_none_match)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct ps_h1_header *header = ps_h1_head_find(head, rows[i].id);
@@ -141,6 +144,10 @@ void ps_ask_finish(struct ps_ask *ask)
     struct ps_exchange *exchange = ask->exchange;
     if (exchange != NULL) {
         ps_exchange_handle(exchange, NULL, NULL);
+    }
+    if (exchange != NULL && ask->status == 101) {
+        ps_live_take(ask->live, exchange, ask->counter);
+    } else if (exchange != NULL) {
         ps_exchange_respond(exchange, ask->status, ps_buf_str(&ask->headers), ps_str_from(ask->reply_type),
                             ps_buf_str(&ask->reply));
     }

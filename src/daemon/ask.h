@@ -21,6 +21,8 @@
 
 struct ps_budget;
 struct ps_exchange;
+struct ps_live;
+struct ps_live_counter;
 
 struct ps_ask {
     struct ps_letter letter;
@@ -31,14 +33,17 @@ struct ps_ask {
 
     /* the request; views into `text` */
     struct ps_buf text;
-    struct ps_str method, path, query, host, origin, authorization, cookie, content_type, accept;
+    struct ps_str method, path, query, host, origin, authorization, cookie, content_type, accept, accept_encoding,
+        if_none_match;
     struct ps_buf body;
     struct ps_budget *budget; /* counts the body */
     struct ps_address peer;
     bool is_tls;
+    const struct ps_live_counter *counter; /* of the first loop: hears of the end of a connection that leaves it */
 
     /* the answer */
-    int status;
+    int status;           /* 101: the connection goes to `live`, which answers */
+    struct ps_live *live;
     const char *reply_type; /* content type; static */
     struct ps_buf headers;  /* more whole lines */
     struct ps_buf reply;

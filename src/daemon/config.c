@@ -115,6 +115,8 @@ const struct ps_option ps_config_options[] = {
      "memory of GPUs: who tells how full it is, and what may be done about it", .table = ps_gpu_options),
     PS_OPTION_ROW(ps_config, store, SECTION, NULL,
      "what outlives a restart", .table = ps_store_options),
+    PS_OPTION_ROW(ps_config, dashboard, SECTION, NULL,
+     "the figures of each second, pushed to whoever watches", .table = ps_live_options),
     PS_OPTION_ROW(ps_config, upstreams, LIST, NULL,
      "the inference servers", .table = ps_upstream_options, .item_size = sizeof(struct ps_upstream_opts)),
     PS_OPTION_ROW(ps_config, routes, LIST, NULL,

@@ -19,6 +19,7 @@
 #include "daemon/gpu_log.h"
 #include "operate/gpu.h"
 #include "daemon/health.h"
+#include "daemon/live.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/site.h"
@@ -55,9 +56,13 @@ struct ps_control {
     struct ps_engines *engines;
     struct ps_store *store;
     struct ps_gpu *gpu;
+    struct ps_live *live;
+    struct ps_live_counter admin_counter; /* for connections that leave control's loop */
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
     unsigned running;
+    struct ps_timer live_timer;
+    uint64_t seq;
     struct ps_timer hand_timer; /* the workers get the site when it fires */
     ps_time hand_until;
     bool draining;
@@ -75,11 +80,21 @@ static void on_worker_ask(struct ps_letter *letter, void *receiver)
     ps_worker_reply(ask);
 }
 
+static void on_admin_letter(struct ps_letter *letter, void *receiver)
+{
+    struct ps_control *control = receiver;
+    struct ps_ask *ask = PS_CONTAINER_OF(letter, struct ps_ask, letter);
+    ps_api_answer(control->api, ask, ps_loop_now(control->loop));
+    ps_ask_finish(ask);
+}
+
+/* By letter too: a connection can't leave the loop while it is being read. */
 static void on_admin_ask(void *ctx, struct ps_ask *ask)
 {
     struct ps_control *control = ctx;
-    ps_api_answer(control->api, ask, ps_loop_now(control->loop));
-    ps_ask_finish(ask);
+    ask->counter = &control->admin_counter;
+    ask->letter.on_delivery = on_admin_letter;
+    ps_mailbox_post(control->mailbox, &ask->letter);
 }
 
 static void on_admin_request(void *ctx, struct ps_exchange *exchange)
@@ -94,6 +109,7 @@ static bool on_admin_accept(void *ctx, const struct ps_address *peer)
     return ps_peers_enter(control->peers, peer);
 }
 
+/* Any thread. */
 static void on_admin_gone(void *ctx, const struct ps_address *peer)
 {
     struct ps_control *control = ctx;
@@ -258,6 +274,7 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_engines_set_gateway(control->engines, site->gateway);
     set_gpu(control);
     ps_store_set(control->store, &site->config->store);
+    ps_live_set(control->live, &site->config->dashboard);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
     }
@@ -328,6 +345,7 @@ static void drain(struct ps_control *control)
     control->draining = true;
     ps_timer_clear(control->loop, &control->hand_timer);
     ps_api_set_draining(control->api);
+    ps_live_drain(control->live);
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_drain(control->workers[i], deadline);
     }
@@ -401,6 +419,44 @@ static int setup_gpu(struct ps_control *control, const struct ps_config *config)
     if (err == PS_OK) {
         ps_gpu_observe(control->gpu, &ps_gpu_log);
         ps_api_set_gpu(control->api, control->gpu);
+    }
+    return err;
+}
+
+/* Stands in for the board until it is there. */
+static int encode(void *ctx, const char *const *keys, size_t count, bool first, struct ps_buf *out)
+{
+    struct ps_control *control = ctx;
+    long long second = (long long)(ps_clock_wall(&ps_clock_real) / PS_SECOND);
+    int err = ps_buf_printf(out, "{\"type\":\"metrics_update\",\"seq\":%llu,\"time\":%lld,\"metrics\":{",
+                            (unsigned long long)control->seq, second);
+    for (size_t i = 0; i < (keys == NULL ? 2 : count) && err == PS_OK; i++) {
+        static const char *const names[] = {"cpu", "gpu"};
+        err = ps_buf_append_str(out, i == 0 ? PS_STR("\"") : PS_STR(",\""));
+        err = err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(keys == NULL ? names[i] : keys[i]));
+        err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\":1"));
+    }
+    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("},\"alerts\":[],\"events\":[]"));
+    err = err != PS_OK || !first ? err : ps_buf_append_str(out, PS_STR(",\"history\":{\"time\":[],\"series\":{}}"));
+    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("}"));
+}
+
+static void on_live_time(struct ps_timer *timer, ps_time now)
+{
+    struct ps_control *control = PS_CONTAINER_OF(timer, struct ps_control, live_timer);
+    control->seq++;
+    ps_live_second(control->live);
+    PS_IGNORE(ps_timer_set(control->loop, timer, now + PS_SECOND));
+}
+
+static int setup_live(struct ps_control *control, const struct ps_config *config)
+{
+    control->admin_counter = (struct ps_live_counter){on_admin_gone, control};
+    int err = ps_live_new(&control->live, &config->dashboard, control->loop, control->metrics, encode, control);
+    if (err == PS_OK) {
+        ps_api_set_live(control->api, control->live);
+        control->live_timer.on_time = on_live_time;
+        err = ps_timer_set(control->loop, &control->live_timer, ps_loop_now(control->loop) + PS_SECOND);
     }
     return err;
 }
@@ -613,6 +669,7 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
     err = err != PS_OK ? err : setup_gpu(control, config);
+    err = err != PS_OK ? err : setup_live(control, config);
     err = err != PS_OK ? err : setup_site(control);
     err = err != PS_OK ? err : setup_admin(control);
     return err != PS_OK ? err : setup_workers(control, workers);
@@ -637,6 +694,7 @@ static void teardown(struct ps_control *control)
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_free(control->workers[i]);
     }
+    ps_live_free(control->live); /* after everybody who takes connections to it */
     ps_health_free(control->health);
     ps_engines_free(control->engines);
     ps_gpu_free(control->gpu);

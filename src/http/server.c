@@ -476,6 +476,11 @@ void ps_server_adopt(struct ps_server *server, int fd, const struct ps_address *
     arm_by(connection, connection->since + opts->head_timeout);
 }
 
+void ps_server_moved(struct ps_server *server)
+{
+    server->upgraded_count--;
+}
+
 void ps_server_gone(struct ps_server *server, const struct ps_address *peer)
 {
     server->upgraded_count--;

@@ -176,6 +176,9 @@ struct ps_stream *ps_exchange_upgrade(struct ps_exchange *exchange, struct ps_st
 /* A stream that ps_exchange_upgrade() handed over is closed. */
 void ps_server_gone(struct ps_server *server, const struct ps_address *peer);
 
+/* A stream that ps_exchange_upgrade() handed over leaves this thread: whoever has it then owes on_gone, from there. */
+void ps_server_moved(struct ps_server *server);
+
 /* The instant in the form of the Date header (RFC 9110 section 5.6.7), cached for the second. */
 struct ps_str ps_server_date(struct ps_server *server);
 struct ps_server *ps_exchange_server(const struct ps_exchange *exchange);

@@ -80,7 +80,8 @@ static void watch(struct ps_stream *stream, int events)
 
 static bool must_write(const struct ps_stream *stream)
 {
-    return stream->connecting || stream->wants_write || (stream->queue.len > 0 && !stream->handshaking);
+    bool unsent = stream->queue.len > 0 || stream->wants_room;
+    return stream->connecting || stream->wants_write || (unsent && !stream->handshaking);
 }
 
 /* Watches for what the state needs. `drop_read` takes a paused stream out of the read set. */
@@ -135,8 +136,13 @@ void ps_stream_free(struct ps_stream *stream)
     ps_buf_fini(&stream->kept);
     free(stream->cork);
     stream->cork = NULL;
-    uv_close((uv_handle_t *)&stream->poll, on_uv_closed);
-    close(stream->fd);
+    int fd = stream->fd;
+    if (stream->loop == NULL) { /* detached */
+        free(stream);
+    } else {
+        uv_close((uv_handle_t *)&stream->poll, on_uv_closed);
+    }
+    close(fd);
 }
 
 void ps_stream_abort(struct ps_stream *stream)
@@ -425,6 +431,31 @@ int ps_stream_write(struct ps_stream *stream, const struct ps_str *parts, size_t
     return stream->cork != NULL ? cork_parts(stream, copy, filled) : send_parts(stream, copy, filled);
 }
 
+size_t ps_stream_send(struct ps_stream *stream, struct ps_str data)
+{
+    size_t sent = 0;
+    if (stream->failed != PS_OK || stream->closed) {
+        return 0;
+    }
+    bool direct = stream->queue.len == 0 && stream->cork == NULL && !stream->connecting && !stream->handshaking;
+    while (direct && sent < data.len) {
+        struct ps_str rest = ps_str_skip(data, sent);
+        ssize_t n = stream->transport->write(stream, &rest, 1);
+        if (n < 0 && n != PS_EBUSY) {
+            fail_later(stream, (int)n);
+            return sent;
+        }
+        sent += n > 0 ? (size_t)n : 0;
+        direct = n > 0;
+    }
+    stream->last_write = sent > 0 ? ps_loop_now(stream->loop) : stream->last_write;
+    if (sent < data.len) {
+        stream->wants_room = true;
+        rewatch(stream, false);
+    }
+    return sent;
+}
+
 void ps_stream_cork(struct ps_stream *stream)
 {
     if (stream->cork == NULL) {
@@ -471,11 +502,12 @@ void ps_stream_shutdown(struct ps_stream *stream)
 
 static void on_writable(struct ps_stream *stream)
 {
-    bool waiting = stream->queue.len > 0;
+    bool waiting = stream->queue.len > 0 || stream->wants_room;
     stream->wants_write = false;
     if (!flush_queue(stream)) {
         return;
     }
+    stream->wants_room = false;
     rewatch(stream, false);
     finish_shutdown(stream);
     if (waiting && stream->ops->on_drain != NULL) {
@@ -558,6 +590,17 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
 }
 
+/* The loop watches the descriptor from now on, for nothing yet. */
+static int join_loop(struct ps_stream *stream, struct ps_loop *loop)
+{
+    if (uv_poll_init(ps_loop_uv(loop), &stream->poll, stream->fd) != 0) {
+        return PS_ENOMEM;
+    }
+    stream->loop = loop;
+    stream->poll.data = stream;
+    return PS_OK;
+}
+
 static int new_stream(struct ps_stream **out, struct ps_loop *loop, int fd,
                       const struct ps_stream_opts *opts)
 {
@@ -565,7 +608,6 @@ static int new_stream(struct ps_stream **out, struct ps_loop *loop, int fd,
     if (stream == NULL) {
         return PS_ENOMEM;
     }
-    stream->loop = loop;
     stream->fd = fd;
     stream->ops = opts->ops;
     stream->ctx = opts->ctx;
@@ -578,11 +620,10 @@ static int new_stream(struct ps_stream **out, struct ps_loop *loop, int fd,
     size_t scratch;
     ps_loop_scratch(loop, &scratch);
     stream->kept = ps_buf_make(2 * scratch);
-    if (uv_poll_init(ps_loop_uv(loop), &stream->poll, fd) != 0) {
+    if (join_loop(stream, loop) != PS_OK) {
         free(stream);
         return PS_ENOMEM;
     }
-    stream->poll.data = stream;
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     *out = stream;
@@ -622,7 +663,7 @@ int ps_stream_connect(struct ps_stream **out, struct ps_loop *loop, const struct
         return ps_err_from_errno(errno);
     }
     if (connect(fd, (const struct sockaddr *)&to->storage, to->len) != 0 && errno != EINPROGRESS) {
-        int err = ps_err_from_errno(errno);
+        int err = errno == EADDRNOTAVAIL ? PS_EINUSE : ps_err_from_errno(errno);
         close(fd);
         return err;
     }
@@ -646,12 +687,56 @@ int ps_stream_connect(struct ps_stream **out, struct ps_loop *loop, const struct
     return PS_OK;
 }
 
+/* --- another loop ----------------------------------------------------------------------------- */
+
+/* libuv's part of the old struct lives until the loop is done with it, so the rest moves into a new one. */
+struct ps_stream *ps_stream_detach(struct ps_stream *stream)
+{
+    PS_CHECK(!stream->in_data && stream->cork == NULL && !stream->closed);
+    struct ps_stream *moved = malloc(sizeof *moved);
+    if (moved == NULL) {
+        ps_stream_free(stream);
+        return NULL;
+    }
+    ps_task_clear(&stream->later);
+    *moved = *stream;
+    moved->loop = NULL;
+    moved->ops = NULL;
+    moved->later = (struct ps_task){.on_turn = on_later};
+    moved->interest = 0;
+    moved->paused = true;
+    moved->offering = false;
+    stream->freed = true;
+    uv_close((uv_handle_t *)&stream->poll, on_uv_closed); /* out of the loop's set before it returns */
+    return moved;
+}
+
+int ps_stream_attach(struct ps_stream *stream, struct ps_loop *loop, const struct ps_stream_ops *ops, void *ctx)
+{
+    int err = join_loop(stream, loop);
+    if (err != PS_OK) {
+        ps_stream_free(stream);
+        return err;
+    }
+    ps_stream_set_owner(stream, ops, ctx);
+    rewatch(stream, false);
+    if (stream->failed != PS_OK) {
+        ps_loop_defer(loop, &stream->later);
+    }
+    return PS_OK;
+}
+
 /* --- small answers ---------------------------------------------------------------------------- */
 
 void ps_stream_set_owner(struct ps_stream *stream, const struct ps_stream_ops *ops, void *ctx)
 {
     stream->ops = ops;
     stream->ctx = ctx;
+}
+
+void ps_stream_set_send_room(struct ps_stream *stream, int bytes)
+{
+    setsockopt(stream->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
 }
 
 ps_time ps_stream_last_read(const struct ps_stream *stream)

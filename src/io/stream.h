@@ -35,7 +35,7 @@ struct ps_stream_ops {
     /* Bytes arrived. Returns how many were used; fewer than data.len pauses the stream. The callback
      * may free the stream (then the result is ignored). */
     size_t (*on_data)(void *ctx, struct ps_str data);
-    /* The output queue is empty again. May be NULL. */
+    /* The output queue is empty again, or ps_stream_send() may go on. May be NULL. */
     void (*on_drain)(void *ctx);
     /* The end: PS_ECLOSED when the peer closed in order, otherwise why it failed. Comes once, nothing
      * follows; the owner must ps_stream_free(). */
@@ -54,7 +54,8 @@ struct ps_stream_opts {
 };
 
 /* Begins to connect. PS_OK means that on_connect or on_close follows. The options' ops live on;
- * the rest is copied. PS_ENOMEM, PS_ELIMIT (descriptors), PS_EUNREACHABLE, PS_EREFUSED at once. */
+ * the rest is copied. PS_ENOMEM, PS_ELIMIT (descriptors), PS_EINUSE (no local port is
+ * free), PS_EUNREACHABLE, PS_EREFUSED at once. */
 PS_MUST_CHECK int ps_stream_connect(struct ps_stream **out, struct ps_loop *loop,
                                     const struct ps_address *to, const struct ps_stream_opts *opts);
 
@@ -70,6 +71,16 @@ void ps_stream_free(struct ps_stream *stream);
  * NULL is fine. */
 void ps_stream_abort(struct ps_stream *stream);
 
+/* Takes the stream off its loop, paused, with all that it holds, so that another loop can have it. The old pointer is
+ * gone and so are its callbacks; what comes back has none until ps_stream_attach(), may cross threads, and can only
+ * be attached or freed. Not from inside on_data. NULL when out of memory: the stream is closed. */
+struct ps_stream *ps_stream_detach(struct ps_stream *stream);
+
+/* Puts a detached stream on a loop, whose thread it belongs to from now on; ps_stream_resume() begins to read. PS_OK,
+ * or PS_ENOMEM and the stream is closed. */
+PS_MUST_CHECK int ps_stream_attach(struct ps_stream *stream, struct ps_loop *loop, const struct ps_stream_ops *ops,
+                                   void *ctx);
+
 /* Changes who is called; for handing a connection over (tunnels, pools). */
 void ps_stream_set_owner(struct ps_stream *stream, const struct ps_stream_ops *ops, void *ctx);
 
@@ -78,12 +89,21 @@ void ps_stream_set_owner(struct ps_stream *stream, const struct ps_stream_ops *o
  * PS_ENOMEM: the stream can't go on then, free it. A broken connection is told by on_close. */
 PS_MUST_CHECK int ps_stream_write(struct ps_stream *stream, const struct ps_str *parts, size_t count);
 
+/* Sends what the socket takes now and queues nothing: returns the bytes that were taken. When those are not all,
+ * on_drain comes once there is room, and the same bytes must be offered first then (TLS may hold a record of them).
+ * Nothing is taken while something is queued or corked, and from a broken stream, of which on_close tells. */
+size_t ps_stream_send(struct ps_stream *stream, struct ps_str data);
+
 void ps_stream_cork(struct ps_stream *stream);
 PS_MUST_CHECK int ps_stream_uncork(struct ps_stream *stream);
 bool ps_stream_is_corked(const struct ps_stream *stream);
 
 /* Bytes written by the owner and not yet taken by the socket. */
 size_t ps_stream_queued(const struct ps_stream *stream);
+
+/* Bounds what the kernel holds of unsent bytes (it takes about twice the number): for streams whose reader may be slow
+ * and whose bytes grow old. */
+void ps_stream_set_send_room(struct ps_stream *stream, int bytes);
 
 /* Closes the sending side when the queue is empty; reading goes on. */
 void ps_stream_shutdown(struct ps_stream *stream);

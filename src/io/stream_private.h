@@ -44,6 +44,7 @@ struct ps_stream {
     bool connecting;
     bool handshaking;
     bool wants_write; /* the handshake waits for room */
+    bool wants_room;  /* ps_stream_send() waits for some */
     bool paused;
     bool offering; /* kept input is to be offered by `later` */
     bool in_data;  /* inside on_data: what it leaves is not kept yet */

@@ -58,7 +58,7 @@ uint64_t ps_figures_step_start(unsigned step);
 struct ps_figures_block {
     double span;
     uint64_t succeeded, failed;
-    uint32_t *steps; /* [PS_FIGURES_STEPS] */
+    uint64_t *steps; /* [PS_FIGURES_STEPS], corrected ns */
 };
 
 /* Read freely; written by ps_figures_add() alone. */

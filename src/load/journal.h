@@ -46,7 +46,7 @@ void ps_journal_second(struct ps_journal *journal, const struct ps_second *secon
 void ps_journal_point(struct ps_journal *journal, const struct ps_report_point *point);
 
 /* PS_OK, or the first thing that went wrong; what was written before it stays. */
-int ps_journal_error(const struct ps_journal *journal);
+int ps_journal_error(struct ps_journal *journal);
 
 /* Writes what is left, and ends. With `keep` the file stays; else (its report was written) it goes.
  * NULL is fine. */

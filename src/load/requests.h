@@ -1,10 +1,8 @@
 /* requests - what is sent: one request for all, templates from a file, prompts by length, or a trace.
  *
  *      one        --method, --header, --body: the same bytes each time
- *      templates  a JSON object a line, used in turns:
- *                 {"method":"POST","path":"/v1/embeddings","headers":{"x-a":"b"},"body":{...}|"text",
- *                  "key":"tenant's key","status":200,"name":"embeddings"}
- *      prompts    chats of so many tokens, drawn or fixed, worded by `prompt`
+ *      templates  a JSON object a line (template.h), used in turns
+ *      prompts    chats or embeddings of so many tokens, drawn or fixed, worded by `prompt`
  *      trace      a plan (plan.h), which also says when
  *
  * The bytes of heads and bodies that don't change are made once.
@@ -26,9 +24,6 @@
 #include "load/prompt.h"
 #include "load/session.h"
 
-#define PS_REQUESTS_TEMPLATES_MAX 100000u
-#define PS_REQUESTS_BYTES_MAX     (512u * 1024u * 1024u)
-
 struct ps_target;
 struct ps_catalogue;
 struct ps_requests;
@@ -36,7 +31,7 @@ struct ps_requests;
 struct ps_requests_opts {
     /* One request, unless something below is set. */
     const char *method;       /* NULL: POST with a body, else GET */
-    const char *path;         /* with query; NULL: "/" */
+    const char *path;         /* with query; NULL: "/"; of prompts and traces: their protocol's */
     const char *content_type; /* of the body; NULL: application/json */
     struct ps_str body;
     int status;               /* what counts as a success; 0 = any of 2xx */
@@ -44,6 +39,7 @@ struct ps_requests_opts {
     /* Prompts: a chat for each request. */
     uint32_t prompt_tokens;     /* > 0: prompts are made; the mean where they are drawn */
     uint32_t max_tokens;
+    enum ps_plan_kind prompt_kind; /* chats or embeddings */
     bool drawn_lengths;         /* log-normal prompts, exponential answers, around these */
     struct ps_prompt_opts prompt; /* of prompts and traces */
     struct ps_plan_opts trace;  /* path != NULL: this trace */
@@ -54,7 +50,7 @@ struct ps_requests_error {
     char text[640];
 };
 
-/* Reads and checks everything; borrowed text and bytes are copied. PS_OK; PS_ENOTFOUND, PS_EPARSE, PS_ELIMIT,
+/* Reads and checks everything; `prompt` and `trace` are borrowed for the catalogue's life, the rest is copied. PS_OK; PS_ENOTFOUND, PS_EPARSE, PS_ELIMIT,
  * PS_EIO, PS_ENOMEM: *error says what and where ("requests.jsonl:3: ..."). */
 PS_MUST_CHECK int ps_catalogue_new(struct ps_catalogue **out, const struct ps_requests_opts *opts,
                                    struct ps_requests_error *error);
@@ -79,7 +75,8 @@ PS_MUST_CHECK int ps_requests_make(struct ps_requests *requests, uint64_t number
                                    struct ps_session_request *request, ps_span *at,
                                    struct ps_requests_error *error);
 
-/* Prompts of a trace that were cut. */
+/* Prompts of a trace that were cut, and which kind of trace it is; 0 and "" of others. */
 uint64_t ps_requests_cut(const struct ps_requests *requests);
+const char *ps_requests_source(const struct ps_requests *requests);
 
 #endif

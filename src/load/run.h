@@ -65,7 +65,7 @@ struct ps_run_opts {
 struct ps_run_self {
     double cpu_percent;      /* of one core, the busiest thread, waiting by spinning not counted */
     double lag_p99_seconds;  /* between intended and real send; NAN: nothing was sent */
-    uint64_t late;           /* sends more than PS_PACER_LATE after their time */
+    uint64_t late;           /* sends more than PS_TALLY_LATE after their time */
     uint64_t skipped;        /* due, but not sent: bound on requests in flight, descriptors */
     uint64_t out_of_ports;   /* connects that found no free local port */
     uint64_t out_of_files;   /* connects that found no free descriptor */
@@ -75,7 +75,7 @@ struct ps_run_self {
 struct ps_run_row {
     uint64_t number;    /* from 0 */
     ps_span at;         /* its begin, from the start of the run */
-    ps_span length;     /* one second; the last row is shorter or (while answers are waited for) no different */
+    ps_span length;     /* one second; of the last row what there was of it */
     ps_time wall;       /* of its begin, nanoseconds since 1970 */
     double target_rate; /* requests a second that were due in it; NAN: closed loop */
     uint64_t in_flight; /* at its end */
@@ -87,7 +87,8 @@ struct ps_run_row {
 struct ps_run_ops {
     /* The name is resolved, threads begin: t = 0. May be NULL. */
     void (*on_start)(void *ctx);
-    /* A second is over. May change the phase, drain or stop, not free. May be NULL. */
+    /* A second is over, or the run (its last, shorter one). May change the phase, drain or stop, not free. May
+     * be NULL. */
     void (*on_row)(void *ctx, const struct ps_run_row *row);
     /* It is over, once: PS_OK; or why it could not begin or broke off (ps_run_error() in words). The last row
      * came before. Not from inside a function of this header but ps_run_stop(). Must not free. */
@@ -99,14 +100,17 @@ struct ps_run_error {
 };
 
 /* Prepares a run on control's loop: reads files, checks options. Nothing is sent yet. PS_OK; PS_EINVAL, PS_EPARSE,
- * PS_ENOTFOUND, PS_ELIMIT, PS_EIO, PS_ETLS, PS_ENOMEM: *error says why. Options are copied, what they point to too. */
+ * PS_ENOTFOUND, PS_ELIMIT, PS_EIO, PS_ETLS, PS_ENOMEM: *error says why. Options are copied; what they point to is
+ * borrowed until ps_run_free(). */
 PS_MUST_CHECK int ps_run_new(struct ps_run **out, struct ps_loop *loop, const struct ps_run_opts *opts,
                              const struct ps_run_ops *ops, void *ctx, struct ps_run_error *error);
 
 /* Stops and frees it; no callback comes any more. NULL is fine. */
 void ps_run_free(struct ps_run *run);
 
-/* Resolves, starts the threads, begins. on_end follows in any case. */
+/* Resolves the name, connects once to see whether anybody is there, begins. on_end follows in any case; with
+ * PS_ERESOLVE, PS_EREFUSED, PS_ETIMEOUT, PS_EUNREACHABLE, PS_ETLS, PS_ERESET, PS_ECLOSED nothing was sent: the target
+ * is not reachable. */
 void ps_run_start(struct ps_run *run);
 
 /* From PS_RUN_CHANGE_DELAY from now this phase holds instead of what the schedule said (open loop, no trace).
@@ -137,7 +141,7 @@ const char *ps_run_error(const struct ps_run *run);
 const char *ps_run_target(const struct ps_run *run);
 ps_time ps_run_started(const struct ps_run *run);
 
-/* The path that requests go to, as it was given; of templates that of the first. */
-const char *ps_run_path(const struct ps_run *run);
+/* Prompts of a trace that were cut; complete after on_end. */
+uint64_t ps_run_cut(const struct ps_run *run);
 
 #endif

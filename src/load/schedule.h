@@ -46,30 +46,41 @@ struct ps_schedule_opts {
     uint64_t seed;
 };
 
-/* The fields are private. */
-struct ps_schedule {
-    struct ps_schedule_opts opts;
+/* How far a walk came: copy it to come back. */
+struct ps_schedule_place {
     struct ps_rng rng;
-    size_t phase;   /* the one that `begin` is in */
-    double begin;   /* seconds: where this phase begins */
-    double at;      /* seconds: where the walk stands, inside the phase */
-    double gap;     /* operational time from `at` to the next arrival */
+    size_t phase;
+    double begin; /* seconds: where this phase begins */
+    double at;    /* seconds: the last request that was given */
+    double gap;   /* operational time from there to the next */
 };
 
-/* Begins at 0; the options are copied. The first request of an even schedule is due at 0, that of a
- * drawn one after the first gap. */
+/* The fields are private, but for `place`. */
+struct ps_schedule {
+    struct ps_schedule_opts opts;
+    struct ps_schedule_place place;
+};
+
+/* PS_OK; PS_EINVAL: a rate, a length or a burstiness that can't be, or nothing to send. */
+PS_MUST_CHECK int ps_schedule_check(const struct ps_schedule_opts *opts);
+
+/* Begins at 0; the options are copied and good. The first request of an even schedule is due at 0, that of
+ * a drawn one after the first gap. */
 void ps_schedule_init(struct ps_schedule *schedule, const struct ps_schedule_opts *opts);
 
 /* When the next request is due, from the start of the run; false: there is none any more, or none
  * until a phase is set. */
 bool ps_schedule_next(struct ps_schedule *schedule, ps_span *at);
 
-/* From `from` on (not before the last request that was given) this phase holds, and what was planned
- * behind it is forgotten. */
+/* From `from` on (not before the place) this phase holds, and what was planned behind it is forgotten. The
+ * operational time goes on: a change shifts no request before it and opens no gap. */
 void ps_schedule_change(struct ps_schedule *schedule, ps_span from, const struct ps_phase *phase);
 
-/* The rate at an instant. Only of what lies not before the current phase. */
-double ps_schedule_rate(const struct ps_schedule_opts *opts, ps_span at);
+/* Moves the place to an instant without giving requests: for those who only look. Never backwards. */
+void ps_schedule_skip(struct ps_schedule *schedule, ps_span to);
+
+/* Requests that are due on average in [from, to), from >= the place's phase. */
+double ps_schedule_expected(const struct ps_schedule *schedule, ps_span from, ps_span to);
 
 /* Length of all phases; PS_NEVER when the last is open. */
 ps_span ps_schedule_length(const struct ps_schedule_opts *opts);

@@ -2,7 +2,7 @@
  *
  * Latency is kept twice: from the intended time of a request (corrected: what a user who arrived then
  * would have waited) and from the moment it really left. While the generator keeps its times the two
- * agree; when they don't, the difference is the generator's and the pacer says so. Only successful
+ * agree; when they don't, the difference is the generator's, and `lag` says so. Only successful
  * requests enter the latencies; failures are counted beside them, never hidden in them.
  *
  * Thread: owned by one thread.
@@ -22,6 +22,9 @@
 
 #define PS_TALLY_STATUSES 600
 
+/* A send later than this is late; a run with more than 1 % of them is limited by the generator. */
+#define PS_TALLY_LATE (5 * PS_MILLISECOND)
+
 /* What a request has to keep to be a good one; 0 = no such objective. From the intended time. */
 struct ps_objectives {
     ps_span ttft;      /* to the first text */
@@ -34,7 +37,7 @@ struct ps_objectives {
 struct ps_tally {
     /* sending */
     uint64_t sent;
-    uint64_t late;    /* of them: more than PS_PACER_LATE after the intended time */
+    uint64_t late;    /* of them: more than PS_TALLY_LATE after the intended time */
     uint64_t skipped; /* due, but not sent: the bound on requests in flight, or resources */
     /* what ended */
     uint64_t succeeded;
@@ -85,8 +88,11 @@ bool ps_tally_is_limited(const struct ps_tally *tally);
 /* A run that began at `began` is ended early, at `now`: counts what was still in flight. */
 void ps_tally_stop(struct ps_tally *tally, uint64_t unfinished, ps_time began, ps_time now);
 
-/* Ended requests: succeeded and failed. */
+/* Ended requests: succeeded, failed, or broken off on purpose. */
 uint64_t ps_tally_ended(const struct ps_tally *tally);
+
+/* Failed ones of those that were to succeed; NAN when none ended. */
+double ps_tally_error_percent(const struct ps_tally *tally);
 
 /* Seconds from the first intended send to the last end; 0 before any. */
 double ps_tally_seconds(const struct ps_tally *tally);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "operate/optimizer_private.h"
 
 #define LEAST_FREED (64.0 * 1048576.0) /* less is noise where nobody said how much it would be */
 #define SLACK       (16.0 * 1048576.0) /* to this precision memory is measured */
@@ -19,43 +20,6 @@ const char *const ps_optimizer_verdict_names[] = {
 };
 const char *const ps_optimizer_outcome_names[] = {"running", "target_met", "exhausted",
                                                   "no_rung", "planned",    "ended"};
-
-/* Why what could have been done was not. */
-struct blocked {
-    char busy[PS_OPTIMIZER_NAME];
-    char unnamed[PS_OPTIMIZER_NAME]; /* a rung that is not allowed */
-    enum ps_rung rung;
-};
-
-/* What could be called next. */
-struct candidate {
-    const struct ps_optimizer_target *target;
-    const struct ps_hook *hook;
-    const char *model;
-    struct ps_device_reading expected;
-    ps_span idle; /* how long no use of the model was seen; -1 = nobody can tell */
-};
-
-struct ps_optimizer {
-    struct ps_optimizer_ops ops;
-    struct ps_optimizer_opts opts;
-    enum ps_optimizer_mode mode;
-    struct ps_optimizer_run runs[PS_OPTIMIZER_RUNS]; /* a ring */
-    uint64_t count;                                  /* of runs so far */
-    uint64_t first;                                  /* number of the one before the first */
-    bool running;
-    ps_time now;                    /* of the figures */
-    struct ps_optimizer_step *step; /* under way */
-    struct ps_vitals before;        /* of the step's server */
-    struct ps_device_reading last;  /* in use at the last sample */
-    ps_time poll_at;
-    ps_time over_since; /* PS_NEVER: it is not over the target */
-    ps_time cool_until;
-    unsigned quiet; /* runs in a row that could do nothing */
-    struct ps_optimizer_stats stats;
-    struct ps_optimizer_target targets[PS_OPTIMIZER_TARGETS];
-    size_t target_count;
-};
 
 int ps_optimizer_new(struct ps_optimizer **out, const struct ps_optimizer_ops *ops)
 {
@@ -92,30 +56,6 @@ static void tell(const struct ps_optimizer *optimizer)
     }
 }
 
-/* --- how full it is --------------------------------------------------------------------------- */
-
-/* What somebody asked for is about the device; on its own it goes by what counts for the engine. */
-static struct ps_device_reading percent_of(const struct ps_optimizer_target *target, bool manual)
-{
-    bool device = manual && target->utilization.known;
-    return device ? target->utilization : target->effective;
-}
-
-static bool is_over(const struct ps_optimizer_target *target, bool manual, double limit)
-{
-    struct ps_device_reading percent = percent_of(target, manual);
-    return target->fresh && percent.known && percent.value > limit;
-}
-
-/* On its own it also acts on what is going to be. */
-static bool needs_room(const struct ps_optimizer *optimizer,
-                       const struct ps_optimizer_target *target, bool manual, double limit)
-{
-    bool soon = !manual && target->fresh && target->soon.known &&
-                target->soon.value > optimizer->opts.target_percent;
-    return soon || is_over(target, manual, limit);
-}
-
 static double begin_percent(const struct ps_optimizer *optimizer)
 {
     return optimizer->opts.target_percent - optimizer->opts.margin_percent;
@@ -124,29 +64,6 @@ static double begin_percent(const struct ps_optimizer *optimizer)
 static double end_percent(const struct ps_optimizer *optimizer)
 {
     return optimizer->opts.target_percent - 2 * optimizer->opts.margin_percent;
-}
-
-static struct ps_device_reading fullest(const struct ps_optimizer *optimizer, bool manual)
-{
-    struct ps_device_reading most = {0};
-    for (size_t i = 0; i < optimizer->target_count; i++) {
-        struct ps_device_reading percent = percent_of(&optimizer->targets[i], manual);
-        if (optimizer->targets[i].fresh && percent.known &&
-            (!most.known || percent.value > most.value)) {
-            most = percent;
-        }
-    }
-    return most;
-}
-
-static bool any_over(const struct ps_optimizer *optimizer, bool manual, double limit)
-{
-    for (size_t i = 0; i < optimizer->target_count; i++) {
-        if (needs_room(optimizer, &optimizer->targets[i], manual, limit)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static const struct ps_optimizer_target *find_target(const struct ps_optimizer *optimizer,
@@ -185,18 +102,13 @@ static struct ps_optimizer_run *begin_run(struct ps_optimizer *optimizer, ps_tim
     return run;
 }
 
-static bool is_wake(const struct ps_optimizer_run *run)
-{
-    return run->rungs == 1u << PS_RUNG_WAKE;
-}
-
 static void end_run(struct ps_optimizer *optimizer, enum ps_optimizer_outcome outcome, ps_time now)
 {
     struct ps_optimizer_run *run = current(optimizer);
     bool idle = outcome == PS_OPTIMIZER_NO_RUNG || outcome == PS_OPTIMIZER_PLANNED;
     run->ended = now;
     run->outcome = outcome;
-    run->percent_after = fullest(optimizer, run->manual);
+    run->percent_after = ps_optimizer_fullest(optimizer, run->manual);
     optimizer->running = false;
     optimizer->stats.runs[outcome]++;
     optimizer->quiet = idle ? optimizer->quiet + 1 : 0;
@@ -286,168 +198,9 @@ int ps_optimizer_order(struct ps_optimizer *optimizer, const struct ps_optimizer
     copy_who(run, order->who);
     run->rungs = order->rungs != 0 ? order->rungs : run->rungs;
     run->target_percent = order->target_percent > 0 ? order->target_percent : run->target_percent;
-    run->percent_before = fullest(optimizer, true);
+    run->percent_before = ps_optimizer_fullest(optimizer, true);
     *number = run->number;
     return PS_OK;
-}
-
-/* --- choosing --------------------------------------------------------------------------------- */
-
-static bool was_tried(const struct ps_optimizer_run *run, uint32_t id, const struct ps_hook *hook,
-                      const char *model)
-{
-    for (size_t i = 0; i < run->step_count; i++) {
-        const struct ps_optimizer_step *step = &run->steps[i];
-        if (step->id == id && step->hook == hook && strcmp(step->model, model) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A call that would change nothing is not made. */
-static bool is_pointless(const struct ps_optimizer_target *target, const struct ps_hook *hook,
-                         struct ps_device_reading expected)
-{
-    bool asleep =
-        target->vitals->state == PS_VITALS_ASLEEP || target->vitals->state == PS_VITALS_EMPTY;
-    if (hook->rung == PS_RUNG_WAKE) {
-        return target->vitals->state == PS_VITALS_AWAKE && !target->stopped && !target->limited;
-    }
-    if (target->stopped) {
-        return hook->rung != PS_RUNG_RESTART;
-    }
-    bool sleeps = hook->rung == PS_RUNG_SLEEP || hook->rung == PS_RUNG_DEEP_SLEEP;
-    return (sleeps && asleep && !hook->deepens) || (expected.known && expected.value <= 0);
-}
-
-static void note_busy(struct blocked *blocked, const struct ps_optimizer_target *target)
-{
-    snprintf(blocked->busy, sizeof blocked->busy, "%s", target->name);
-}
-
-static void note_unnamed(struct blocked *blocked, const struct ps_optimizer_target *target,
-                         enum ps_rung rung)
-{
-    if (blocked->unnamed[0] == '\0') {
-        snprintf(blocked->unnamed, sizeof blocked->unnamed, "%s", target->name);
-        blocked->rung = rung;
-    }
-}
-
-/* May it be called while its server works? */
-static bool spares_requests(const struct ps_optimizer *optimizer, const struct candidate *one)
-{
-    ps_span enough = optimizer->opts.idle_after;
-    return one->hook->running || optimizer->opts.act_on_busy ||
-           (one->hook->others && enough > 0 && one->idle >= enough);
-}
-
-/* Of the same rung: the model that was idle for longer, or what promises more. */
-static bool is_better(const struct candidate *one, const struct candidate *best)
-{
-    if (best->hook == NULL) {
-        return true;
-    }
-    if (best->hook->rung != one->hook->rung) {
-        return false;
-    }
-    bool told = one->idle >= 0 && best->idle >= 0 && one->idle != best->idle;
-    return told ? one->idle > best->idle : one->expected.value > best->expected.value;
-}
-
-/* Takes it if it is better than the best so far of this rung. */
-static void consider(const struct ps_optimizer *optimizer, const struct ps_optimizer_run *run,
-                     const struct candidate *one, struct candidate *best, struct blocked *blocked)
-{
-    const struct ps_optimizer_target *target = one->target;
-    if (was_tried(run, target->id, one->hook, one->model) ||
-        is_pointless(target, one->hook, one->expected)) {
-        return;
-    }
-    if ((run->rungs & 1u << one->hook->rung) == 0) {
-        note_unnamed(blocked, target, one->hook->rung);
-    } else if (target->busy && !spares_requests(optimizer, one)) {
-        note_busy(blocked, target);
-    } else if (is_better(one, best)) {
-        *best = *one;
-    }
-}
-
-static struct candidate candidate_of(const struct ps_optimizer_target *target,
-                                     const struct ps_hook *hook, const char *model)
-{
-    bool spares = hook->expects == PS_HOOK_EXPECTS_SPARE;
-    struct ps_device_reading alone = spares          ? target->spare
-                                     : target->alone ? target->used
-                                                     : (struct ps_device_reading){0};
-    return (struct candidate){target, hook, model,
-                              ps_hook_expected(hook, target->vitals, model, alone), -1};
-}
-
-/* What the server can be asked for comes before what is done to it, unless that is to be undone. */
-static const struct ps_hook *hook_for(const struct ps_optimizer_target *target, enum ps_rung rung)
-{
-    bool undo = target->stopped || (target->limited && rung == PS_RUNG_WAKE);
-    const struct ps_hook *asked = undo ? NULL : ps_hook_find(target->adapter, rung);
-    bool can = (target->means & 1u << rung) != 0;
-    return asked != NULL || !can ? asked : ps_hook_find(PS_ADAPTER_COUNT, rung);
-}
-
-static void consider_target(const struct ps_optimizer *optimizer,
-                            const struct ps_optimizer_run *run,
-                            const struct ps_optimizer_target *target, enum ps_rung rung,
-                            struct candidate *best, struct blocked *blocked)
-{
-    const struct ps_hook *hook = hook_for(target, rung);
-    if (hook == NULL) {
-        return;
-    }
-    if (!hook->per_model || target->instance[0] != '\0') {
-        struct candidate one = candidate_of(target, hook, hook->per_model ? target->instance : "");
-        consider(optimizer, run, &one, best, blocked);
-        return;
-    }
-    for (size_t i = 0; i < target->vitals->model_count; i++) {
-        const struct ps_vitals_model *model = &target->vitals->models[i];
-        if (model->loaded && model->listed) {
-            struct candidate one = candidate_of(target, hook, model->name);
-            one.idle = model->used > 0 ? optimizer->now - model->used : -1;
-            consider(optimizer, run, &one, best, blocked);
-        }
-    }
-}
-
-/* May this server be asked to give something? It is over the target; or somebody asks, and nobody
- * knows how full it is. */
-static bool is_concerned(const struct ps_optimizer *optimizer, const struct ps_optimizer_run *run,
-                         const struct ps_optimizer_target *target)
-{
-    if (!target->fresh) {
-        return target->stopped && is_wake(run);
-    }
-    bool known = percent_of(target, run->manual).known;
-    return is_wake(run) || (run->manual && !known) ||
-           needs_room(optimizer, target, run->manual, run->target_percent);
-}
-
-/* The cheapest rung that is left, of it what promises most. */
-static struct candidate choose(const struct ps_optimizer *optimizer,
-                               const struct ps_optimizer_run *run, struct blocked *blocked)
-{
-    struct candidate best = {0};
-    for (int rung = 0; rung < PS_RUNG_COUNT && best.hook == NULL; rung++) {
-        if ((rung == PS_RUNG_WAKE) != is_wake(run)) {
-            continue;
-        }
-        for (size_t i = 0; i < optimizer->target_count; i++) {
-            if (is_concerned(optimizer, run, &optimizer->targets[i])) {
-                consider_target(optimizer, run, &optimizer->targets[i], (enum ps_rung)rung, &best,
-                                blocked);
-            }
-        }
-    }
-    return best;
 }
 
 /* --- ends of a run ---------------------------------------------------------------------------- */
@@ -461,7 +214,7 @@ static size_t count_steps(const struct ps_optimizer_run *run, enum ps_optimizer_
     return count;
 }
 
-static void say_no_rung(struct ps_optimizer_run *run, const struct blocked *blocked)
+static void say_no_rung(struct ps_optimizer_run *run, const struct ps_optimizer_blocked *blocked)
 {
     if (run->step_count > 0) {
         snprintf(run->why, sizeof run->why,
@@ -474,12 +227,14 @@ static void say_no_rung(struct ps_optimizer_run *run, const struct blocked *bloc
                  blocked->unnamed, ps_rung_names[blocked->rung]);
     } else {
         snprintf(run->why, sizeof run->why, "%s",
-                 is_wake(run) ? "no server is asleep"
-                              : "no server that is over the target has a call that frees memory");
+                 ps_optimizer_is_wake(run)
+                     ? "no server is asleep"
+                     : "no server that is over the target has a call that frees memory");
     }
 }
 
-static void end_ladder(struct ps_optimizer *optimizer, const struct blocked *blocked, ps_time now)
+static void end_ladder(struct ps_optimizer *optimizer, const struct ps_optimizer_blocked *blocked,
+                       ps_time now)
 {
     struct ps_optimizer_run *run = current(optimizer);
     if (run->dry_run && run->step_count > 0) {
@@ -488,7 +243,8 @@ static void end_ladder(struct ps_optimizer *optimizer, const struct blocked *blo
         say_no_rung(run, blocked);
         end_run(optimizer, PS_OPTIMIZER_NO_RUNG, now);
     } else {
-        bool woken = is_wake(run) && count_steps(run, PS_OPTIMIZER_DONE) == run->step_count;
+        bool woken =
+            ps_optimizer_is_wake(run) && count_steps(run, PS_OPTIMIZER_DONE) == run->step_count;
         end_run(optimizer, woken ? PS_OPTIMIZER_TARGET_MET : PS_OPTIMIZER_EXHAUSTED, now);
     }
 }
@@ -503,7 +259,7 @@ static bool would_be_enough(const struct ps_optimizer *optimizer,
     }
     for (size_t i = 0; i < optimizer->target_count; i++) {
         const struct ps_optimizer_target *target = &optimizer->targets[i];
-        if (!is_over(target, run->manual, run->target_percent)) {
+        if (!ps_optimizer_is_over(target, run->manual, run->target_percent)) {
             continue;
         }
         if (!target->used.known || !target->utilization.known || target->used.value <= 0) {
@@ -521,15 +277,15 @@ static bool would_be_enough(const struct ps_optimizer *optimizer,
 static bool is_met(struct ps_optimizer *optimizer, ps_time now)
 {
     struct ps_optimizer_run *run = current(optimizer);
-    if (is_wake(run)) {
+    if (ps_optimizer_is_wake(run)) {
         return false;
     }
     if (run->dry_run && would_be_enough(optimizer, run)) {
         end_run(optimizer, PS_OPTIMIZER_PLANNED, now);
         return true;
     }
-    struct ps_device_reading percent = fullest(optimizer, run->manual);
-    if (percent.known && !any_over(optimizer, run->manual, run->target_percent)) {
+    struct ps_device_reading percent = ps_optimizer_fullest(optimizer, run->manual);
+    if (percent.known && !ps_optimizer_any_over(optimizer, run->manual, run->target_percent)) {
         if (run->step_count == 0) {
             snprintf(run->why, sizeof run->why, "it is not over the target");
         }
@@ -541,8 +297,8 @@ static bool is_met(struct ps_optimizer *optimizer, ps_time now)
 
 /* --- a step ----------------------------------------------------------------------------------- */
 
-static void begin_step(struct ps_optimizer *optimizer, const struct candidate *candidate,
-                       ps_time now)
+static void begin_step(struct ps_optimizer *optimizer,
+                       const struct ps_optimizer_candidate *candidate, ps_time now)
 {
     struct ps_optimizer_run *run = current(optimizer);
     const struct ps_optimizer_target *target = candidate->target;
@@ -822,11 +578,11 @@ static void look_back(struct ps_optimizer *optimizer, ps_time now)
 static void climb(struct ps_optimizer *optimizer, ps_time now)
 {
     struct ps_optimizer_run *run = current(optimizer);
-    struct blocked blocked = {0};
+    struct ps_optimizer_blocked blocked = {0};
     if (is_met(optimizer, now)) {
         return;
     }
-    struct candidate next = choose(optimizer, run, &blocked);
+    struct ps_optimizer_candidate next = ps_optimizer_choose(optimizer, run, &blocked);
     if (next.hook == NULL || run->step_count == PS_OPTIMIZER_STEPS) {
         end_ladder(optimizer, &blocked, now);
     } else {
@@ -839,8 +595,8 @@ static bool has_chance(const struct ps_optimizer *optimizer)
 {
     struct ps_optimizer_run run = {.rungs = optimizer->opts.rungs,
                                    .target_percent = end_percent(optimizer)};
-    struct blocked blocked = {0};
-    const struct ps_hook *hook = choose(optimizer, &run, &blocked).hook;
+    struct ps_optimizer_blocked blocked = {0};
+    const struct ps_hook *hook = ps_optimizer_choose(optimizer, &run, &blocked).hook;
     return hook != NULL && (hook->verified != NULL || optimizer->opts.trust_unverified);
 }
 
@@ -855,7 +611,7 @@ static bool cools_down(const struct ps_optimizer *optimizer, ps_time now)
 static void consider_run(struct ps_optimizer *optimizer, ps_time now)
 {
     double limit = begin_percent(optimizer);
-    if (optimizer->mode == PS_OPTIMIZER_OFF || !any_over(optimizer, false, limit)) {
+    if (optimizer->mode == PS_OPTIMIZER_OFF || !ps_optimizer_any_over(optimizer, false, limit)) {
         optimizer->over_since = PS_NEVER;
         optimizer->quiet = optimizer->mode == PS_OPTIMIZER_OFF ? optimizer->quiet : 0;
         return;
@@ -867,7 +623,7 @@ static void consider_run(struct ps_optimizer *optimizer, ps_time now)
     struct ps_optimizer_run *run = begin_run(optimizer, now, false);
     run->dry_run = optimizer->mode == PS_OPTIMIZER_ADVISE;
     run->rungs = run->dry_run ? (1u << PS_RUNG_WAKE) - 1 : run->rungs;
-    run->percent_before = fullest(optimizer, false);
+    run->percent_before = ps_optimizer_fullest(optimizer, false);
 }
 
 static ps_time next_time(const struct ps_optimizer *optimizer, ps_time now)

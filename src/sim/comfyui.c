@@ -14,20 +14,25 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "http/server.h"
+#include "http/ws.h"
 #include "sim/comfyui_jobs.h"
 #include "sim/engines.h"
 #include "sim/json.h"
 #include "sim/png.h"
 #include "sim/state.h"
-#include "sim/ws.h"
 
 #define MOST_CLIENTS    256u
+#define MOST_MESSAGE    ((size_t)1 << 20) /* of a client */
+#define MOST_WAITING    256u              /* messages; whoever reads no more is let go */
 #define LARGEST_MESSAGE ((size_t)16 << 20)
 
 struct client {
     struct ps_list link;
     struct comfyui *own;
-    struct ps_sim_ws *ws;
+    struct ps_ws *ws;
+    struct ps_server *server;
+    struct ps_address peer;
     char id[72];
 };
 
@@ -48,23 +53,30 @@ static void free_client(struct client *client)
     free(client);
 }
 
-static void on_gone(void *ctx, struct ps_sim_ws *ws)
+static void on_gone(void *ctx, unsigned code)
 {
-    (void)ws;
-    free_client(ctx);
+    struct client *client = ctx;
+    (void)code;
+    ps_server_gone(client->server, &client->peer);
+    free_client(client);
 }
+
+static const struct ps_ws_ops ws_ops = {.on_gone = on_gone}; /* what clients send is dropped */
 
 static void tell(struct ps_sim_desk *desk, const char *to, const char *type, json_t *data)
 {
     struct comfyui *own = desk->own;
+    struct ps_ws_frame *frame = NULL;
     ps_buf_clear(&own->message);
     int err = ps_sim_json_dump(&own->message, json_pack("{s:s,s:o}", "type", type, "data", data));
+    err = err != PS_OK ? err : ps_ws_frame_new(&frame, PS_WS_OPCODE_TEXT, ps_buf_str(&own->message));
     PS_LIST_FOREACH (node, &own->clients) {
         struct client *client = PS_CONTAINER_OF(node, struct client, link);
         if (err == PS_OK && (to == NULL || strcmp(to, client->id) == 0)) {
-            ps_sim_ws_send(client->ws, ps_buf_str(&own->message));
+            ps_ws_send(client->ws, frame);
         }
     }
+    ps_ws_frame_unref(frame);
 }
 
 static bool is_plain(struct ps_str text)
@@ -98,22 +110,41 @@ static void greet(struct ps_sim_desk *desk, const struct client *client)
                    (json_int_t)ps_sim_comfyui_jobs_left(own->jobs), "sid", client->id));
 }
 
+/* The exchange is over, whatever comes of it. */
+static int open_ws(const struct ps_sim_ask *ask, const struct ps_ws_handshake *handshake, struct client *client)
+{
+    struct ps_ws_opts opts = {
+        .ops = &ws_ops, .ctx = client, .max_message = MOST_MESSAGE, .max_waiting = MOST_WAITING};
+    client->server = ps_exchange_server(ask->exchange);
+    client->peer = *ps_exchange_peer(ask->exchange);
+    struct ps_loop *loop = ps_exchange_loop(ask->exchange);
+    struct ps_stream *stream = ps_ws_accept(ask->exchange, handshake, PS_STR("X-Simulated: true\r\n"));
+    int err = stream == NULL ? PS_EIO : ps_ws_open(&client->ws, loop, stream, &opts);
+    if (stream != NULL && err != PS_OK) {
+        ps_server_gone(client->server, &client->peer);
+    }
+    return err;
+}
+
 static void answer_ws(const struct ps_sim_ask *ask)
 {
     struct comfyui *own = ask->desk->own;
+    struct ps_ws_handshake handshake;
+    ps_ws_handshake_read(&handshake, ps_exchange_head(ask->exchange));
+    if (handshake.status != 101) {
+        ps_sim_ask_refuse_with(ask, 400, "no_websocket", "This path is for WebSockets.");
+        return;
+    }
     struct client *client = own->client_count < MOST_CLIENTS ? calloc(1, sizeof *client) : NULL;
     if (client == NULL) {
         ps_sim_ask_refuse_with(ask, 503, "too_many_clients", "There are too many listeners.");
         return;
     }
+    handshake.deflate = false;
     client->own = own;
     name_client(ask, client);
-    int err = ps_sim_ws_open(&client->ws, ask->exchange, on_gone, client);
-    if (err != PS_OK) {
+    if (open_ws(ask, &handshake, client) != PS_OK) {
         free(client);
-        if (err == PS_EINVAL) {
-            ps_sim_ask_refuse_with(ask, 400, "no_websocket", "This path is for WebSockets.");
-        }
         return;
     }
     ps_list_push(&own->clients, &client->link);
@@ -417,7 +448,7 @@ static void stop(struct ps_sim_desk *desk)
     }
     while (!ps_list_is_empty(&own->clients)) {
         struct client *client = PS_LIST_FIRST(&own->clients, struct client, link);
-        ps_sim_ws_free(client->ws);
+        ps_ws_free(client->ws);
         free_client(client);
     }
     ps_sim_comfyui_jobs_free(own->jobs);

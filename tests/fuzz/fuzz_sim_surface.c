@@ -1,4 +1,4 @@
-/* fuzz_sim_surface - workflows, tensors and frames of any kind are read within bounds or refused.
+/* fuzz_sim_surface - workflows, tensors and paths of any kind are read within bounds or refused.
  *
  * Input: one byte that chooses the reader, then what it reads.
  *
@@ -15,7 +15,6 @@
 #include "sim/png.h"
 #include "sim/route.h"
 #include "sim/triton_tensor.h"
-#include "sim/ws.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -63,29 +62,6 @@ static void read_json(uint8_t kind, struct ps_str text)
     }
 }
 
-/* The events may not depend on how the bytes were cut. */
-static uint64_t read_frames(struct ps_str input, size_t cut)
-{
-    struct ps_sim_ws_reader reader = {.left = 0};
-    uint64_t hash = 0;
-    while (input.len > 0) {
-        struct ps_str part = ps_str_first(input, cut);
-        input = ps_str_skip(input, part.len);
-        for (;;) {
-            enum ps_sim_ws_event event = ps_sim_ws_read(&reader, &part);
-            if (event == PS_SIM_WS_MORE) {
-                break;
-            }
-            PS_CHECK(reader.control_len <= PS_SIM_WS_CONTROL);
-            hash = hash * 31 + (uint64_t)event + reader.control_len;
-            if (event == PS_SIM_WS_ERROR) {
-                return hash;
-            }
-        }
-    }
-    return hash;
-}
-
 static void match_routes(struct ps_str text)
 {
     struct ps_str names[PS_SIM_ROUTE_NAMES];
@@ -110,9 +86,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 0:
     case 1:
         read_json(data[0] % 4, text);
-        break;
-    case 2:
-        PS_CHECK(read_frames(text, 1) == read_frames(text, SIZE_MAX));
         break;
     default:
         match_routes(text);

@@ -7,6 +7,7 @@
 #include "daemon/access_log.h"
 #include "daemon/caches.h"
 #include "daemon/engines.h"
+#include "daemon/live.h"
 #include "daemon/process.h"
 #include "daemon/store.h"
 #include "gateway/traffic.h"
@@ -24,6 +25,7 @@ int main(void)
                                                             ps_gpu_metric_families,
                                                             ps_gpu_batch_metric_families,
                                                             ps_store_metric_families,
+                                                            ps_live_metric_families,
                                                             ps_metric_metrics, NULL};
     struct ps_buf out = ps_buf_make(1024 * 1024);
     int err = ps_metric_manual(tables, &out);

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { call, metric } from './lib/client.mjs';
+import { call, front, metric } from './lib/client.mjs';
 import { startEngine } from './lib/engines.mjs';
 import { startPenstock } from './lib/penstock.mjs';
 import { connect } from './lib/raw.mjs';
@@ -77,7 +77,7 @@ async function stage(t, { count = 3, gates = 1 } = {}) {
   const list = [];
   for (let i = 0; i < gates; i++) {
     const gate = await startPenstock(t, { config: configOf(servers) });
-    await until('all are found', async () => (await call(gate.port, { path: '/' })).text.split('comfyui 0.3.60').length === count + 1, 10000, 20);
+    await until('all are found', async () => (await front(gate.port)).split('comfyui 0.3.60').length === count + 1, 10000, 20);
     list.push(gate);
   }
   return { servers, gates: list, gate: list[0] };
@@ -203,7 +203,7 @@ test('a server that fails gives its clients to the others, and jobs without a cl
 
   const first = serverOf((await submit(gate, { client_id: 'stays' })).json.prompt_id);
   servers.find(({ comfy }) => comfy === first).state.healthy = false;
-  await until('it is out', async () => (await call(gate.port, { path: '/' })).text.includes('unhealthy'), 10000, 20);
+  await until('it is out', async () => (await front(gate.port)).includes('unhealthy'), 10000, 20);
   const second = await submit(gate, { client_id: 'stays' });
   assert.equal(second.status, 200);
   assert.notEqual(serverOf(second.json.prompt_id), first);

@@ -10,7 +10,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 
-import { call, metric, metrics, open } from './lib/client.mjs';
+import { call, front as frontOf, metric, metrics, open } from './lib/client.mjs';
 import { engines, startEngine } from './lib/engines.mjs';
 import { startPenstock, tempDir } from './lib/penstock.mjs';
 import { sleep, slowness, until } from './lib/wait.mjs';
@@ -35,7 +35,7 @@ async function stage(t, name, { state, engine, more = '', lines } = {}) {
   return { up, gate, records };
 }
 
-const front = async (gate) => (await call(gate.port, { path: '/' })).text;
+const front = (gate) => frontOf(gate.port);
 const isFound = (gate, text) => until(`the engine is ${text}`, async () => (await front(gate)).includes(text), 10000, 20);
 
 /// The log's line of the last request to that path.

@@ -13,7 +13,7 @@ import test from 'node:test';
 import WebSocket from 'ws';
 
 import { after } from './lib/after.mjs';
-import { call, metrics, open } from './lib/client.mjs';
+import { call, front, metrics, open } from './lib/client.mjs';
 import { startPenstock, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
 import { eventsOf, startSim } from './lib/sim.mjs';
@@ -85,7 +85,7 @@ upstreams:
   return { gate, records };
 }
 
-const shows = (gate, text) => until(`the page shows ${text}`, async () => (await call(gate.port, { path: '/' })).text.includes(text), 15000, 20);
+const shows = (gate, text) => until(`the page shows ${text}`, async () => (await front(gate.port)).includes(text), 15000, 20);
 
 for (const [engine, list] of Object.entries(calls)) {
   test(`${engine}: the simulated one is found as what it plays, and said to be simulated`, async (t) => {
@@ -138,7 +138,7 @@ for (const [engine, list] of Object.entries(calls)) {
       request.on('error', () => {});
       await new Promise((resolve) => { incoming.once('data', resolve); });
       request.destroy();
-      await until('nothing is in flight', async () => (await call(gate.port, { path: '/' })).text.includes('0 in flight'), 5000, 20);
+      await until('nothing is in flight', async () => (await front(gate.port)).includes('0 in flight'), 5000, 20);
       await until('the simulated server is idle', async () => {
         const page = JSON.stringify(await sim.state());
         return !/"running":[1-9]/.test(page);
@@ -150,7 +150,7 @@ for (const [engine, list] of Object.entries(calls)) {
 test('comfyui: two simulated ones behind one address: prompts, pictures and messages of a client meet', async (t) => {
   const sims = [await startSim(t, 'comfyui', '--model', MODEL), await startSim(t, 'comfyui', '--model', MODEL)];
   const { gate } = await stage(t, sims);
-  await until('both are found', async () => (await call(gate.port, { path: '/' })).text.split('(simulated)').length === 3, 10000, 20);
+  await until('both are found', async () => (await front(gate.port)).split('(simulated)').length === 3, 10000, 20);
   const graph = {
     3: { class_type: 'KSampler', inputs: { seed: 7, steps: 2, cfg: 7, sampler_name: 'euler', scheduler: 'normal', denoise: 1,
       model: ['4', 0], positive: ['6', 0], negative: ['7', 0], latent_image: ['5', 0] } },

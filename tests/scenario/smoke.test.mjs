@@ -10,7 +10,7 @@ import { get, runPenstock, startPenstock } from './lib/penstock.mjs';
 
 test('without a configuration it serves health and a text that says what it needs', async (t) => {
   const gate = await startPenstock(t);
-  const page = await get(gate.port, '/');
+  const page = await get(gate.port, '/', { accept: 'text/plain' });
   assert.equal(page.status, 200);
   assert.match(page.headers['content-type'], /^text\/plain/);
   assert.match(page.body, /upstream/i);

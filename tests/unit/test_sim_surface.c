@@ -1,4 +1,4 @@
-/* What clients send to the other engines: paths, workflows, tensors, frames, numbers. */
+/* What clients send to the other engines: paths, workflows, tensors, numbers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,6 @@
 #include "sim/json.h"
 #include "sim/route.h"
 #include "sim/triton_tensor.h"
-#include "sim/ws.h"
 
 static json_t *parse(const char *text)
 {
@@ -194,84 +193,6 @@ static void tensors_that_do_not_fit_their_shape_are_refused(void **state)
     }
 }
 
-static void key_of_the_standard_gets_its_answer(void **state)
-{
-    (void)state;
-    struct ps_buf out = ps_buf_make(100);
-    assert_int_equal(ps_sim_ws_accept_key(&out, PS_STR("dGhlIHNhbXBsZSBub25jZQ==")), PS_OK);
-    assert_true(ps_str_eq(ps_buf_str(&out), PS_STR("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))); /* 1.3 */
-    ps_buf_fini(&out);
-    assert_int_equal(ps_sim_ws_accept_key(&out, PS_STR("")), PS_EINVAL);
-}
-
-static void frames_may_be_cut_anywhere(void **state)
-{
-    (void)state;
-    /* text of 300 bytes, a ping "Hello" (RFC 6455, 5.7), a close of 1000; all masked */
-    char bytes[400] = "\x81\xfe\x01\x2c\x01\x02\x03\x04";
-    size_t len = 8 + 300;
-    memset(bytes + 8, 'x', 300);
-    memcpy(bytes + len, "\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", 11);
-    len += 11;
-    memcpy(bytes + len, "\x88\x82\x00\x00\x00\x00\x03\xe8", 8);
-    len += 8;
-    for (size_t cut = 1; cut < len; cut++) {
-        struct ps_sim_ws_reader reader = {.left = 0};
-        enum ps_sim_ws_event events[8];
-        size_t count = 0;
-        for (size_t at = 0; at < len; at += cut) {
-            struct ps_str part = {bytes + at, cut < len - at ? cut : len - at};
-            enum ps_sim_ws_event event = PS_SIM_WS_DATA;
-            while ((event = ps_sim_ws_read(&reader, &part)) != PS_SIM_WS_MORE) {
-                assert_true(count < 8);
-                events[count++] = event;
-                if (event == PS_SIM_WS_PING) {
-                    assert_int_equal(reader.control_len, 5);
-                    assert_memory_equal(reader.control, "Hello", 5);
-                }
-            }
-        }
-        assert_int_equal(count, 3);
-        assert_int_equal(events[0], PS_SIM_WS_DATA);
-        assert_int_equal(events[1], PS_SIM_WS_PING);
-        assert_int_equal(events[2], PS_SIM_WS_CLOSE);
-    }
-}
-
-static void frames_against_the_protocol_are_found(void **state)
-{
-    (void)state;
-    static const struct ps_str frames[] = {
-        PS_STR_INIT("\x81\x01xxxxx"),               /* not masked */
-        PS_STR_INIT("\xc1\x81mmmmx"),               /* a reserved bit */
-        PS_STR_INIT("\x83\x81mmmmx"),               /* an opcode that does not exist */
-        PS_STR_INIT("\x8f\x81mmmmx"),               /* another one */
-        PS_STR_INIT("\x09\x80mmmm"),                /* a ping in parts */
-        PS_STR_INIT("\x89\xfe\x00\x7emmmmxxxxxxx"), /* a ping that is too long */
-    };
-    for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++) {
-        struct ps_sim_ws_reader reader = {.left = 0};
-        struct ps_str input = frames[i];
-        assert_int_equal(ps_sim_ws_read(&reader, &input), PS_SIM_WS_ERROR);
-    }
-}
-
-static void frames_of_every_length_have_the_right_head(void **state)
-{
-    (void)state;
-    static const struct {
-        size_t len, head;
-    } cases[] = {{0, 2}, {125, 2}, {126, 4}, {65535, 4}, {65536, 10}};
-    static char payload[65536];
-    for (size_t i = 0; i < 5; i++) {
-        struct ps_buf out = ps_buf_make(1 << 20);
-        assert_int_equal(ps_sim_ws_frame(&out, 1, (struct ps_str){payload, cases[i].len}), PS_OK);
-        assert_int_equal(out.len, cases[i].head + cases[i].len);
-        assert_int_equal((unsigned char)out.data[0], 0x81);
-        ps_buf_fini(&out);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,10 +203,6 @@ int main(void)
         cmocka_unit_test(workflow_that_is_a_circle_is_refused),
         cmocka_unit_test(rows_are_the_same_in_any_batch),
         cmocka_unit_test(tensors_that_do_not_fit_their_shape_are_refused),
-        cmocka_unit_test(key_of_the_standard_gets_its_answer),
-        cmocka_unit_test(frames_may_be_cut_anywhere),
-        cmocka_unit_test(frames_against_the_protocol_are_found),
-        cmocka_unit_test(frames_of_every_length_have_the_right_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

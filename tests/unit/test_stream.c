@@ -58,6 +58,11 @@ struct bench {
     bool keep_fd;
     bool watch_hangup;
     int send_room;
+    struct ps_loop *other;
+    struct ps_task stop;
+    struct ps_str offered;
+    size_t sent;
+    int offers;
 };
 
 static struct certificate certificate;
@@ -215,6 +220,7 @@ static int teardown(void **state)
     ps_stream_free(bench->server.stream);
     ps_listener_free(bench->listener);
     ps_loop_free(bench->loop);
+    ps_loop_free(bench->other);
     ps_tls_unref(bench->server_tls);
     ps_tls_unref(bench->client_tls);
     ps_buf_fini(&bench->client.got);
@@ -671,6 +677,113 @@ static void a_new_owner_gets_what_the_old_one_left(void **state)
 
 /* --- TLS only --------------------------------------------------------------------------------- */
 
+static void on_stop(struct ps_task *task)
+{
+    struct bench *bench = PS_CONTAINER_OF(task, struct bench, stop);
+    ps_loop_stop(bench->other);
+}
+
+/* Some turns of the other loop. */
+static bool turn_other(struct bench *bench)
+{
+    bench->stop.on_turn = on_stop;
+    for (int i = 0; i < 3; i++) {
+        ps_loop_defer(bench->other, &bench->stop);
+        ps_loop_run(bench->other);
+    }
+    return false;
+}
+
+static bool server_has_wanted_there(struct bench *bench)
+{
+    return turn_other(bench) || server_has_wanted(bench);
+}
+
+static bool client_has_wanted_from_there(struct bench *bench)
+{
+    return turn_other(bench) || client_has_wanted(bench);
+}
+
+static bool server_closed_there(struct bench *bench)
+{
+    return turn_other(bench) || server_closed(bench);
+}
+
+static void a_stream_moves_to_another_loop_with_all_that_it_holds(void **state)
+{
+    struct bench *bench = *state;
+    struct ps_str all = pattern(3 << 20);
+    bench->send_room = 64 * 1024;
+    assert_int_equal(ps_loop_new(&bench->other, &ps_clock_real), PS_OK);
+    bench->server.take = 0;
+    join(bench);
+    tell(&bench->client, PS_STR("kept, "));
+    run_until(bench, after_a_while);
+    tell(&bench->client, PS_STR("unread"));
+    tell(&bench->server, all); /* most of it waits in the queue */
+    assert_true(ps_stream_queued(bench->server.stream) > 0);
+
+    bench->server.stream = ps_stream_detach(bench->server.stream);
+    assert_non_null(bench->server.stream);
+    run_until(bench, after_a_while); /* the first loop has forgotten it */
+    bench->server.take = SIZE_MAX;
+    assert_int_equal(ps_stream_attach(bench->server.stream, bench->other, &end_ops, &bench->server), PS_OK);
+    ps_stream_resume(bench->server.stream);
+    wanted = 12;
+    run_until(bench, server_has_wanted_there);
+    assert_got(&bench->server, PS_STR("kept, unread"));
+    wanted = all.len;
+    run_until(bench, client_has_wanted_from_there);
+    assert_got(&bench->client, all);
+    free((void *)(uintptr_t)all.ptr);
+
+    ps_stream_free(bench->client.stream);
+    bench->client.stream = NULL;
+    run_until(bench, server_closed_there);
+    assert_int_equal(bench->server.err, PS_ECLOSED);
+}
+
+static void a_detached_stream_can_be_freed(void **state)
+{
+    struct bench *bench = *state;
+    bench->server.take = 0;
+    join(bench);
+    tell(&bench->client, PS_STR("kept"));
+    run_until(bench, after_a_while);
+    ps_stream_free(ps_stream_detach(bench->server.stream));
+    bench->server.stream = NULL;
+    run_until(bench, client_closed);
+}
+
+/* Offers what is left, each time from the place where it stopped. */
+static bool server_sends_on(struct bench *bench)
+{
+    if (bench->server.drains > bench->offers) {
+        bench->offers = bench->server.drains;
+        bench->sent += ps_stream_send(bench->server.stream, ps_str_skip(bench->offered, bench->sent));
+    }
+    return client_has_wanted(bench);
+}
+
+static void what_is_sent_without_a_queue_arrives_in_order(void **state)
+{
+    struct bench *bench = *state;
+    struct ps_str all = pattern(3 << 20);
+    bench->send_room = 64 * 1024;
+    join(bench);
+    bench->offers = bench->server.drains;
+    bench->offered = all;
+    bench->sent = ps_stream_send(bench->server.stream, all);
+    assert_true(bench->sent < all.len);
+    assert_int_equal(ps_stream_queued(bench->server.stream), 0);
+    assert_int_equal(bench->budget.used, 0);
+    wanted = all.len;
+    run_until(bench, server_sends_on);
+    assert_got(&bench->client, all);
+    assert_int_equal(bench->sent, all.len);
+    free((void *)(uintptr_t)all.ptr);
+}
+
 static void a_certificate_for_another_name_is_refused(void **state)
 {
     struct bench *bench = *state;
@@ -881,6 +994,9 @@ int main(void)
         BOTH(a_watched_hangup_is_told_although_paused),
         BOTH(a_stream_read_to_its_end_loses_nothing_to_a_hangup),
         BOTH(a_new_owner_gets_what_the_old_one_left),
+        BOTH(a_stream_moves_to_another_loop_with_all_that_it_holds),
+        BOTH(a_detached_stream_can_be_freed),
+        BOTH(what_is_sent_without_a_queue_arrives_in_order),
         TLS(a_certificate_for_another_name_is_refused),
         TLS(an_unknown_authority_is_refused),
         TLS(verification_that_is_off_takes_any_certificate),

@@ -47,6 +47,11 @@ export async function call(port, options) {
   return { status: answer.status, headers: answer.headers, text, json, ms: now() - answer.sentAt };
 }
 
+/// What / shows to a terminal: the upstreams and their endpoints. (A browser gets the page there.)
+export async function front(port) {
+  return (await call(port, { path: '/', headers: { accept: 'text/plain' } })).text;
+}
+
 /// The body of a chat request.
 export function chatBody(more = {}) {
   return { model: 'test-model', messages: [{ role: 'user', content: 'Tell me about gates.' }], ...more };

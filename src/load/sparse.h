@@ -1,0 +1,28 @@
+/* sparse - the steps of a histogram as a line of text: only those that are not 0.
+ *
+ *      "1520x3 2 1x17"     step 1520 three times, step 1522 once, step 1523 seventeen times
+ *
+ * Numbers are distances from the step before (the first from 0), `xN` says how often where it is not once.
+ * Some four bytes for each filled step.
+ *
+ * Thread: pure functions.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PS_LOAD_SPARSE_H
+#define PS_LOAD_SPARSE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+
+/* Appends the text. PS_OK, PS_ELIMIT or PS_ENOMEM. */
+PS_MUST_CHECK int ps_sparse_write(const uint64_t *steps, size_t count, struct ps_buf *out);
+
+/* Adds what a text says to steps[0..count). PS_OK; PS_EPARSE for anything that the above would not write. */
+PS_MUST_CHECK int ps_sparse_read(struct ps_str text, uint64_t *steps, size_t count);
+
+#endif

@@ -1,0 +1,1 @@
+import uPlot from 'uplot'; document.getElementById('app').textContent = typeof uPlot;
