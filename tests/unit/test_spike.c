@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "load/spike.h"
-#include "service.h"
+#include "../helpers/service.h"
 
 static const struct ps_spike_opts by_default = {
     .baseline_rate = 20,

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "load/stress.h"
-#include "service.h"
+#include "../helpers/service.h"
 
 static const struct service_opts queue = {.kind = SERVICE_QUEUE, .servers = 16, .mean = 0.04, .shape = 1};
 static const struct service_opts batch = {.kind = SERVICE_BATCH, .servers = 32, .mean = 0.05, .each = 0.002, .shape = 4};
