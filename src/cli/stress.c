@@ -218,7 +218,7 @@ static void judge(struct test *test)
     double carried = isnan(result.breaking_point) ? result.held : result.breaking_point;
     if (test->opts->least > 0 && ran) {
         static char expression[40];
-        char reason[160];
+        char reason[600];
         snprintf(expression, sizeof expression, ">=%g", test->opts->least);
         snprintf(reason, sizeof reason, "%.480s; at least %g were wanted", section->reason, test->opts->least);
         const struct ps_report_threshold threshold = {.metric = "breaking_point_rps",

@@ -7,11 +7,10 @@
 
 #include "daemon/ask.h"
 #include "daemon/caches.h"
+#include "daemon/clerk.h"
+#include "daemon/numbers.h"
 #include "daemon/page.h"
 #include "daemon/site.h"
-#include "export/intake.h"
-#include "export/listing.h"
-#include "export/prometheus.h"
 #include "gateway/forward.h"
 #include "http/h1_field.h"
 #include "operate/gpu.h"
@@ -29,8 +28,8 @@ struct session {
 };
 
 struct ps_api {
-    struct ps_metrics *metrics;
-    struct ps_custom *custom;
+    struct ps_numbers numbers;
+    struct ps_clerk *clerk;
     const struct ps_site *site;
     struct ps_caches *caches;
     struct ps_gpu *gpu;
@@ -40,14 +39,14 @@ struct ps_api {
     bool draining;
 };
 
-int ps_api_new(struct ps_api **out, struct ps_metrics *metrics, struct ps_custom *custom)
+int ps_api_new(struct ps_api **out, const struct ps_numbers *numbers, struct ps_clerk *clerk)
 {
     struct ps_api *api = calloc(1, sizeof *api);
     if (api == NULL) {
         return PS_ENOMEM;
     }
-    api->metrics = metrics;
-    api->custom = custom;
+    api->numbers = *numbers;
+    api->clerk = clerk;
     *out = api;
     return PS_OK;
 }
@@ -86,8 +85,7 @@ void ps_api_set_draining(struct ps_api *api)
 
 static void text(struct ps_ask *ask, int status, const char *type)
 {
-    ask->status = status;
-    ask->reply_type = type;
+    ps_ask_type(ask, status, type);
 }
 
 static void add_header(struct ps_ask *ask, const char *line)
@@ -97,13 +95,7 @@ static void add_header(struct ps_ask *ask, const char *line)
 
 static void problem(struct ps_ask *ask, int status, const char *code, const char *detail)
 {
-    struct ps_buf *reply = &ask->reply;
-    ps_buf_clear(reply);
-    text(ask, status, "application/problem+json");
-    PS_IGNORE(ps_buf_printf(reply, "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":\"",
-                            PS_STR_ARG(ps_h1_reason(status)), status));
-    PS_IGNORE(ps_buf_append_json(reply, ps_str_from(detail)));
-    PS_IGNORE(ps_buf_printf(reply, "\",\"code\":\"%s\"}\n", code));
+    ps_ask_problem(ask, status, code, detail);
 }
 
 /* --- access ----------------------------------------------------------------------------------- */
@@ -274,43 +266,6 @@ static void answer_readyz(struct ps_api *api, struct ps_ask *ask, ps_time now)
     } else {
         text(ask, 200, "application/json");
         PS_IGNORE(ps_buf_append_str(&ask->reply, PS_STR("{\"status\":\"ready\"}\n")));
-    }
-}
-
-static void answer_metrics(struct ps_api *api, struct ps_ask *ask)
-{
-    enum ps_prometheus_format format = ps_prometheus_negotiate(ask->accept);
-    text(ask, 200, ps_prometheus_content_type(format));
-    if (ps_prometheus_write(api->metrics, format, &ask->reply) != PS_OK) {
-        problem(ask, 503, "too_large", "the page does not fit");
-    }
-}
-
-static void answer_listing(struct ps_api *api, struct ps_ask *ask)
-{
-    text(ask, 200, "application/json");
-    if (ps_listing_write(api->metrics, &ask->reply) != PS_OK) {
-        problem(ask, 503, "too_large", "the listing does not fit");
-    }
-}
-
-static void answer_intake(struct ps_api *api, struct ps_ask *ask)
-{
-    char reason[640];
-    size_t accepted;
-    int err = ps_intake_json(api->custom, api->metrics, ps_buf_str(&ask->body), ps_clock_wall(&ps_clock_real),
-                             &accepted, reason, sizeof reason);
-    if (err == PS_EINVAL) {
-        problem(ask, 400, "invalid_metric", reason);
-    } else if (err == PS_EBUSY) {
-        problem(ask, 409, "metric_differs", reason);
-    } else if (err == PS_ELIMIT) {
-        problem(ask, 422, "too_many_metrics", reason);
-    } else if (err != PS_OK) {
-        problem(ask, 503, "no_memory", "out of memory");
-    } else {
-        text(ask, 200, "application/json");
-        PS_IGNORE(ps_buf_printf(&ask->reply, "{\"accepted\":%zu}\n", accepted));
     }
 }
 
@@ -493,13 +448,16 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
     } else if (ps_str_eq(ask->path, PS_STR("/readyz"))) {
         is_read(ask) ? answer_readyz(api, ask, now) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/metrics"))) {
-        is_read(ask) ? answer_metrics(api, ask) : refuse_method(ask, "GET, HEAD");
+        is_read(ask) ? ps_clerk_take(api->clerk, ask, ps_numbers_page, &api->numbers)
+                     : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/ws/metrics"))) {
         is_read(ask) ? answer_live(api, ask) : refuse_method(ask, "GET");
     } else if (ps_str_eq(ask->path, PS_STR("/api/metrics"))) {
-        is_read(ask)   ? answer_listing(api, ask)
-        : is_post(ask) ? answer_intake(api, ask)
+        is_read(ask)   ? ps_clerk_take(api->clerk, ask, ps_numbers_listing, &api->numbers)
+        : is_post(ask) ? ps_clerk_take(api->clerk, ask, ps_numbers_intake, &api->numbers)
                        : refuse_method(ask, "GET, HEAD, POST");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/otlp/v1/metrics"))) {
+        is_post(ask) ? ps_clerk_take(api->clerk, ask, ps_numbers_otlp, &api->numbers) : refuse_method(ask, "POST");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/stats"))) {
         is_read(ask) ? answer_cache_stats(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/invalidate"))) {

@@ -17,14 +17,16 @@
 
 struct ps_ask;
 struct ps_caches;
-struct ps_custom;
+struct ps_clerk;
 struct ps_gpu;
 struct ps_live;
 struct ps_metrics;
+struct ps_numbers;
 struct ps_site;
 struct ps_api;
 
-PS_MUST_CHECK int ps_api_new(struct ps_api **out, struct ps_metrics *metrics, struct ps_custom *custom);
+/* The clerk answers what takes long; it ends before the api. `numbers` are copied. */
+PS_MUST_CHECK int ps_api_new(struct ps_api **out, const struct ps_numbers *numbers, struct ps_clerk *clerk);
 void ps_api_free(struct ps_api *api); /* NULL is fine */
 
 /* What is in force; borrowed until the next call. `draining` turns /readyz to 503. */
@@ -34,7 +36,7 @@ void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu);          /* likewis
 void ps_api_set_live(struct ps_api *api, struct ps_live *live);       /* likewise */
 void ps_api_set_draining(struct ps_api *api);
 
-/* Fills the answer into the ask. */
+/* Fills the answer into the ask, or makes it pending: then ask->on_answered runs when it is there. */
 void ps_api_answer(struct ps_api *api, struct ps_ask *ask, ps_time now);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/chunk.h"
 #include "daemon/live.h"
 #include "gateway/answer.h"
+#include "http/h1_field.h"
 #include "http/server.h"
 
 enum { BODY_LIMIT = 1024 * 1024, REPLY_LIMIT = 64 * 1024 * 1024, HEADERS_LIMIT = 16 * 1024 };
@@ -102,6 +103,7 @@ static int copy_request(struct ps_ask *ask, const struct ps_exchange *exchange)
         {PS_H1_ACCEPT, offsetof(struct ps_ask, accept)},
         {PS_H1_ACCEPT_ENCODING, offsetof(struct ps_ask, accept_encoding)},
         {PS_H1_IF_NONE_MATCH, offsetof(struct ps_ask, if_none_match)},
+        {PS_H1_CONTENT_ENCODING, offsetof(struct ps_ask, content_encoding)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct ps_h1_header *header = ps_h1_head_find(head, rows[i].id);
@@ -137,6 +139,23 @@ void ps_ask_begin(struct ps_exchange *exchange, struct ps_budget *budget,
         return;
     }
     ps_exchange_handle(exchange, &collecting, ask);
+}
+
+void ps_ask_type(struct ps_ask *ask, int status, const char *type)
+{
+    ask->status = status;
+    ask->reply_type = type;
+}
+
+void ps_ask_problem(struct ps_ask *ask, int status, const char *code, const char *detail)
+{
+    struct ps_buf *reply = &ask->reply;
+    ps_buf_clear(reply);
+    ps_ask_type(ask, status, "application/problem+json");
+    PS_IGNORE(ps_buf_printf(reply, "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":\"",
+                            PS_STR_ARG(ps_h1_reason(status)), status));
+    PS_IGNORE(ps_buf_append_json(reply, ps_str_from(detail)));
+    PS_IGNORE(ps_buf_printf(reply, "\",\"code\":\"%s\"}\n", code));
 }
 
 void ps_ask_finish(struct ps_ask *ask)

@@ -34,7 +34,7 @@ struct ps_ask {
     /* the request; views into `text` */
     struct ps_buf text;
     struct ps_str method, path, query, host, origin, authorization, cookie, content_type, accept, accept_encoding,
-        if_none_match;
+        if_none_match, content_encoding;
     struct ps_buf body;
     struct ps_budget *budget; /* counts the body */
     struct ps_address peer;
@@ -47,12 +47,25 @@ struct ps_ask {
     const char *reply_type; /* content type; static */
     struct ps_buf headers;  /* more whole lines */
     struct ps_buf reply;
+
+    /* an answer that comes later: who sets `pending` calls on_answered once, on control's loop */
+    bool pending;
+    void (*on_answered)(struct ps_ask *ask);
+    struct ps_ask *next; /* the clerk's */
+    void (*work)(void *ctx, struct ps_ask *ask);
+    void *work_ctx;
 };
 
 /* Collects the exchange's request, then calls on_complete on this loop, which owns the ask from then on. A
  * client that leaves before ends it silently; a body for which `budget` has no room is answered 503. */
 void ps_ask_begin(struct ps_exchange *exchange, struct ps_budget *budget,
                   void (*on_complete)(void *ctx, struct ps_ask *ask), void *ctx);
+
+/* Fills the status and content type (static text) in; the reply is written to ask->reply. */
+void ps_ask_type(struct ps_ask *ask, int status, const char *type);
+
+/* Fills an error in, as problem+json (RFC 9457). */
+void ps_ask_problem(struct ps_ask *ask, int status, const char *code, const char *detail);
 
 /* On the first loop: sends the answer, if the client is still there, and frees the ask. */
 void ps_ask_finish(struct ps_ask *ask);

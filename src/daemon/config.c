@@ -62,7 +62,10 @@ static const struct ps_option metrics_options[] = {
     PS_OPTION_ROW(ps_metrics_page_opts, public, BOOL, "no",
      "`GET /metrics` needs no token"),
     PS_OPTION_ROW(ps_metrics_page_opts, max_custom, U64, "200",
-     "metrics that `POST /api/metrics` may register", .min = 1, .max = 10000, .no_reload = true),
+     "metrics that others may register: by `POST /api/metrics`, OTLP and StatsD together", .min = 1, .max = 10000,
+     .no_reload = true),
+    PS_OPTION_ROW(ps_metrics_page_opts, statsd, SECTION, NULL,
+     "figures that come as StatsD or DogStatsD", .table = ps_statsd_port_options),
     {0},
 };
 
@@ -108,7 +111,7 @@ const struct ps_option ps_config_options[] = {
     PS_OPTION_ROW(ps_config, admin, SECTION, NULL,
      "who reaches Penstock's own pages and API", .table = admin_options),
     PS_OPTION_ROW(ps_config, metrics, SECTION, NULL,
-     "figures for Prometheus", .table = metrics_options),
+     "figures: who reads them, and who hands in his own", .table = metrics_options),
     PS_OPTION_ROW(ps_config, cache, SECTION, NULL,
      "answers that are remembered; which ones, the routes say", .table = ps_cache_options),
     PS_OPTION_ROW(ps_config, gpu, SECTION, NULL,

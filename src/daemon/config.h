@@ -25,6 +25,7 @@
 #include "config/report.h"
 #include "config/yaml.h"
 #include "daemon/live.h"
+#include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "gateway/tier.h"
 #include "operate/gpu_opts.h"
@@ -53,6 +54,7 @@ struct ps_cors_opts {
 struct ps_metrics_page_opts {
     uint64_t max_custom;
     bool public;
+    struct ps_statsd_port_opts statsd;
 };
 
 struct ps_config {

@@ -517,6 +517,25 @@ static void check_tls(struct check *check)
     }
 }
 
+static void check_statsd(struct check *check)
+{
+    const struct ps_option_strings *listen = &check->config->metrics.statsd.listen;
+    look_at(check, "metrics.statsd.listen");
+    if (listen->count > PS_STATSD_LISTEN_MOST) {
+        ERROR(check, "at most %d addresses", PS_STATSD_LISTEN_MOST);
+    }
+    for (size_t i = 0; i < listen->count; i++) {
+        bool open;
+        const char *why = ps_statsd_port_objection(ps_str_from(listen->items[i]), &open);
+        look_at(check, "metrics.statsd.listen[%zu]", i);
+        if (why != NULL) {
+            ERROR(check, "%s", why);
+        } else if (open) {
+            WARNING(check, "StatsD knows no tokens: whoever reaches this address can write metrics");
+        }
+    }
+}
+
 int ps_config_check(const struct ps_config *config, const struct ps_config_places *places,
                     struct ps_config_report *report)
 {
@@ -529,6 +548,7 @@ int ps_config_check(const struct ps_config *config, const struct ps_config_place
     err = err == PS_OK ? check_tenants(&check) : err;
     err = err == PS_OK ? check_paths(&check) : err;
     ps_gpu_check_opts(&config->gpu, on_gpu_mistake, &check);
+    check_statsd(&check);
     if (err == PS_OK) {
         check_access(&check);
     }

@@ -14,17 +14,21 @@
 #include "daemon/api.h"
 #include "daemon/ask.h"
 #include "daemon/caches.h"
+#include "daemon/clerk.h"
 #include "daemon/config.h"
 #include "daemon/engines.h"
 #include "daemon/gpu_log.h"
 #include "operate/gpu.h"
 #include "daemon/health.h"
 #include "daemon/live.h"
+#include "daemon/numbers.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/site.h"
+#include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
+#include "export/otlp_metrics.h"
 #include "observe/custom.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
@@ -33,6 +37,7 @@
 #include "observe/metric.h"
 
 enum { MAX_WORKERS = 64, MAX_LISTEN = 16 };
+enum { OTHER_SHARDS = 4 }; /* shard 0, control, statsd, the clerk */
 
 static const ps_span names_poll = 2 * PS_MILLISECOND; /* how often a reload looks whether all names are known */
 static const ps_span names_wait = 2 * PS_SECOND;      /* how long at most: a dead name server delays no more */
@@ -43,12 +48,15 @@ struct ps_control {
     struct ps_mailbox *mailbox;
     struct ps_metrics *metrics;
     struct ps_custom *custom;
+    struct ps_statsd_port *statsd; /* NULL unless metrics.statsd.listen */
     struct ps_process *process;
     struct ps_budget budget;
     struct ps_access_log *access_log;
     struct ps_peers *peers;
     _Atomic size_t connections; /* of clients, on all workers */
     struct ps_site *site;
+    struct ps_clerk *clerk;
+    struct ps_otlp *otlp;
     struct ps_api *api;
     struct ps_caches *caches;
     struct ps_health *health;
@@ -76,16 +84,22 @@ static void on_worker_ask(struct ps_letter *letter, void *receiver)
 {
     struct ps_control *control = receiver;
     struct ps_ask *ask = PS_CONTAINER_OF(letter, struct ps_ask, letter);
+    ask->on_answered = ps_worker_reply;
     ps_api_answer(control->api, ask, ps_loop_now(control->loop));
-    ps_worker_reply(ask);
+    if (!ask->pending) {
+        ps_worker_reply(ask);
+    }
 }
 
 static void on_admin_letter(struct ps_letter *letter, void *receiver)
 {
     struct ps_control *control = receiver;
     struct ps_ask *ask = PS_CONTAINER_OF(letter, struct ps_ask, letter);
+    ask->on_answered = ps_ask_finish;
     ps_api_answer(control->api, ask, ps_loop_now(control->loop));
-    ps_ask_finish(ask);
+    if (!ask->pending) {
+        ps_ask_finish(ask);
+    }
 }
 
 /* By letter too: a connection can't leave the loop while it is being read. */
@@ -219,6 +233,7 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"workers", before->workers == after->workers},
         {"max_buffered", before->max_buffered == after->max_buffered},
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
+        {"metrics.statsd.listen", same_strings(&before->metrics.statsd.listen, &after->metrics.statsd.listen)},
         {"store.path", strcmp(store_path(before), store_path(after)) == 0},
         {"cache", same_cache(&before->cache, &after->cache)},
         {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
@@ -389,13 +404,21 @@ static void raise_descriptors(void)
 
 static int setup_metrics(struct ps_control *control, unsigned workers)
 {
-    struct ps_metrics_opts opts = {.shards = workers + 2, .clock = &ps_clock_real};
+    struct ps_metrics_opts opts = {.shards = workers + OTHER_SHARDS, .clock = &ps_clock_real};
     const char *bad = NULL;
     int err = ps_metrics_new(&control->metrics, &opts);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_engines_metric_families, &bad);
     PS_CHECK(bad == NULL);
     return err != PS_OK ? err : ps_process_new(&control->process, control->metrics, &control->budget);
+}
+
+static int setup_api(struct ps_control *control)
+{
+    int err = ps_clerk_new(&control->clerk, control->loop);
+    err = err != PS_OK ? err : ps_otlp_new(&control->otlp, control->custom, control->metrics);
+    struct ps_numbers numbers = {control->metrics, control->custom, control->otlp};
+    return err != PS_OK ? err : ps_api_new(&control->api, &numbers, control->clerk);
 }
 
 static int setup_caches(struct ps_control *control, const struct ps_config *config)
@@ -664,7 +687,9 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_access_log(control, config);
     err = err != PS_OK ? err : ps_peers_new(&control->peers, (uint32_t)config->max_connections_per_address);
     err = err != PS_OK ? err : ps_custom_new(&control->custom, control->metrics, config->metrics.max_custom);
-    err = err != PS_OK ? err : ps_api_new(&control->api, control->metrics, control->custom);
+    err = err != PS_OK ? err
+                       : ps_statsd_port_new(&control->statsd, &config->metrics.statsd, control->custom, control->metrics);
+    err = err != PS_OK ? err : setup_api(control);
     err = err != PS_OK ? err : ps_engines_new(&control->engines, control->loop, control->metrics, on_settled, control);
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
@@ -690,6 +715,7 @@ static void teardown(struct ps_control *control)
     hold_signals();
     stop_workers(control);
     ps_mailbox_free(control->mailbox); /* what was still asked is answered by what is still there */
+    ps_clerk_free(control->clerk);
     ps_server_free(control->admin);
     for (unsigned i = 0; i < control->worker_count; i++) {
         ps_worker_free(control->workers[i]);
@@ -699,7 +725,9 @@ static void teardown(struct ps_control *control)
     ps_engines_free(control->engines);
     ps_gpu_free(control->gpu);
     ps_store_free(control->store);
+    ps_statsd_port_free(control->statsd);
     ps_api_free(control->api);
+    ps_otlp_free(control->otlp);
     ps_site_unref(control->site);
     ps_caches_free(control->caches);
     ps_peers_free(control->peers);

@@ -9,7 +9,8 @@
 #include "base/check.h"
 #include "foresee/trend.h"
 
-#define MANY  40 /* points, for a sum over many correlations */
+#define FEW   16 /* groups of neighbours, to tell likeness from */
+#define MANY  60 /* points, for a sum over many correlations */
 #define PAIRS (PS_SLOPE_POINTS * (PS_SLOPE_POINTS - 1) / 2)
 
 /* -------------------------------------------------------------------------------- distributions */
@@ -270,7 +271,7 @@ static double likeness(const double *rests, size_t count)
     double wider = fmax(1 + 2 / (n * (n - 1) * (n - 2)) * sum, first_order(rests, count));
     double means[PS_SLOPE_POINTS];
     double variance = variance_of_rests(rests, count);
-    for (size_t width = 2; width <= 4 && count / width >= 8 && variance > 0; width *= 2) {
+    for (size_t width = 2; width <= 4 && count / width >= FEW && variance > 0; width *= 2) {
         size_t groups = count / width;
         for (size_t i = 0; i < groups; i++) {
             means[i] = 0;

@@ -11,7 +11,7 @@
 #include "foresee/slope.h"
 #include "foresee/trend.h"
 
-#define FALSE_ALARM 0.01
+#define FALSE_ALARM 0.005 /* half of one in a hundred: the correction for likeness is an estimate itself */
 #define WARM_SHARE  0.1
 #define STILL       (1.0 / 3)
 #define WIDE        4 /* buckets of which the lowest counts: a collector's round has to fit */

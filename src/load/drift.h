@@ -6,7 +6,7 @@
  *
  * A quantity drifts when all of these hold:
  *
- *      p < 0.01                 Mann's and Kendall's test, widened by what neighbours have in common, one-sided, and
+ *      p < 0.005                Mann's and Kendall's test, widened by what neighbours have in common, one-sided, and
  *                               divided among the quantities (Holm 1979): one false alarm in a hundred steady runs
  *                               at most, whatever is watched
  *      change > least           over the run, by Theil's and Sen's slope: a share of the level and an amount; less
@@ -82,7 +82,7 @@ struct ps_drift_result {
     double slope_per_hour, low_per_hour, high_per_hour; /* the interval at 95 % */
     double percent_per_hour;                            /* of start */
     double p;             /* one-sided, before it is divided; NAN: too few points */
-    double p_adjusted;    /* what is compared with 0.01 */
+    double p_adjusted;    /* what is compared with 0.005 */
     bool drifts;
 };
 

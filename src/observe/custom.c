@@ -253,6 +253,7 @@ static bool same_bounds(const struct ps_metric_family *row,
                                                  row->bounds_count * sizeof row->bounds[0]) == 0);
 }
 
+/* `order` NULL = any labels will do. */
 static int agree(const struct ps_metric_family *row, const struct ps_custom_definition *definition,
                  const size_t *order, char *reason, size_t size)
 {
@@ -261,7 +262,7 @@ static int agree(const struct ps_metric_family *row, const struct ps_custom_defi
                  ps_metric_type_name(row->type));
         return PS_EBUSY;
     }
-    if (!same_labels(row, definition, order)) {
+    if (order != NULL && !same_labels(row, definition, order)) {
         size_t at = (size_t)snprintf(reason, size, "%s has other labels already:", row->name);
         for (size_t i = 0; row->labels[i] != NULL && i < PS_METRIC_LABELS_MAX && at < size; i++) {
             at += (size_t)snprintf(reason + at, size - at, "%s %s", i == 0 ? "" : ",",
@@ -311,11 +312,12 @@ static int add(struct ps_custom *custom, const struct ps_custom_definition *defi
     return PS_OK;
 }
 
-int ps_custom_define(struct ps_custom *custom, const struct ps_custom_definition *definition,
-                     const struct ps_metric_family **out, size_t order[PS_METRIC_LABELS_MAX],
-                     char *reason, size_t size)
+/* Finds or makes the row; *own gets the definition's labels in the order in which a new row has
+ * them. */
+static int define(struct ps_custom *custom, const struct ps_custom_definition *definition,
+                  bool any_labels, size_t own[PS_METRIC_LABELS_MAX],
+                  const struct ps_metric_family **out, char *reason, size_t size)
 {
-    size_t own[PS_METRIC_LABELS_MAX] = {0};
     const char *why = objection_to_sizes(definition);
     if (why != NULL) {
         return refuse(PS_EINVAL, reason, size, why);
@@ -323,16 +325,53 @@ int ps_custom_define(struct ps_custom *custom, const struct ps_custom_definition
     sort_labels(definition, own);
     pthread_mutex_lock(&custom->lock);
     struct entry *entry = find(custom, definition->name);
-    int err = entry != NULL ? agree(&entry->rows[0], definition, own, reason, size)
-                            : add(custom, definition, own, &entry, reason, size);
+    int err = entry != NULL
+                  ? agree(&entry->rows[0], definition, any_labels ? NULL : own, reason, size)
+                  : add(custom, definition, own, &entry, reason, size);
     pthread_mutex_unlock(&custom->lock);
     if (err == PS_OK) {
         *out = &entry->rows[0];
-        if (order != NULL) {
-            memcpy(order, own, sizeof own);
-        }
     }
     return err;
+}
+
+int ps_custom_define(struct ps_custom *custom, const struct ps_custom_definition *definition,
+                     const struct ps_metric_family **out, size_t order[PS_METRIC_LABELS_MAX],
+                     char *reason, size_t size)
+{
+    size_t own[PS_METRIC_LABELS_MAX] = {0};
+    int err = define(custom, definition, false, own, out, reason, size);
+    if (err == PS_OK && order != NULL) {
+        memcpy(order, own, sizeof own);
+    }
+    return err;
+}
+
+static size_t place_of(const struct ps_custom_definition *definition, const char *label)
+{
+    for (size_t i = 0; i < definition->label_count; i++) {
+        if (ps_str_eq(definition->labels[i], ps_str_from(label))) {
+            return i;
+        }
+    }
+    return PS_CUSTOM_NONE;
+}
+
+int ps_custom_fit(struct ps_custom *custom, const struct ps_custom_definition *definition,
+                  const struct ps_metric_family **out, size_t order[PS_METRIC_LABELS_MAX],
+                  size_t *left_out, char *reason, size_t size)
+{
+    size_t own[PS_METRIC_LABELS_MAX] = {0};
+    int err = define(custom, definition, true, own, out, reason, size);
+    if (err != PS_OK) {
+        return err;
+    }
+    *left_out = definition->label_count;
+    for (size_t i = 0; i < PS_METRIC_LABELS_MAX && (*out)->labels[i] != NULL; i++) {
+        order[i] = place_of(definition, (*out)->labels[i]);
+        *left_out -= order[i] != PS_CUSTOM_NONE ? 1 : 0;
+    }
+    return PS_OK;
 }
 
 /* ---- moving */

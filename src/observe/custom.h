@@ -13,6 +13,7 @@
 #define PS_OBSERVE_CUSTOM_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/str.h"
@@ -52,6 +53,18 @@ PS_MUST_CHECK int ps_custom_define(struct ps_custom *custom,
                                    const struct ps_custom_definition *definition,
                                    const struct ps_metric_family **out,
                                    size_t order[PS_METRIC_LABELS_MAX], char *reason, size_t size);
+
+#define PS_CUSTOM_NONE SIZE_MAX
+
+/* The same for those who can't know which labels a metric has: where one of the name and type is
+ * there already, it is taken with its own labels. `order` is PS_CUSTOM_NONE where the definition
+ * lacks one of them, and *left_out is the number of the definition's that the metric has no place
+ * for. */
+PS_MUST_CHECK int ps_custom_fit(struct ps_custom *custom,
+                                const struct ps_custom_definition *definition,
+                                const struct ps_metric_family **out,
+                                size_t order[PS_METRIC_LABELS_MAX], size_t *left_out, char *reason,
+                                size_t size);
 
 /* May a series of this type be moved by this value? A counter by what is finite and not negative, a
  * histogram by what is finite, a gauge by any number. NULL, or why not. */

@@ -747,6 +747,29 @@ void ps_histogram_observe_shared(struct ps_histogram *histogram, double value)
     pthread_mutex_unlock(lock);
 }
 
+void ps_histogram_add_buckets(struct ps_histogram *histogram, unsigned shard,
+                              const uint64_t *buckets, double sum)
+{
+    _Atomic uint64_t *cells = ps_metric_cell(&histogram->handle, shard);
+    for (size_t i = 0; i <= histogram->handle.family->bounds_count; i++) {
+        ps_metric_bump(cells + 1 + i, buckets[i]);
+    }
+    ps_metric_bump_double(cells, sum);
+}
+
+void ps_gauge_add(struct ps_gauge *gauge, double by)
+{
+    uint64_t before = atomic_load_explicit(gauge->handle.cells, memory_order_relaxed);
+    uint64_t after;
+    do {
+        double value;
+        memcpy(&value, &before, sizeof value);
+        value = (isnan(value) ? 0 : value) + by;
+        memcpy(&after, &value, sizeof after);
+    } while (!atomic_compare_exchange_weak_explicit(gauge->handle.cells, &before, after,
+                                                    memory_order_relaxed, memory_order_relaxed));
+}
+
 void ps_counter_add_double_shared(struct ps_counter *counter, double by)
 {
     pthread_mutex_t *lock = lock_of(&counter->handle);

@@ -286,6 +286,9 @@ static inline void ps_gauge_set(struct ps_gauge *gauge, double value)
     atomic_store_explicit(gauge->handle.cells, bits, memory_order_relaxed);
 }
 
+/* Any thread: moves a gauge by so much; one that is unknown counts as 0 until now. */
+void ps_gauge_add(struct ps_gauge *gauge, double by);
+
 /* Any thread: bit n says whether state n of the family is on. Unknown, and not shown, until set. */
 static inline void ps_stateset_set(struct ps_stateset *stateset, uint64_t states)
 {
@@ -304,12 +307,13 @@ static inline size_t ps_metric_bucket(const double *bounds, size_t count, double
     return (size_t)(base - bounds) + (*base < value);
 }
 
-void ps_exponential_observe(_Atomic uint64_t *cells, double value); /* metric_exponential.h */
+void ps_exponential_observe_many(_Atomic uint64_t *cells, double value,
+                                 uint64_t n); /* metric_exponential.h */
 
-/* Counts a value in the family's unit. A NaN is left out, it would spoil the sum for good; an
+/* Counts a value in the family's unit, once or n times. A NaN is left out, it would spoil the sum for good; an
  * exponential histogram leaves infinities out too: no bucket holds them. */
-static inline void ps_histogram_observe(struct ps_histogram *histogram, unsigned shard,
-                                        double value)
+static inline void ps_histogram_observe_many(struct ps_histogram *histogram, unsigned shard,
+                                             double value, uint64_t n)
 {
     const struct ps_metric_family *family = histogram->handle.family;
     _Atomic uint64_t *cells = ps_metric_cell(&histogram->handle, shard);
@@ -318,13 +322,24 @@ static inline void ps_histogram_observe(struct ps_histogram *histogram, unsigned
     }
     if (family->type == PS_METRIC_EXPONENTIAL) {
         if (value - value == 0) {
-            ps_exponential_observe(cells, value);
+            ps_exponential_observe_many(cells, value, n);
         }
         return;
     }
-    ps_metric_bump(cells + 1 + ps_metric_bucket(family->bounds, family->bounds_count, value), 1);
-    ps_metric_bump_double(cells, value);
+    ps_metric_bump(cells + 1 + ps_metric_bucket(family->bounds, family->bounds_count, value), n);
+    ps_metric_bump_double(cells, value * (double)n);
 }
+
+static inline void ps_histogram_observe(struct ps_histogram *histogram, unsigned shard,
+                                        double value)
+{
+    ps_histogram_observe_many(histogram, shard, value, 1);
+}
+
+/* Adds what somebody else has counted between the same explicit bounds: one count more than there
+ * are bounds, and the sum of the values, which is finite. */
+void ps_histogram_add_buckets(struct ps_histogram *histogram, unsigned shard,
+                              const uint64_t *buckets, double sum);
 
 /* For a thread without a shard: takes a lock, correct from any number of threads. */
 void ps_histogram_observe_shared(struct ps_histogram *histogram, double value);

@@ -156,16 +156,9 @@ static void make_room(_Atomic uint64_t *cells, unsigned side, int32_t fine)
     store(&cells[RANGE + side], pack(wide));
 }
 
-void ps_exponential_observe(_Atomic uint64_t *cells, double value)
+/* Counts a bucket, by its index at scale 8, n times more. */
+static inline void count_in(_Atomic uint64_t *cells, unsigned side, int32_t fine, uint64_t n)
 {
-    double magnitude = fabs(value);
-    ps_metric_bump_double(&cells[SUM], value);
-    if (magnitude <= PS_EXPONENTIAL_ZERO) {
-        ps_metric_bump(&cells[ZEROS], 1);
-        return;
-    }
-    unsigned side = value < 0;
-    int32_t fine = ps_exponential_index(magnitude);
     int32_t index = fine >> load(&cells[LOSS]);
     struct range range = unpack(load(&cells[RANGE + side]));
     if (index < range.low || index > range.high) {
@@ -173,7 +166,53 @@ void ps_exponential_observe(_Atomic uint64_t *cells, double value)
         index = fine >> load(&cells[LOSS]);
     }
     _Atomic uint64_t *cell = &cells[place_of(side, index)];
-    store(cell, atomic_load_explicit(cell, memory_order_relaxed) + 1);
+    store(cell, atomic_load_explicit(cell, memory_order_relaxed) + n);
+}
+
+void ps_exponential_observe_many(_Atomic uint64_t *cells, double value, uint64_t n)
+{
+    double magnitude = fabs(value);
+    ps_metric_bump_double(&cells[SUM], value * (double)n);
+    if (magnitude <= PS_EXPONENTIAL_ZERO) {
+        ps_metric_bump(&cells[ZEROS], n);
+    } else {
+        count_in(cells, value < 0, ps_exponential_index(magnitude), n);
+    }
+}
+
+/* What lies between 2^-1074 and 2^1024, by the index at a scale of -4 to 20. */
+static bool is_index_of_double(int scale, int32_t index)
+{
+    int64_t upper = (int64_t)index + 1;
+    double exponent = ldexp((double)upper, -scale);
+    return exponent >= -1074 && exponent <= 1024;
+}
+
+bool ps_exponential_add(_Atomic uint64_t *cells, int scale, unsigned side, int32_t index,
+                        uint64_t n)
+{
+    if (scale < PS_EXPONENTIAL_SCALE_LEAST || scale > PS_EXPONENTIAL_SCALE_MOST ||
+        !is_index_of_double(scale, index)) {
+        return false;
+    }
+    int own = PS_EXPONENTIAL_SCALE - (int)load(&cells[LOSS]);
+    if (scale < own) {
+        merge(cells, (unsigned)(own - scale));
+    }
+    int32_t fine = scale >= PS_EXPONENTIAL_SCALE ? index >> (scale - PS_EXPONENTIAL_SCALE)
+                                                 : index * (1 << (PS_EXPONENTIAL_SCALE - scale));
+    if (fine < -128 * STEPS) { /* below PS_EXPONENTIAL_ZERO */
+        ps_metric_bump(&cells[ZEROS], n);
+    } else {
+        count_in(cells, side, fine, n);
+    }
+    return true;
+}
+
+void ps_exponential_add_rest(_Atomic uint64_t *cells, uint64_t zeros, double sum)
+{
+    ps_metric_bump(&cells[ZEROS], zeros);
+    ps_metric_bump_double(&cells[SUM], sum);
 }
 
 /* ---- reading */

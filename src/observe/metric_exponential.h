@@ -20,6 +20,7 @@
 #define PS_OBSERVE_METRIC_EXPONENTIAL_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,8 +35,24 @@ void ps_exponential_init(void);
 /* Index of the bucket at scale 8 of a finite value above PS_EXPONENTIAL_ZERO. */
 int32_t ps_exponential_index(double value);
 
-/* Counts a finite value; the calling thread is the only writer of these cells. */
-void ps_exponential_observe(_Atomic uint64_t *cells, double value);
+/* Counts a finite value n times; the calling thread is the only writer of these cells. */
+void ps_exponential_observe_many(_Atomic uint64_t *cells, double value, uint64_t n);
+
+static inline void ps_exponential_observe(_Atomic uint64_t *cells, double value)
+{
+    ps_exponential_observe_many(cells, value, 1);
+}
+
+/* Adds what somebody else has counted: n values of a bucket of a scale between the two below, whose
+ * magnitude lies in (2^(index/2^scale), 2^((index+1)/2^scale)]; side 0 is above zero. The result is
+ * no finer than that. False, and nothing is added, for another scale or what no double reaches. */
+#define PS_EXPONENTIAL_SCALE_LEAST (-4)
+#define PS_EXPONENTIAL_SCALE_MOST  20
+PS_MUST_CHECK bool ps_exponential_add(_Atomic uint64_t *cells, int scale, unsigned side,
+                                      int32_t index, uint64_t n);
+
+/* What belongs to it beside the buckets. */
+void ps_exponential_add_rest(_Atomic uint64_t *cells, uint64_t zeros, double sum);
 
 /* Adds one shard's part to `into`, which starts as {.scale = PS_EXPONENTIAL_SCALE}. The result has
  * the coarser scale of the two, or a coarser one still where both don't fit otherwise. */

@@ -19,7 +19,7 @@ static bool is_word(const char *name, bool colons)
 }
 
 /* The suffixes that the formats give to samples would make two families look like one. */
-static bool has_reserved_end(struct ps_str name)
+bool ps_metric_name_is_ambiguous(struct ps_str name)
 {
     static const struct ps_str ends[] = {
         PS_STR_INIT("_total"), PS_STR_INIT("_created"), PS_STR_INIT("_count"),
@@ -52,7 +52,7 @@ static bool name_is_sane(const struct ps_metric_family *family)
         }
         name.len -= PS_STR("_info").len;
     }
-    if (name.len == 0 || has_reserved_end(name)) {
+    if (name.len == 0 || ps_metric_name_is_ambiguous(name)) {
         return false;
     }
     struct ps_str unit = ps_str_from(family->unit);

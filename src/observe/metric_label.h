@@ -22,6 +22,9 @@
 /* Is every part of the row as the exposition formats want it? */
 bool ps_metric_family_is_sane(const struct ps_metric_family *family);
 
+/* Does the name end as samples of another metric do (_total, _count, _sum...)? Then it is none. */
+bool ps_metric_name_is_ambiguous(struct ps_str name);
+
 /* Number of label names of the row. */
 size_t ps_metric_label_count(const struct ps_metric_family *family);
 

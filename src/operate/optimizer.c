@@ -30,13 +30,17 @@ int ps_optimizer_new(struct ps_optimizer **out, const struct ps_optimizer_ops *o
     optimizer->ops = *ops;
     optimizer->mode = PS_OPTIMIZER_ADVISE;
     optimizer->over_since = PS_NEVER;
+    pthread_mutex_init(&optimizer->stats_lock, NULL);
     *out = optimizer;
     return PS_OK;
 }
 
 void ps_optimizer_free(struct ps_optimizer *optimizer)
 {
-    free(optimizer);
+    if (optimizer != NULL) {
+        pthread_mutex_destroy(&optimizer->stats_lock);
+        free(optimizer);
+    }
 }
 
 void ps_optimizer_set(struct ps_optimizer *optimizer, const struct ps_optimizer_opts *opts)
@@ -110,7 +114,9 @@ static void end_run(struct ps_optimizer *optimizer, enum ps_optimizer_outcome ou
     run->outcome = outcome;
     run->percent_after = ps_optimizer_fullest(optimizer, run->manual);
     optimizer->running = false;
+    pthread_mutex_lock(&optimizer->stats_lock);
     optimizer->stats.runs[outcome]++;
+    pthread_mutex_unlock(&optimizer->stats_lock);
     optimizer->quiet = idle ? optimizer->quiet + 1 : 0;
     unsigned doublings = optimizer->quiet < QUIET_MOST ? optimizer->quiet : QUIET_MOST;
     optimizer->cool_until = now + (optimizer->opts.cool_down << (idle ? doublings : 0));
@@ -124,11 +130,12 @@ static void end_step(struct ps_optimizer *optimizer, enum ps_optimizer_verdict v
     step->verdict = verdict;
     step->ended = now;
     optimizer->step = NULL;
+    bool freed = step->before.known && step->after.known &&
+                 step->after.value < step->before.value && verdict != PS_OPTIMIZER_DRY;
+    pthread_mutex_lock(&optimizer->stats_lock);
     optimizer->stats.steps[verdict]++;
-    if (step->before.known && step->after.known && step->after.value < step->before.value &&
-        verdict != PS_OPTIMIZER_DRY) {
-        optimizer->stats.freed += step->before.value - step->after.value;
-    }
+    optimizer->stats.freed += freed ? step->before.value - step->after.value : 0;
+    pthread_mutex_unlock(&optimizer->stats_lock);
     tell(optimizer);
 }
 
@@ -671,7 +678,9 @@ const struct ps_optimizer_run *ps_optimizer_find(const struct ps_optimizer *opti
     return known ? ps_optimizer_run(optimizer, (size_t)(last - number)) : NULL;
 }
 
-void ps_optimizer_stats(const struct ps_optimizer *optimizer, struct ps_optimizer_stats *stats)
+void ps_optimizer_stats(struct ps_optimizer *optimizer, struct ps_optimizer_stats *stats)
 {
+    pthread_mutex_lock(&optimizer->stats_lock);
     *stats = optimizer->stats;
+    pthread_mutex_unlock(&optimizer->stats_lock);
 }

@@ -212,6 +212,8 @@ ps_time ps_optimizer_step(struct ps_optimizer *optimizer, ps_time now);
 const struct ps_optimizer_run *ps_optimizer_run(const struct ps_optimizer *optimizer, size_t n);
 const struct ps_optimizer_run *ps_optimizer_find(const struct ps_optimizer *optimizer,
                                                  uint64_t number);
-void ps_optimizer_stats(const struct ps_optimizer *optimizer, struct ps_optimizer_stats *stats);
+
+/* Any thread. */
+void ps_optimizer_stats(struct ps_optimizer *optimizer, struct ps_optimizer_stats *stats);
 
 #endif

@@ -5,6 +5,8 @@
 #ifndef PS_OPERATE_OPTIMIZER_PRIVATE_H
 #define PS_OPERATE_OPTIMIZER_PRIVATE_H
 
+#include <pthread.h>
+
 #include "operate/optimizer.h"
 
 /* Why what could have been done was not. */
@@ -39,6 +41,7 @@ struct ps_optimizer {
     ps_time over_since; /* PS_NEVER: it is not over the target */
     ps_time cool_until;
     unsigned quiet; /* runs in a row that could do nothing */
+    pthread_mutex_t stats_lock; /* around what follows: whoever collects metrics reads it */
     struct ps_optimizer_stats stats;
     struct ps_optimizer_target targets[PS_OPTIMIZER_TARGETS];
     size_t target_count;

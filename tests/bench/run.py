@@ -6,12 +6,14 @@
     run.py batch [--quick] [--only search|queue|cost]
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
+    run.py fanout [--quick] [--only few|many|requests] [--rounds N]
     run.py flight [--quick] [--rounds N]
     run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py scrape [--quick] [--rounds N]
+    run.py statsd [--quick] [--rounds N]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -38,6 +40,7 @@ import batch
 import cache
 import chaos
 import eviction
+import fanout
 import flight
 import metrics
 import predict
@@ -45,6 +48,7 @@ import pressure
 import proxy
 import ring
 import scrape
+import statsd
 import telemetry
 from rows import say
 from targets import BUILD, BenchError
@@ -108,8 +112,9 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "metrics": metrics,
-           "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "telemetry": telemetry}
+BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "fanout": fanout, "flight": flight, "metrics": metrics,
+           "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "statsd": statsd,
+           "telemetry": telemetry}
 
 
 def main():

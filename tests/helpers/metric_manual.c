@@ -9,7 +9,10 @@
 #include "daemon/engines.h"
 #include "daemon/live.h"
 #include "daemon/process.h"
+#include "daemon/statsd_port.h"
 #include "daemon/store.h"
+#include "export/otlp_metrics.h"
+#include "export/statsd.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"
 #include "operate/gpu.h"
@@ -26,6 +29,9 @@ int main(void)
                                                             ps_gpu_batch_metric_families,
                                                             ps_store_metric_families,
                                                             ps_live_metric_families,
+                                                            ps_statsd_metric_families,
+                                                            ps_otlp_metric_families,
+                                                            ps_statsd_port_metric_families,
                                                             ps_metric_metrics, NULL};
     struct ps_buf out = ps_buf_make(1024 * 1024);
     int err = ps_metric_manual(tables, &out);

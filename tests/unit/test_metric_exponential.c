@@ -243,6 +243,30 @@ static void a_read_never_sees_half_a_merge(void **state)
     assert_int_equal(read_one(pair.cells).count, ROUNDS);
 }
 
+static void what_others_counted_is_added(void **state)
+{
+    _Atomic uint64_t *cells = *state;
+    struct ps_exponential sum = {.scale = PS_EXPONENTIAL_SCALE};
+    ps_exponential_observe_many(cells, 1.5, 3);
+    assert_true(ps_exponential_add(cells, 20, 0, 613442, 2)); /* 1.5 at scale 20 */
+    assert_true(ps_exponential_add(cells, 0, 1, 3, 5));       /* (-16, -8] */
+    assert_true(ps_exponential_add(cells, 3, 0, -1100, 7));   /* below what counts as zero */
+    ps_exponential_add_rest(cells, 1, 4.5);
+    ps_exponential_read(cells, &sum);
+    assert_int_equal(sum.scale, 0);
+    assert_int_equal(sum.zeros, 8);
+    assert_int_equal(sum.count, 18);
+    assert_int_equal(sum.sides[0].low, 0);
+    assert_int_equal(sum.sides[0].buckets[0], 5);
+    assert_int_equal(sum.sides[1].low, 3);
+    assert_int_equal(sum.sides[1].buckets[0], 5);
+    assert_true(sum.sum == 9);
+    assert_false(ps_exponential_add(cells, 21, 0, 0, 1));
+    assert_false(ps_exponential_add(cells, -5, 0, 0, 1));
+    assert_false(ps_exponential_add(cells, 0, 0, 1024, 1));
+    assert_false(ps_exponential_add(cells, 20, 0, INT32_MIN, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +275,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_bucket_ends_where_it_says, setup, teardown),
         cmocka_unit_test_setup_teardown(near_values_stay_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(zero_and_nearly_zero_are_zero, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_others_counted_is_added, setup, teardown),
         cmocka_unit_test_setup_teardown(the_widest_range_fits, setup, teardown),
         cmocka_unit_test_setup_teardown(every_count_is_where_it_belongs, setup, teardown),
         cmocka_unit_test_setup_teardown(parts_add_up_at_the_coarser_scale, setup, teardown),

@@ -50,7 +50,7 @@ static void on_gone(void *ctx, unsigned code)
 }
 
 static const struct ps_ws_ops ops = {on_message, on_gone};
-static const struct ps_stream_ops no_ops = {NULL};
+static const struct ps_stream_ops no_ops = {.on_data = NULL};
 
 static int setup(void **state)
 {
@@ -494,6 +494,21 @@ static void who_sends_too_much_is_read_on_a_second_later(void **state)
     assert_string_equal(bench->heard, "#123456789012345;a;");
 }
 
+static void many_small_messages_are_read_a_few_at_a_time(void **state)
+{
+    struct bench *bench = *state;
+    bench->opts.max_rate = 1000; /* two of them */
+    join(bench);
+    SAY(bench, "\x81\x81" M0 "a\x81\x81" M0 "b\x81\x81" M0 "c\x81\x81" M0 "d\x81\x81" M0 "e");
+    assert_string_equal(bench->heard, "a;b;");
+    pass(bench, PS_SECOND);
+    assert_string_equal(bench->heard, "a;b;c;d;");
+    pass(bench, PS_SECOND);
+    assert_string_equal(bench->heard, "a;b;c;d;e;");
+    SAY(bench, "\x81\x81" M0 "f");
+    assert_string_equal(bench->heard, "a;b;c;d;e;f;");
+}
+
 /* --- through a server ------------------------------------------------------------------------- */
 
 struct house {
@@ -559,6 +574,7 @@ int main(void)
         CASE(who_does_not_read_at_all_is_let_go_in_time),
         CASE(a_goodbye_follows_what_is_on_its_way),
         CASE(who_sends_too_much_is_read_on_a_second_later),
+        CASE(many_small_messages_are_read_a_few_at_a_time),
         CASE(what_a_client_sends_before_the_answer_is_heard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
