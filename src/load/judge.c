@@ -14,7 +14,7 @@
 #define SILENT        120.0 /* seconds without any answer that are waited for */
 #define EVIDENT       0.15 /* a growth that needs no slope of the time to first token beside it */
 #define BEYOND_DOUBT  0.99 /* each second looks again, and each look may be wrong */
-#define LATE_MOST     0.01
+#define LATE_MOST     0.1 /* a few ms late changes nothing of what a rate does to a service, as long as it is the rate */
 #define SENT_LEAST    0.95 /* of what was due */
 #define NEEDED        100  /* answers that must have ended before errors count as few */
 #define LIMITED_ROWS  2    /* before which a hiccup does not make a level limited */
@@ -201,7 +201,7 @@ static struct opinion on_growth(struct ps_judge *judge)
 /* Skipped sends while requests pile up are the bound on those in flight: that is the server's doing. */
 static bool is_limited(const struct ps_judge *judge, const struct opinion *growth)
 {
-    bool late = judge->late > 1 && judge->late > LATE_MOST * fmax(judge->sent, 1);
+    bool late = judge->late > 5 && judge->late > LATE_MOST * fmax(judge->sent, 1);
     double due = judge->level.rate * judge->level.judged;
     bool short_of = judge->sent < SENT_LEAST * due - 4 * sqrt(due); /* drawn arrivals spread */
     return (late || short_of || judge->skipped > 0) && !growth->leans;
