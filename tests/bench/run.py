@@ -130,7 +130,6 @@ BENCHES = {module.__name__: module for module in (
     pressure,
     proxy,
     ring,
-    rows,
     scrape,
     statsd,
     telemetry,
