@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "load/markup.h"
-#include "load/report_style.h"
+#include "load/sheet_style.h"
 #include "version.h"
 
 void ps_sheet_put(struct ps_sheet *sheet, const char *markup)
@@ -66,7 +66,7 @@ static void put_style_hash(struct ps_sheet *sheet)
 {
     unsigned char digest[EVP_MAX_MD_SIZE], text[2 * EVP_MAX_MD_SIZE];
     unsigned length = 0;
-    if (EVP_Digest(ps_report_style, strlen(ps_report_style), digest, &length, EVP_sha256(), NULL) != 1) {
+    if (EVP_Digest(ps_sheet_style, strlen(ps_sheet_style), digest, &length, EVP_sha256(), NULL) != 1) {
         sheet->err = PS_ENOMEM;
         return;
     }
@@ -85,7 +85,7 @@ void ps_sheet_begin(struct ps_sheet *sheet, const char *title)
                       "<meta name=\"generator\" content=\"penstock " PS_VERSION "\">\n<title>");
     ps_sheet_text(sheet, title);
     ps_sheet_put(sheet, "</title>\n<style>");
-    ps_sheet_put(sheet, ps_report_style);
+    ps_sheet_put(sheet, ps_sheet_style);
     ps_sheet_put(sheet, "</style>\n</head>\n<body>\n");
 }
 
