@@ -13,6 +13,7 @@
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py scrape [--quick] [--rounds N]
+    run.py board [--quick] [--rounds N]
     run.py statsd [--quick] [--rounds N]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
@@ -37,6 +38,7 @@ import sys
 import tempfile
 
 import batch
+import board
 import cache
 import chaos
 import eviction
@@ -112,9 +114,9 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "fanout": fanout, "flight": flight, "metrics": metrics,
-           "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "statsd": statsd,
-           "telemetry": telemetry}
+BENCHES = {"batch": batch, "board": board, "cache": cache, "chaos": chaos, "eviction": eviction, "fanout": fanout,
+           "flight": flight, "metrics": metrics, "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring,
+           "scrape": scrape, "statsd": statsd, "telemetry": telemetry}
 
 
 def main():
