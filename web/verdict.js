@@ -9,6 +9,7 @@ import { labelText, partsOf } from './key.js';
 
 const HOLD_SECONDS = 5;
 const ORDER = ['ok', 'watch', 'bad'];
+const WORDS = { ok: 'Healthy', watch: 'Watch', bad: 'Trouble' };
 
 const endpointOf = (key, keys) => labelText(key, keys.length > 1 ? keys : [key, 'x{endpoint=""}']);
 
@@ -104,17 +105,18 @@ export class Verdict {
 
 function sentence(level, reasons, store) {
   const endpoints = store.keysOf('upstream_healthy').length;
-  if (endpoints === 0 && level === 'ok') {
-    return { level: 'idle', word: 'Idle', text: 'No inference server is configured, so there is nothing to pass requests on to. Start with --upstream URL.' };
+  const idle = 'No inference server is configured, so there is nothing to pass requests on to. Start with --upstream URL.';
+  if (endpoints === 0) {
+    return level === 'ok' ? { level: 'idle', word: 'Idle', text: idle } : { word: WORDS[level], text: `${idle} Where to look:` };
   }
   const requests = store.mean('requests', 10);
   const traffic = requests === null ? 'The request rate is unknown' : requests < 0.05 ? 'No requests at present' : format(requests, 'requests/s');
   if (level !== 'ok') {
-    return { word: level === 'bad' ? 'Trouble' : 'Watch', text: `${traffic}. Where to look:` };
+    return { word: WORDS[level], text: `${traffic}. Where to look:` };
   }
   const p95 = store.mean('latency_p95_ms', 10);
   const failed = store.mean('errors', 10);
   const told = [failed ? `${format(failed, 'requests/s')} fail` : requests >= 0.05 ? 'no errors' : '', p95 === null ? '' : `p95 ${format(p95, 'ms')}`,
     `${plural(endpoints, 'endpoint')} up`].filter(Boolean);
-  return { word: 'Healthy', text: `${traffic}, ${told.join(', ')}.` };
+  return { word: WORDS.ok, text: `${traffic}, ${told.join(', ')}.` };
 }

@@ -38,21 +38,17 @@ static int write_file(const char *path, struct ps_str text)
     return number;
 }
 
-int ps_output_write(const char *command, const char *path, const json_t *document,
-                    int (*write)(const json_t *, struct ps_buf *))
+int ps_output_write(const char *command, const char *path, int made, const struct ps_buf *text)
 {
-    struct ps_buf text = ps_buf_make(PS_OUTPUT_MAX);
-    int err = write(document, &text);
-    const char *why = ps_err_text(err);
-    if (err == PS_OK) {
-        int number = strcmp(path, "-") == 0 ? write_stream(stdout, ps_buf_str(&text))
-                                            : write_file(path, ps_buf_str(&text));
-        err = number == 0 ? PS_OK : ps_err_from_errno(number);
-        why = strerror(number);
+    bool out = strcmp(path, "-") == 0;
+    if (made != PS_OK) {
+        fprintf(stderr, "penstock %s: %s: %s\n", command, path, ps_err_text(made));
+        return made;
     }
-    if (err != PS_OK) {
-        fprintf(stderr, "penstock %s: %s: %s\n", command, strcmp(path, "-") == 0 ? "standard output" : path, why);
+    int number = out ? write_stream(stdout, ps_buf_str(text)) : write_file(path, ps_buf_str(text));
+    if (number == 0) {
+        return PS_OK;
     }
-    ps_buf_fini(&text);
-    return err;
+    fprintf(stderr, "penstock %s: %s: %s\n", command, out ? "standard output" : path, strerror(number));
+    return ps_err_from_errno(number);
 }

@@ -7,16 +7,13 @@
 #ifndef PS_CLI_OUTPUT_H
 #define PS_CLI_OUTPUT_H
 
-#include <jansson.h>
-
 #include "base/buf.h"
 #include "base/err.h"
 
-#define PS_OUTPUT_MAX (64u << 20)
+#define PS_OUTPUT_MAX (64u << 20) /* bytes of a text that is made for it */
 
-/* Makes text of a document and puts it into the file at `path`: written beside it first, then renamed. PS_OK, or
- * what went wrong, which was said on standard error after "penstock COMMAND: ". */
-PS_MUST_CHECK int ps_output_write(const char *command, const char *path, const json_t *document,
-                                  int (*write)(const json_t *, struct ps_buf *));
+/* Puts text into the file at `path`: written beside it first, then renamed. `made` is what making the text came to.
+ * PS_OK, or what went wrong, which was said on standard error after "penstock COMMAND: ". */
+PS_MUST_CHECK int ps_output_write(const char *command, const char *path, int made, const struct ps_buf *text);
 
 #endif

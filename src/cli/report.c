@@ -119,21 +119,30 @@ static int write_json(const json_t *document, struct ps_buf *out)
     return err == PS_OK ? ps_buf_append_str(out, PS_STR("\n")) : err;
 }
 
+/* Makes one kind of text and puts it where it belongs. */
+static int put(const char *path, const json_t *document, int (*write)(const json_t *, struct ps_buf *))
+{
+    struct ps_buf text = ps_buf_make(PS_OUTPUT_MAX);
+    int made = write(document, &text);
+    int err = ps_output_write("report", path, made, &text);
+    ps_buf_fini(&text);
+    return err;
+}
+
 static int show(const struct opts *opts, const json_t *document)
 {
     int err = PS_OK;
     bool quiet = opts->html != NULL || opts->junit != NULL;
     if (opts->html != NULL) {
-        err = ps_output_write("report", opts->html, document, ps_report_write_html);
+        err = put(opts->html, document, ps_report_write_html);
     }
     if (err == PS_OK && opts->junit != NULL) {
-        err = ps_output_write("report", opts->junit, document, ps_report_write_junit);
+        err = put(opts->junit, document, ps_report_write_junit);
     }
     if (err == PS_OK && opts->json) {
-        err = ps_output_write("report", "-", document, write_json);
+        err = put("-", document, write_json);
     } else if (err == PS_OK && (opts->summary || !quiet)) {
-        err = ps_output_write("report", "-", document,
-                              opts->summary ? ps_report_write_summary : ps_report_write_text);
+        err = put("-", document, opts->summary ? ps_report_write_summary : ps_report_write_text);
     }
     return err == PS_OK ? 0 : 1;
 }

@@ -10,6 +10,7 @@
 #include "daemon/clerk.h"
 #include "daemon/numbers.h"
 #include "daemon/page.h"
+#include "daemon/recorder.h"
 #include "daemon/site.h"
 #include "gateway/forward.h"
 #include "http/h1_field.h"
@@ -33,6 +34,7 @@ struct ps_api {
     const struct ps_site *site;
     struct ps_caches *caches;
     struct ps_gpu *gpu;
+    struct ps_recorder *recorder;
     struct ps_live *live;
     struct session sessions[SESSIONS];
     size_t next_session; /* the oldest is replaced */
@@ -69,6 +71,11 @@ void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches)
 void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu)
 {
     api->gpu = gpu;
+}
+
+void ps_api_set_recorder(struct ps_api *api, struct ps_recorder *recorder)
+{
+    api->recorder = recorder;
 }
 
 void ps_api_set_live(struct ps_api *api, struct ps_live *live)
@@ -456,6 +463,8 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
         is_read(ask)   ? ps_clerk_take(api->clerk, ask, ps_numbers_listing, &api->numbers)
         : is_post(ask) ? ps_clerk_take(api->clerk, ask, ps_numbers_intake, &api->numbers)
                        : refuse_method(ask, "GET, HEAD, POST");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/history"))) {
+        is_read(ask) ? ps_recorder_answer(api->recorder, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/otlp/v1/metrics"))) {
         is_post(ask) ? ps_clerk_take(api->clerk, ask, ps_numbers_otlp, &api->numbers) : refuse_method(ask, "POST");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/stats"))) {

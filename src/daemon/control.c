@@ -24,6 +24,7 @@
 #include "daemon/numbers.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
+#include "daemon/recorder.h"
 #include "daemon/site.h"
 #include "daemon/statsd_port.h"
 #include "daemon/store.h"
@@ -63,6 +64,7 @@ struct ps_control {
     struct ps_server *admin; /* NULL unless admin.listen */
     struct ps_engines *engines;
     struct ps_store *store;
+    struct ps_recorder *recorder;
     struct ps_gpu *gpu;
     struct ps_live *live;
     struct ps_live_counter admin_counter; /* for connections that leave control's loop */
@@ -235,6 +237,8 @@ static void warn_unchangeable(const struct ps_config *before, const struct ps_co
         {"access_log", strcmp(before->access_log, after->access_log) == 0},
         {"metrics.statsd.listen", same_strings(&before->metrics.statsd.listen, &after->metrics.statsd.listen)},
         {"store.path", strcmp(store_path(before), store_path(after)) == 0},
+        {"history", before->history.max_series == after->history.max_series &&
+                        before->history.points == after->history.points},
         {"cache", same_cache(&before->cache, &after->cache)},
         {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
     };
@@ -289,6 +293,7 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_engines_set_gateway(control->engines, site->gateway);
     set_gpu(control);
     ps_store_set(control->store, &site->config->store);
+    ps_recorder_set(control->recorder, &site->config->history);
     ps_live_set(control->live, &site->config->dashboard);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
@@ -442,6 +447,17 @@ static int setup_gpu(struct ps_control *control, const struct ps_config *config)
     if (err == PS_OK) {
         ps_gpu_observe(control->gpu, &ps_gpu_log);
         ps_api_set_gpu(control->api, control->gpu);
+    }
+    return err;
+}
+
+static int setup_recorder(struct ps_control *control, const struct ps_config *config)
+{
+    const struct ps_recorder_parts parts = {control->loop, control->metrics, ps_store_ledger(control->store),
+                                            control->clerk};
+    int err = ps_recorder_new(&control->recorder, &config->history, &parts);
+    if (err == PS_OK) {
+        ps_api_set_recorder(control->api, control->recorder);
     }
     return err;
 }
@@ -694,6 +710,7 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : ps_health_new(&control->health, control->loop, &observer);
     err = err != PS_OK ? err : setup_caches(control, config);
     err = err != PS_OK ? err : setup_gpu(control, config);
+    err = err != PS_OK ? err : setup_recorder(control, config);
     err = err != PS_OK ? err : setup_live(control, config);
     err = err != PS_OK ? err : setup_site(control);
     err = err != PS_OK ? err : setup_admin(control);
@@ -715,6 +732,7 @@ static void teardown(struct ps_control *control)
     hold_signals();
     stop_workers(control);
     ps_mailbox_free(control->mailbox); /* what was still asked is answered by what is still there */
+    ps_recorder_cancel(control->recorder);
     ps_clerk_free(control->clerk);
     ps_server_free(control->admin);
     for (unsigned i = 0; i < control->worker_count; i++) {
@@ -723,6 +741,7 @@ static void teardown(struct ps_control *control)
     ps_live_free(control->live); /* after everybody who takes connections to it */
     ps_health_free(control->health);
     ps_engines_free(control->engines);
+    ps_recorder_free(control->recorder);
     ps_gpu_free(control->gpu);
     ps_store_free(control->store);
     ps_statsd_port_free(control->statsd);

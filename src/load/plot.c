@@ -46,9 +46,10 @@ static double share_of(const struct ps_plot_axis *axis, double value)
     return (value - axis->low) / (axis->high - axis->low);
 }
 
+/* What is unknown is at the low end: callers that mind leave it out. */
 static double clamp(double value, double low, double high)
 {
-    return value < low ? low : value > high ? high : value;
+    return !(value > low) ? low : value > high ? high : value;
 }
 
 static double to_x(const struct ps_plot *plot, double value)
@@ -58,7 +59,7 @@ static double to_x(const struct ps_plot *plot, double value)
 
 static double to_y(const struct ps_plot *plot, double value)
 {
-    return clamp(BOTTOM - share_of(&plot->y, value) * (BOTTOM - TOP), TOP, BOTTOM);
+    return BOTTOM - clamp(share_of(&plot->y, value), 0, 1) * (BOTTOM - TOP);
 }
 
 /* 1, 2 or 5 times a power of ten. */

@@ -8,7 +8,6 @@
  */
 #include "load/report_html.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,24 +22,6 @@
 #define CELL PS_REPORT_VALUE_MAX
 
 /* -------------------------------------------------------------------------------- small parts */
-
-/* A sentence: the first letter large, a full stop at its end. */
-static void put_sentence(struct ps_sheet *sheet, const char *text)
-{
-    char first[2] = {(char)toupper((unsigned char)text[0]), '\0'};
-    size_t length = strlen(text);
-    if (length == 0) {
-        return;
-    }
-    if (islower((unsigned char)text[0])) {
-        ps_sheet_text(sheet, first);
-        text++, length--;
-    }
-    ps_sheet_text(sheet, text);
-    if (length > 0 && strchr(".!?", text[length - 1]) == NULL) {
-        ps_sheet_put(sheet, ".");
-    }
-}
 
 /* A cell of a table: a number in its unit. */
 static void put_number(struct ps_sheet *sheet, const json_t *row, const char *name, enum ps_report_unit unit)
@@ -94,7 +75,7 @@ static void put_hero(struct ps_sheet *sheet, const json_t *document)
     ps_sheet_printf(sheet, "</span></div>\n<div class=\"hero %s\">", known ? verdict : "other");
     ps_sheet_pill(sheet, verdict);
     ps_sheet_put(sheet, "\n<h1>");
-    put_sentence(sheet, ps_report_text(document, "summary.reason"));
+    ps_sheet_sentence(sheet, ps_report_text(document, "summary.reason"));
     ps_sheet_put(sheet, "</h1>\n<div class=\"target\">");
     ps_sheet_text(sheet, ps_report_text(document, "summary.target"));
     ps_sheet_put(sheet, "</div>\n</div>\n</header>\n<main>\n");
@@ -433,7 +414,7 @@ static void put_section(struct ps_sheet *sheet, const json_t *section, enum ps_r
                    ps_report_title(kind));
     ps_sheet_pill(sheet, ps_report_text(section, "verdict"));
     ps_sheet_put(sheet, "</div>\n<p class=\"reason\">");
-    put_sentence(sheet, ps_report_text(section, "reason"));
+    ps_sheet_sentence(sheet, ps_report_text(section, "reason"));
     ps_sheet_put(sheet, "</p>\n");
     put_tiles(sheet, section, kind);
     if (sheet->err == PS_OK) {

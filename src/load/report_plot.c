@@ -20,7 +20,6 @@
 
 struct charts {
     const json_t *section;
-    enum ps_report_kind kind;
     struct ps_buf *out;
     int err;
 };
@@ -460,7 +459,7 @@ static void draw_levels(struct charts *charts)
 
 int ps_report_write_plots(const json_t *section, enum ps_report_kind kind, struct ps_buf *out)
 {
-    struct charts charts = {section, kind, out, PS_OK};
+    struct charts charts = {section, out, PS_OK};
     struct columns columns = columns_of(section);
     put(&charts, "<div class=\"plots\">\n");
     draw_levels(&charts);
@@ -475,5 +474,56 @@ int ps_report_write_plots(const json_t *section, enum ps_report_kind kind, struc
         draw_histogram(&charts);
     }
     put(&charts, "</div>\n");
+    return charts.err;
+}
+
+/* ------------------------------------------------------------------------------- two of them */
+
+static void draw_two_percentiles(struct charts *charts, const json_t *other)
+{
+    struct distribution a = distribution_of(charts->section, "histogram"), b = distribution_of(other, "histogram");
+    struct ps_plot plot;
+    if (a.total == 0 || b.total == 0) {
+        return;
+    }
+    double limit = fmin(limit_of(&a), limit_of(&b));
+    double most = fmax(value_at(a.upper, a.size - 1), value_at(b.upper, b.size - 1));
+    put(charts, "<figure><figcaption>Percentiles <span class=\"k1\"><i></i>a</span><span class=\"k3\"><i></i>b"
+                "</span></figcaption>");
+    ps_plot_begin(&plot, charts->out, (struct ps_plot_axis){0, limit, false, PS_PLOT_PERCENTILE},
+                  (struct ps_plot_axis){0, most, false, PS_PLOT_MS}, "Response times of both runs by percentile");
+    draw_curve(&plot, "l1", &a, limit);
+    draw_curve(&plot, "l3", &b, limit);
+    end_figure(charts, &plot);
+}
+
+static void draw_two_series(struct charts *charts, const json_t *other, const char *path, const char *title,
+                            enum ps_plot_unit unit)
+{
+    struct columns of_a = columns_of(charts->section), of_b = columns_of(other);
+    struct line a = line_of(charts->section, &of_a, path), b = line_of(other, &of_b, path);
+    double most = highest(&a, &of_a, highest(&b, &of_b, 0));
+    struct ps_plot plot;
+    if (of_a.count < 2 || of_b.count < 2 || most == 0) {
+        return;
+    }
+    const struct columns *longer = of_a.x[of_a.count - 1] > of_b.x[of_b.count - 1] ? &of_a : &of_b;
+    put(charts, "<figure><figcaption>");
+    put(charts, title);
+    put(charts, " <span class=\"k1\"><i></i>a</span><span class=\"k3\"><i></i>b</span></figcaption>");
+    ps_plot_begin(&plot, charts->out, time_axis(longer), (struct ps_plot_axis){0, most, false, unit}, title);
+    ps_plot_line(&plot, "l1", of_a.x, a.y, of_a.count);
+    ps_plot_line(&plot, "l3", of_b.x, b.y, of_b.count);
+    end_figure(charts, &plot);
+}
+
+int ps_report_write_two(const json_t *a, const json_t *b, enum ps_report_kind kind, struct ps_buf *out)
+{
+    struct charts charts = {a, out, PS_OK};
+    if (kind != PS_REPORT_STRESS) {
+        draw_two_percentiles(&charts, b);
+    }
+    draw_two_series(&charts, b, "series.p95_ms", "p95 over time", PS_PLOT_MS);
+    draw_two_series(&charts, b, "series.rps", "Throughput", PS_PLOT_RATE);
     return charts.err;
 }

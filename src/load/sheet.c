@@ -4,11 +4,12 @@
  */
 #include "load/sheet.h"
 
+#include <ctype.h>
 #include <openssl/evp.h>
 #include <string.h>
 
 #include "load/markup.h"
-#include "load/report_style.h"
+#include "load/sheet_style.h"
 #include "version.h"
 
 void ps_sheet_put(struct ps_sheet *sheet, const char *markup)
@@ -27,6 +28,23 @@ void ps_sheet_printf(struct ps_sheet *sheet, const char *format, ...)
 void ps_sheet_text(struct ps_sheet *sheet, const char *text)
 {
     sheet->err = sheet->err == PS_OK ? ps_markup_text(sheet->out, ps_str_from(text)) : sheet->err;
+}
+
+void ps_sheet_sentence(struct ps_sheet *sheet, const char *text)
+{
+    char first[2] = {(char)toupper((unsigned char)text[0]), '\0'};
+    size_t length = strlen(text);
+    if (length == 0) {
+        return;
+    }
+    if (islower((unsigned char)text[0])) {
+        ps_sheet_text(sheet, first);
+        text++, length--;
+    }
+    ps_sheet_text(sheet, text);
+    if (length > 0 && strchr(".!?", text[length - 1]) == NULL) {
+        ps_sheet_put(sheet, ".");
+    }
 }
 
 void ps_sheet_pill(struct ps_sheet *sheet, const char *verdict)
@@ -48,7 +66,7 @@ static void put_style_hash(struct ps_sheet *sheet)
 {
     unsigned char digest[EVP_MAX_MD_SIZE], text[2 * EVP_MAX_MD_SIZE];
     unsigned length = 0;
-    if (EVP_Digest(ps_report_style, strlen(ps_report_style), digest, &length, EVP_sha256(), NULL) != 1) {
+    if (EVP_Digest(ps_sheet_style, strlen(ps_sheet_style), digest, &length, EVP_sha256(), NULL) != 1) {
         sheet->err = PS_ENOMEM;
         return;
     }
@@ -67,7 +85,7 @@ void ps_sheet_begin(struct ps_sheet *sheet, const char *title)
                       "<meta name=\"generator\" content=\"penstock " PS_VERSION "\">\n<title>");
     ps_sheet_text(sheet, title);
     ps_sheet_put(sheet, "</title>\n<style>");
-    ps_sheet_put(sheet, ps_report_style);
+    ps_sheet_put(sheet, ps_sheet_style);
     ps_sheet_put(sheet, "</style>\n</head>\n<body>\n");
 }
 

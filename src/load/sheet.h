@@ -27,6 +27,9 @@ void ps_sheet_printf(struct ps_sheet *sheet, const char *format, ...) __attribut
 /* Text, escaped. */
 void ps_sheet_text(struct ps_sheet *sheet, const char *text);
 
+/* The same as a sentence: its first letter large, a full stop at its end. */
+void ps_sheet_sentence(struct ps_sheet *sheet, const char *text);
+
 /* <span class="pill VERDICT">word</span>; `word` is text. */
 void ps_sheet_pill(struct ps_sheet *sheet, const char *verdict);
 

@@ -9,10 +9,12 @@
 #include "daemon/engines.h"
 #include "daemon/live.h"
 #include "daemon/process.h"
+#include "daemon/recorder.h"
 #include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "export/otlp_metrics.h"
 #include "export/statsd.h"
+#include "observe/history.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"
 #include "operate/gpu.h"
@@ -28,6 +30,8 @@ int main(void)
                                                             ps_gpu_metric_families,
                                                             ps_gpu_batch_metric_families,
                                                             ps_store_metric_families,
+                                                            ps_history_metric_families,
+                                                            ps_recorder_metric_families,
                                                             ps_live_metric_families,
                                                             ps_statsd_metric_families,
                                                             ps_otlp_metric_families,

@@ -80,6 +80,12 @@ export async function openPage(t, url, { scheme = 'dark', width = 1440, height =
   const seen = new Seen(page, url);
   await page.addInitScript(() => {
     window.violations = [];
+    new MutationObserver((_, observer) => {
+      if (document.querySelector('.uplot canvas') !== null) {
+        requestAnimationFrame(() => { window.firstChart = performance.now(); });
+        observer.disconnect();
+      }
+    }).observe(document, { childList: true, subtree: true });
     document.addEventListener('securitypolicyviolation', (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
   });
   const response = await page.goto(`${url}${path}`);

@@ -1,11 +1,11 @@
-/* report_style - see report_style.h.
+/* sheet_style - see sheet_style.h.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "load/report_style.h"
+#include "load/sheet_style.h"
 
 /* clang-format off */
-const char ps_report_style[] =
+const char ps_sheet_style[] =
     ":root{color-scheme:light dark;--bg:#f7f6f3;--card:#fff;--ink:#1b1f24;--soft:#646c76;--line:#e5e2dc;"
     "--good:#15795a;--bad:#bf3328;--warn:#a3620a;--l1:#0d7f78;--l2:#3567c9;--l3:#c2630a;--l4:#8a4bb5;"
     "--goodbg:#e3f2eb;--badbg:#fae7e4;--warnbg:#f9eed9}\n"
@@ -77,6 +77,7 @@ const char ps_report_style[] =
     "td+.l,th+.l{padding-left:24px}"
     "td.l{white-space:normal;overflow-wrap:anywhere;min-width:150px}"
     "tr:last-child td{border-bottom:0}"
+    ".forest{min-width:190px;text-align:center}.forest svg{margin:0}"
     ".ok{color:var(--good);font-weight:650}.no{color:var(--bad);font-weight:650}.so{color:var(--warn);font-weight:650}"
     "details{margin-top:20px;font-size:14px}summary{cursor:pointer;color:var(--soft)}"
     "footer{color:var(--soft);font-size:13px;padding-top:4px;padding-bottom:36px}"
