@@ -186,7 +186,8 @@ static void judge_one(const struct ps_drift *drift, enum ps_drift_signal signal,
     result->slope_per_hour = slope.slope * HOUR;
     result->low_per_hour = slope.low * HOUR;
     result->high_per_hour = slope.high * HOUR;
-    result->percent_per_hour = result->start > 0 ? 100 * result->slope_per_hour / result->start : NAN;
+    result->percent_per_hour = result->start > 0            ? 100 * result->slope_per_hour / result->start
+                               : slope.slope == 0 ? 0 : NAN;
     result->p = slope.p;
     double change = result->end - result->start;
     result->drifts = change > row->share * fabs(result->start) && change > row->amount && goes_on(&points, slope.slope);

@@ -15,8 +15,8 @@
 #include <stddef.h>
 
 #include "base/hist.h"
+#include "load/level.h"
 #include "load/second.h"
-#include "load/stress.h"
 
 enum { PS_JUDGE_ROWS = 720 };
 

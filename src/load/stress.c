@@ -14,10 +14,6 @@
 #define NEAR       1.5  /* times the edge: levels that tell how errors begin */
 #define HINTS      6    /* probes beside what a broken level seemed to carry; then it is halving alone */
 
-const char *const ps_stress_verdict_words[] = {"unclear", "holds", "breaks", "generator_limited", NULL};
-const char *const ps_stress_signal_words[] = {"none",        "errors", "goodput", "concurrency",
-                                              "time_to_first_token", NULL};
-
 enum phase { BRACKET, BISECT, CONFIRM, STAIRCASE, DRAIN, OVER };
 static const char *const phase_words[] = {"bracket", "bisect", "confirm", "staircase", "drain", "over"};
 

@@ -5,7 +5,7 @@
  *      curve batch SIZE BASE_MS EACH_US         up to SIZE at a time, BASE + EACH n: carries SIZE / (BASE + EACH SIZE)
  *      curve limit RATE MEAN_MS                 above RATE a second it answers 503
  *
- *      hurt=GAP_MS,SECONDS,EXTRA_MS   when two requests come within GAP, each answer of the next SECONDS takes EXTRA longer
+ *      hurt=RATE,SECONDS,EXTRA_MS     when 50 requests came faster than RATE, each answer of the next SECONDS takes EXTRA longer
  *      leak=MIB,PERCENT,SECONDS,NOISE memory of MIB grows by PERCENT within SECONDS of requests, under a sawtooth of NOISE
  *                                     percent (garbage that is collected) and a wobble of a tenth of that
  *
@@ -25,7 +25,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { HEAD_MAX = 65536, SERVERS_MAX = 4096 };
+enum { HEAD_MAX = 65536, SERVERS_MAX = 4096, RECENT = 50 };
 
 enum kind { QUEUE, BATCH, LIMIT };
 
@@ -49,7 +49,8 @@ static struct {
     int64_t batch_until;
     double tokens;
     int64_t tokens_at;
-    int64_t hurt_gap, hurt_for, hurt_extra, hurt_until, arrived;
+    int64_t hurt_within, hurt_for, hurt_extra, hurt_until, arrived[RECENT];
+    size_t arrivals;
     double leak_bytes, leak_share, leak_for, noise;
     int64_t leak_began;
     struct conn **heap;
@@ -212,10 +213,11 @@ static void leak(int64_t now)
 static void take(struct conn *conn)
 {
     int64_t now = bench_now();
-    if (now - up.arrived < up.hurt_gap) {
+    int64_t *recent = &up.arrived[up.arrivals++ % RECENT];
+    if (up.arrivals > RECENT && now - *recent < up.hurt_within) {
         up.hurt_until = now + up.hurt_for;
     }
-    up.arrived = now;
+    *recent = now;
     leak(now);
     conn->busy = true;
     conn->refused = false;
@@ -343,7 +345,7 @@ static void read_more(const char *word)
     double c = 0;
     double d = 0;
     if (sscanf(word, "hurt=%lf,%lf,%lf", &a, &b, &c) == 3) {
-        up.hurt_gap = (int64_t)(a * 1e6);
+        up.hurt_within = (int64_t)(RECENT / a * 1e9);
         up.hurt_for = (int64_t)(b * 1e9);
         up.hurt_extra = (int64_t)(c * 1e6);
     } else if (sscanf(word, "leak=%lf,%lf,%lf,%lf", &a, &b, &c, &d) == 4) {
