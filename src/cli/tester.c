@@ -451,6 +451,11 @@ struct ps_run *ps_tester_current(const struct ps_tester *tester)
     return tester->run;
 }
 
+struct ps_loop *ps_tester_loop(const struct ps_tester *tester)
+{
+    return tester->loop;
+}
+
 const struct ps_figures *ps_tester_figures(const struct ps_tester *tester)
 {
     return tester->figures;

@@ -177,6 +177,17 @@ struct ps_report_section *ps_tester_section(struct ps_tester *tester);
 /* Takes thresholds that hold unless the user has set one about their metric. */
 void ps_tester_default_threshold(struct ps_tester *tester, const char *text);
 
+/* Adds a threshold of the command's own to the section, after ps_tester_section(). One that is not kept fails a test that
+ * had passed, for this reason (copied). Text of metric and expression is borrowed. */
+void ps_tester_threshold(struct ps_tester *tester, const struct ps_report_threshold *threshold, const char *reason);
+
+/* The reason of the section, copied: of a verdict that the command itself has set. */
+void ps_tester_reason(struct ps_tester *tester, enum ps_verdict verdict, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Control's loop: for what a command asks beside the run. */
+struct ps_loop *ps_tester_loop(const struct ps_tester *tester);
+
 /* Saves the section; where that fails the document goes to standard output. Gives what ps_report_save() does, which
  * was said where it failed. */
 int ps_tester_save(struct ps_tester *tester);
