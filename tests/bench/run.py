@@ -14,6 +14,7 @@
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py scrape [--quick] [--rounds N]
+    run.py board [--quick] [--rounds N]
     run.py statsd [--quick] [--rounds N]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
@@ -38,6 +39,7 @@ import sys
 import tempfile
 
 import batch
+import board
 import cache
 import chaos
 import eviction
@@ -114,9 +116,24 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "fanout": fanout, "flight": flight, "loadgen": loadgen, "metrics": metrics,
-           "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "statsd": statsd,
-           "telemetry": telemetry}
+BENCHES = {module.__name__: module for module in (
+    batch,
+    board,
+    cache,
+    chaos,
+    eviction,
+    fanout,
+    flight,
+    loadgen,
+    metrics,
+    predict,
+    pressure,
+    proxy,
+    ring,
+    scrape,
+    statsd,
+    telemetry,
+)}
 
 
 def main():
