@@ -447,7 +447,8 @@ PS_API int ps_gpu_optimizer_optimize_batch_size(struct ps_gpu_optimizer *optimiz
  *                                    '--> every subscriber's callback, with the sample as JSON
  *
  * A sample is what one call of broadcast() brings, whenever that is; a program that calls it once a
- * second keeps five minutes. A name that a sample does not bring has a gap there: NAN, in JSON null.
+ * second keeps five minutes. A name that a sample does not bring has a gap there: NAN, in JSON
+ * null.
  *
  * It starts no thread: callbacks run on the thread that calls broadcast(), one after the other. */
 struct ps_dashboard;
@@ -474,8 +475,8 @@ struct ps_dashboard_value {
 
 /* Stores a sample, drops the oldest when there are more than PS_DASHBOARD_SAMPLES, and calls every
  * subscriber with it. Callers on several threads take turns. PS_OK; PS_EINVAL: something that is no
- * name (nothing is stored), or it is called from inside a callback; PS_ELIMIT: more names than there
- * may be (the rest is stored); PS_ENOMEM, PS_ECLOSED. */
+ * name (nothing is stored), or it is called from inside a callback; PS_ELIMIT: more names than
+ * there may be (the rest is stored); PS_ENOMEM, PS_ECLOSED. */
 PS_API int ps_dashboard_broadcast(struct ps_dashboard *dashboard,
                                   const struct ps_dashboard_value *values, size_t count);
 
@@ -515,8 +516,8 @@ struct ps_dashboard_stats {
     double min;
     double max;
     double mean;
-    double p95;  /* the smallest value that 95 of 100 do not exceed */
-    double last; /* the latest that is known */
+    double p95;   /* the smallest value that 95 of 100 do not exceed */
+    double last;  /* the latest that is known */
     size_t count; /* values that are known */
     uint64_t reserved[4];
 };
