@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "cli/demo.h"
 #include "cli/gpu.h"
+#include "cli/load.h"
 #include "cli/replay.h"
 #include "cli/sim.h"
 #include "daemon/config.h"
@@ -87,7 +88,7 @@ static const struct ps_command completion_command = {
 };
 
 static const struct ps_command *const commands[] = {
-    &ps_serve_command,  &ps_demo_command, &ps_sim_command, &ps_replay_command,  &ps_config_command,
+    &ps_serve_command,  &ps_demo_command, &ps_sim_command, &ps_load_command, &ps_replay_command,  &ps_config_command,
     &ps_doctor_command, &ps_gpu_command,  &version_command, &manual_command, &completion_command,
     &help_command,
     NULL,

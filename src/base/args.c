@@ -29,6 +29,8 @@ const char *ps_command_status(const struct ps_command *command, int status)
            : status == 1 ? failure
            : status == 2 ? "wrong usage"
            : status == 3 ? command->severe
+           : status == 4 ? command->limited
+           : status == 5 ? command->aborted
                          : NULL;
 }
 

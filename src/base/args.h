@@ -70,6 +70,8 @@ struct ps_command {
     const char *success;       /* what exit status 0 says; NULL: that it went well */
     const char *failure;       /* what exit status 1 says; NULL: that it could not be done */
     const char *severe;        /* what exit status 3 says; NULL: there is none */
+    const char *limited;       /* 4: the generator of a load test was the limit; NULL: there is none */
+    const char *aborted;       /* 5: a load test was ended early; NULL: there is none */
     const struct ps_arg *(*make_args)(void); /* instead of args: rows made from others, always the same */
     int (*run)(int argc, char **argv); /* argv[0] is the command's own word; returns the exit status */
 };
@@ -88,7 +90,7 @@ struct ps_program {
 /* The rows of a command, wherever they come from. */
 const struct ps_arg *ps_command_args(const struct ps_command *command);
 
-/* What an exit status says: 0, 1, 2, which is wrong usage of any command, or 3; NULL: it has none. */
+/* What an exit status says: 0, 1, 2, which is wrong usage of any command, or 3 to 5; NULL: it has none. */
 const char *ps_command_status(const struct ps_command *command, int status);
 
 /* What stands for the value of an option in help and manual: "RATE"; NULL: it takes none. */

@@ -39,9 +39,26 @@ static double middle_of(unsigned step)
     return (double)ps_hist_step_start(step) + (double)((UINT64_C(1) << shift_of(step)) - 1) / 2;
 }
 
+/* The steps that can hold something: a histogram of a second has a few thousand of them, not all. */
+static unsigned first_step(const struct ps_hist *hist)
+{
+    return step_of((uint64_t)hist->min);
+}
+
+static unsigned last_step(const struct ps_hist *hist)
+{
+    return step_of((uint64_t)hist->max);
+}
+
 void ps_hist_clear(struct ps_hist *hist)
 {
-    memset(hist, 0, sizeof *hist);
+    if (hist->count > 0) {
+        unsigned first = first_step(hist);
+        memset(hist->steps + first, 0, (last_step(hist) - first + 1) * sizeof *hist->steps);
+    }
+    hist->count = 0;
+    hist->min = hist->max = 0;
+    hist->sum = 0;
 }
 
 void ps_hist_record(struct ps_hist *hist, int64_t value)
@@ -63,7 +80,7 @@ void ps_hist_merge(struct ps_hist *hist, const struct ps_hist *from)
     hist->max = from->max > hist->max ? from->max : hist->max;
     hist->sum += from->sum;
     hist->count += from->count;
-    for (unsigned i = 0; i < PS_HIST_STEPS; i++) {
+    for (unsigned i = first_step(from); i <= last_step(from); i++) {
         hist->steps[i] += from->steps[i];
     }
 }
@@ -78,7 +95,7 @@ double ps_hist_percentile(const struct ps_hist *hist, double share)
     }
     double rank = ceil(share * (double)hist->count);
     double seen = 0;
-    for (unsigned i = 0; i < PS_HIST_STEPS && share < 1; i++) {
+    for (unsigned i = first_step(hist); i < PS_HIST_STEPS && share < 1; i++) {
         seen += (double)hist->steps[i];
         if (hist->steps[i] > 0 && seen >= rank) {
             return fmin(fmax(middle_of(i), (double)hist->min), (double)hist->max);

@@ -49,4 +49,27 @@ static inline double ps_rng_exponential(struct ps_rng *rng, double mean)
     return -mean * log(1.0 - ps_rng_unit(rng));
 }
 
+/* Standard normal (Box and Muller 1958). */
+static inline double ps_rng_normal(struct ps_rng *rng)
+{
+    double radius = sqrt(-2 * log(1 - ps_rng_unit(rng)));
+    return radius * cos(2 * 3.14159265358979323846 * ps_rng_unit(rng));
+}
+
+/* Gamma with this shape (over 0) and scale 1 (Marsaglia and Tsang 2000; below 1 by their boost). */
+static inline double ps_rng_gamma(struct ps_rng *rng, double shape)
+{
+    double boost = shape < 1 ? pow(1 - ps_rng_unit(rng), 1 / shape) : 1;
+    double d = (shape < 1 ? shape + 1 : shape) - 1.0 / 3;
+    double c = 1 / sqrt(9 * d);
+    for (;;) {
+        double x = ps_rng_normal(rng);
+        double v = 1 + c * x;
+        v = v * v * v;
+        if (v > 0 && log(1 - ps_rng_unit(rng)) < 0.5 * x * x + d - d * v + d * log(v)) {
+            return boost * d * v;
+        }
+    }
+}
+
 #endif

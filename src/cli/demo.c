@@ -603,10 +603,9 @@ static void print_lane(const struct demo *demo, const struct ps_demo_lane *lane,
         .name = lane->name,
         .source = file,
         .target = demo->view.gateways[0].url,
-        .speed = ps_replay_pacer(lane->replay)->opts.speed,
+        .speed = lane->speed,
     };
-    if (ps_tally_text(ps_replay_tally(lane->replay), ps_replay_pacer(lane->replay), &title,
-                      &text) == PS_OK) {
+    if (ps_tally_text(ps_generator_tally(lane->generator), &title, &text) == PS_OK) {
         printf("\n%.*s", PS_STR_ARG(ps_buf_str(&text)));
     }
     ps_buf_fini(&text);
@@ -620,11 +619,11 @@ static int sum_up(struct demo *demo)
     ps_screen_leave(&demo->view.screen);
     for (size_t i = 0; i < PS_DEMO_LANES; i++) {
         struct ps_demo_lane *lane = &demo->view.lanes[i];
-        if (lane->replay != NULL) {
-            ps_replay_stop(lane->replay);
+        if (lane->generator != NULL) {
+            ps_generator_stop(lane->generator);
             print_lane(demo, lane, ps_demo_traffic_files[i]);
-            succeeded += ps_replay_tally(lane->replay)->succeeded;
-            ended += ps_tally_ended(ps_replay_tally(lane->replay));
+            succeeded += ps_generator_tally(lane->generator)->succeeded;
+            ended += ps_tally_ended(ps_generator_tally(lane->generator));
         }
     }
     fflush(stdout);
@@ -634,7 +633,8 @@ static int sum_up(struct demo *demo)
 static void teardown(struct demo *demo)
 {
     for (size_t i = 0; i < PS_DEMO_LANES; i++) {
-        ps_replay_free(demo->view.lanes[i].replay);
+        ps_generator_free(demo->view.lanes[i].generator);
+        ps_catalogue_free(demo->view.lanes[i].catalogue);
     }
     for (size_t i = 0; i < PS_DEMO_GATEWAYS; i++) {
         ps_target_free(demo->traffic.targets[i]);

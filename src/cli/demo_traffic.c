@@ -9,8 +9,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "load/plan.h"
-#include "load/replay.h"
+#include "io/loop.h"
+#include "load/generator.h"
 
 #define KEY_RATE        (20000.0 / 600) /* both samples end together */
 #define SHARED_PACE     0.3 /* of the trace's, on average */
@@ -62,7 +62,7 @@ static void on_lane_end(struct ps_demo_traffic *traffic, const struct ps_demo_la
 {
     traffic->ended++;
     if (err != PS_OK || traffic->ended == traffic->begun) {
-        traffic->on_end(traffic->ctx, err, ps_replay_error(lane->replay));
+        traffic->on_end(traffic->ctx, err, ps_generator_error(lane->generator));
     }
 }
 
@@ -102,18 +102,17 @@ static void on_model_result(void *ctx, const struct ps_session_result *result)
     ps_demo_view_add(&traffic->view->lanes[PS_DEMO_MODELS], result);
 }
 
-static const struct ps_replay_ops lane_ops[PS_DEMO_LANES] = {
+static const struct ps_generator_ops lane_ops[PS_DEMO_LANES] = {
     [PS_DEMO_CHATS] = {.on_result = on_chat_result, .on_end = on_chat_end},
     [PS_DEMO_KEYS] = {.on_result = on_key_result, .on_end = on_key_end},
     [PS_DEMO_MODELS] = {.on_result = on_model_result, .on_end = on_model_end},
 };
 
 /* What the lanes don't share: pace, and what the requests say. */
-static struct ps_replay_opts opts_of(const struct ps_demo_traffic *traffic, size_t which)
+static struct ps_generator_opts opts_of(const struct ps_demo_traffic *traffic, size_t which)
 {
-    struct ps_replay_opts opts = {
+    struct ps_generator_opts opts = {
         .pace = {.speed = traffic->speed},
-        .prompt = {.model = MODEL, .ignore_eos = true, .protocol = traffic->view->engine->protocol},
         .max_in_flight = IN_FLIGHT_MAX,
         .timeout = REQUEST_TIMEOUT,
         .second = traffic->targets[1],
@@ -123,36 +122,51 @@ static struct ps_replay_opts opts_of(const struct ps_demo_traffic *traffic, size
         opts.pace.swell = SWELL;
         opts.pace.period = (ps_span)((double)SWELL_PERIOD / traffic->speed);
         opts.pace.duration = (ps_span)((double)TRACES_LAST / traffic->speed);
-        opts.prompt.models = ps_demo_server_models;
-        opts.prompt.protocol = PS_PROTOCOL_OPENAI;
     }
     return opts;
 }
 
-static int start_lane(struct ps_demo_traffic *traffic, size_t which)
+static struct ps_requests_opts requests_of(const struct ps_demo_traffic *traffic, size_t which, const char *path)
+{
+    struct ps_requests_opts requests = {
+        .trace = {.path = path, .seed = 1 + which, .key_rate = which == PS_DEMO_KEYS ? KEY_RATE : 0},
+        .prompt = {.model = MODEL, .ignore_eos = true, .protocol = traffic->view->engine->protocol},
+    };
+    if (which == PS_DEMO_MODELS) {
+        requests.prompt.models = ps_demo_server_models;
+        requests.prompt.protocol = PS_PROTOCOL_OPENAI;
+    }
+    return requests;
+}
+
+static int make_generator(struct ps_demo_traffic *traffic, size_t which, struct ps_requests_error *error)
 {
     char path[4200];
-    struct ps_plan *plan = NULL;
-    struct ps_plan_error error;
-    const char *file = ps_demo_traffic_files[which];
-    snprintf(path, sizeof path, "%s/%s", traffic->data, file);
-    struct ps_plan_opts source = {
-        .path = path, .seed = 1 + which, .key_rate = which == PS_DEMO_KEYS ? KEY_RATE : 0};
-    int err = ps_plan_open(&plan, &source, &error);
+    struct ps_demo_lane *lane = &traffic->view->lanes[which];
+    struct ps_requests *requests = NULL;
+    snprintf(path, sizeof path, "%s/%s", traffic->data, ps_demo_traffic_files[which]);
+    const struct ps_requests_opts source = requests_of(traffic, which, path);
+    const struct ps_generator_opts opts = opts_of(traffic, which);
+    lane->speed = opts.pace.speed;
+    int err = ps_catalogue_new(&lane->catalogue, &source, error);
+    if (err == PS_OK) {
+        err = ps_requests_new(&requests, lane->catalogue, traffic->targets[0], error);
+    }
+    return err != PS_OK ? err
+                        : ps_generator_new(&lane->generator, traffic->loop, traffic->targets[0], requests,
+                                           &opts, &lane_ops[which], traffic);
+}
+
+static int start_lane(struct ps_demo_traffic *traffic, size_t which)
+{
+    struct ps_requests_error error = {"out of memory"};
+    int err = make_generator(traffic, which, &error);
     if (err != PS_OK) {
         snprintf(traffic->error, sizeof traffic->error, "%s", error.text);
         return err;
     }
-    struct ps_replay_opts opts = opts_of(traffic, which);
-    struct ps_demo_lane *lane = &traffic->view->lanes[which];
-    err = ps_replay_new(&lane->replay, traffic->loop, traffic->targets[0], plan, &opts,
-                        &lane_ops[which], traffic);
-    if (err != PS_OK) {
-        snprintf(traffic->error, sizeof traffic->error, "%s: %s", file, ps_err_text(err));
-        return err;
-    }
     traffic->begun++;
-    ps_replay_start(lane->replay);
+    ps_generator_start(traffic->view->lanes[which].generator, ps_loop_now(traffic->loop));
     return PS_OK;
 }
 

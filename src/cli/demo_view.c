@@ -55,23 +55,22 @@ static void say_span(struct ps_buf *out, const char *name, const struct ps_hist 
 
 static void say_lane(struct ps_buf *out, struct ps_demo_lane *lane, double seconds, ps_time now)
 {
-    if (lane->replay == NULL) {
+    if (lane->generator == NULL) {
         return;
     }
-    const struct ps_tally *tally = ps_replay_tally(lane->replay);
-    const struct ps_pacer *pacer = ps_replay_pacer(lane->replay);
-    double sent = (double)(pacer->sent - lane->sent_before);
+    const struct ps_tally *tally = ps_generator_tally(lane->generator);
+    double sent = (double)(tally->sent - lane->sent_before);
     double texts = (double)(tally->texts - lane->texts_before);
     say(out, "%-11s %5.1f/s  in flight %-3zu ok %-6llu failed %llu", lane->name,
-        seconds > 0 ? sent / seconds : 0, ps_replay_in_flight(lane->replay),
+        seconds > 0 ? sent / seconds : 0, ps_generator_in_flight(lane->generator),
         (unsigned long long)tally->succeeded, (unsigned long long)tally->failed);
     if (tally->texts > 0) {
         say(out, "  %.0f tokens/s", seconds > 0 ? texts / seconds : 0);
     }
     say_span(out, "first token", ps_window_look(&lane->ttft, now, WINDOW));
     say_span(out, "latency", ps_window_look(&lane->latency, now, WINDOW));
-    say(out, "%s\n", ps_pacer_is_limited(pacer) ? "  generator_limited" : "");
-    lane->sent_before = pacer->sent;
+    say(out, "%s\n", ps_tally_is_limited(tally) ? "  generator_limited" : "");
+    lane->sent_before = tally->sent;
     lane->texts_before = tally->texts;
 }
 

@@ -16,7 +16,7 @@
 #include "cli/demo_story.h"
 #include "cli/probe.h"
 #include "cli/screen.h"
-#include "load/replay.h"
+#include "load/generator.h"
 #include "load/window.h"
 
 /* The streams of requests: to the equal servers, and to the one that is shared. */
@@ -27,7 +27,9 @@ enum { PS_DEMO_CHATS, PS_DEMO_KEYS, PS_DEMO_MODELS, PS_DEMO_LANES };
 /* One stream of requests. */
 struct ps_demo_lane {
     const char *name;
-    struct ps_replay *replay; /* NULL = not begun */
+    struct ps_catalogue *catalogue;
+    struct ps_generator *generator; /* NULL = not begun */
+    double speed;
     struct ps_window ttft;
     struct ps_window latency;
     uint64_t sent_before; /* as of the last drawing, for rates */

@@ -13,12 +13,12 @@ enum {
     SEND_ROOM = 256 * 1024,     /* of a socket; the kernel doubles it */
     FIRSTS_A_SECOND = 16,       /* for sets of their own: each costs control a millisecond or two */
     AT_ONCE = 256,              /* subscribers that get a frame in one turn, when there are no more */
-    SLICE = 64,                 /* otherwise */
-    NICE = 10
+    SLICE = 32,                 /* otherwise, and what is due */
+    NICE = 5
 };
 
-static const ps_span spread = 500 * PS_MILLISECOND; /* of a second's frame, over all slices */
-static const ps_span longest_gap = 4 * PS_MILLISECOND; /* between two slices */
+static const ps_span spread = 500 * PS_MILLISECOND;   /* of a second's frame, over all slices */
+static const ps_span gap = 2 * PS_MILLISECOND;        /* between two slices */
 static const ps_span farewell = 500 * PS_MILLISECOND; /* at the end, for clients to answer goodbyes */
 
 /* --- figures ---------------------------------------------------------------------------------- */
@@ -194,19 +194,28 @@ static size_t send_some(struct ps_live_set *set, size_t most)
     return count;
 }
 
+/* How many may get a frame now, so that all have it when `spread` is over; late turns catch up. */
+static size_t due_now(const struct ps_live_hub *hub, ps_time now)
+{
+    size_t all = atomic_load_explicit(&hub->count, memory_order_relaxed);
+    if (all <= AT_ONCE || now - hub->sending_since >= spread) {
+        return SIZE_MAX;
+    }
+    size_t by_now = (size_t)((ps_span)all * (now - hub->sending_since) / spread) + SLICE;
+    return by_now > hub->sent ? by_now - hub->sent : SLICE;
+}
+
 static void on_slice(struct ps_timer *timer, ps_time now)
 {
     struct ps_live_hub *hub = PS_CONTAINER_OF(timer, struct ps_live_hub, slice_timer);
-    size_t all = atomic_load_explicit(&hub->count, memory_order_relaxed);
-    size_t most = all <= AT_ONCE ? AT_ONCE : SLICE;
-    size_t left = most;
+    size_t left = due_now(hub, now);
     while (left > 0 && !ps_list_is_empty(&hub->sending)) {
-        left -= send_some(PS_LIST_FIRST(&hub->sending, struct ps_live_set, sending_link), left);
+        size_t count = send_some(PS_LIST_FIRST(&hub->sending, struct ps_live_set, sending_link), left);
+        hub->sent += count;
+        left -= count;
     }
     publish(hub);
     if (!ps_list_is_empty(&hub->sending)) {
-        ps_span gap = spread * SLICE / (ps_span)(all + 1);
-        gap = gap < longest_gap ? gap : longest_gap;
         PS_IGNORE(ps_timer_set(hub->loop, timer, now + gap)); /* else the next frame does */
     }
 }
@@ -228,6 +237,10 @@ static void broadcast(struct ps_live_hub *hub, struct ps_live_set *set, struct p
     if (ps_list_is_empty(&set->members)) {
         set->cursor = NULL;
         return;
+    }
+    if (ps_list_is_empty(&hub->sending)) {
+        hub->sending_since = ps_loop_now(hub->loop);
+        hub->sent = 0;
     }
     set->frame = ps_ws_frame_ref(frame);
     set->cursor = set->members.next;
@@ -331,7 +344,7 @@ static void on_message(void *ctx, bool is_text, struct ps_str message)
 }
 
 static const struct ps_ws_ops ws_ops = {on_message, on_gone};
-static const struct ps_stream_ops no_ops = {NULL}; /* until the WebSocket owns it, in the same call */
+static const struct ps_stream_ops no_ops = {.on_data = NULL}; /* until the WebSocket owns it, in the same call */
 
 static int open_ws(struct ps_live_hub *hub, struct ps_live_subscriber *subscriber)
 {

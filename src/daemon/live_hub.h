@@ -90,6 +90,8 @@ struct ps_live_hub {
     struct ps_list wants;   /* sets about which control is to be asked */
     struct ps_list sending; /* sets whose frame is not with everybody yet */
     struct ps_timer slice_timer;
+    ps_time sending_since;
+    size_t sent; /* since then */
     struct ps_timer end_timer;
     struct ps_live_want want;
     unsigned firsts; /* frames with history for single sets that were asked for in this second */

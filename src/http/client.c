@@ -20,6 +20,7 @@ struct ps_client_pool {
     struct ps_list idle; /* newest last */
     size_t idle_count;
     size_t refs; /* one for the owner, one for each connection */
+    uint64_t begun; /* connections, so far */
     bool freed;
 };
 
@@ -165,6 +166,16 @@ void ps_pool_free(struct ps_client_pool *pool)
 size_t ps_pool_idle(const struct ps_client_pool *pool)
 {
     return pool->idle_count;
+}
+
+size_t ps_pool_open(const struct ps_client_pool *pool)
+{
+    return pool->refs - 1;
+}
+
+uint64_t ps_pool_begun(const struct ps_client_pool *pool)
+{
+    return pool->begun;
 }
 
 /* --- the end of a call ------------------------------------------------------------------------ */
@@ -452,6 +463,7 @@ static struct ps_call *new_connection(struct ps_client_pool *pool)
     ps_list_init(&call->link);
     ps_h1_init(&call->h1, PS_H1_RESPONSE, &pool->opts.limits, &pool->scratch);
     pool->refs++;
+    pool->begun++;
     struct ps_stream_opts opts = {.ops = &stream_ops,
                                   .ctx = call,
                                   .budget = pool->opts.budget,

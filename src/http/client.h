@@ -92,6 +92,10 @@ void ps_pool_close_idle(struct ps_client_pool *pool);
 
 size_t ps_pool_idle(const struct ps_client_pool *pool);
 
+/* Connections that there are, and that were begun so far. */
+size_t ps_pool_open(const struct ps_client_pool *pool);
+uint64_t ps_pool_begun(const struct ps_client_pool *pool);
+
 #define PS_CALL_PIECES_MAX 16
 
 /* What a call sends first. */

@@ -12,6 +12,7 @@ enum {
     SCRATCH_BYTES = 64 * 1024,
     MAX_SIGNALS = 8,
     MANUAL_POLL_NS = 1000000, /* how soon a hand-moved clock is noticed */
+    SPIN_TURN = 5000,        /* ns: a turn of spinning that took longer did something */
     CATCH_UP = 4096 /* deadlines set for the past, in callbacks, that run in the same turn */
 };
 
@@ -29,6 +30,10 @@ struct ps_loop {
     bool closing;
     struct ps_heap timers;
     ps_time armed; /* when the timerfd fires; PS_NEVER when it does not */
+    ps_span early;   /* how long before a deadline it is armed */
+    bool spinning;   /* the first deadline is so near that the loop polls for it */
+    ps_time spun_to; /* the instant up to which spinning was counted */
+    ps_span spun;
     int timer_fd;
     uv_poll_t timer_poll;
     uv_prepare_t prepare;
@@ -72,6 +77,30 @@ static void arm_manual(struct ps_loop *loop)
     loop->armed = 0;
 }
 
+static void on_idle(uv_idle_t *idle)
+{
+    (void)idle;
+}
+
+static void set_spinning(struct ps_loop *loop, bool spinning)
+{
+    if (spinning && !loop->spinning) {
+        loop->spun_to = ps_loop_now(loop);
+        uv_idle_start(&loop->idle, on_idle);
+    }
+    loop->spinning = spinning; /* the idle handle is stopped when no task waits, either */
+}
+
+/* Waits for a deadline: by the timerfd, or, when it is near, by polling. */
+static void await(struct ps_loop *loop, ps_time when)
+{
+    bool near = loop->early > 0 && when - ps_loop_now(loop) <= loop->early;
+    set_spinning(loop, near);
+    if (!near) {
+        arm(loop, when - loop->early);
+    }
+}
+
 static void run_due(struct ps_loop *loop)
 {
     ps_time now = ps_loop_now(loop);
@@ -82,8 +111,25 @@ static void run_due(struct ps_loop *loop)
         ps_heap_remove(&loop->timers, node);
         timer->on_time(timer, now);
     }
-    if (node != NULL && !loop->clock->manual) {
-        arm(loop, node->key);
+    if (node == NULL) {
+        set_spinning(loop, false);
+    } else if (!loop->clock->manual) {
+        await(loop, node->key);
+    }
+}
+
+/* A turn that polled for a deadline is over: is it due? */
+static void spin(struct ps_loop *loop)
+{
+    loop->now_known = false;
+    ps_time now = ps_loop_now(loop);
+    struct ps_heap_node *node = ps_heap_first(&loop->timers);
+    loop->spun += now - loop->spun_to < SPIN_TURN ? now - loop->spun_to : 0;
+    loop->spun_to = now;
+    if (node == NULL || node->key <= now || node->key - now > loop->early) {
+        run_due(loop);
+        loop->now_known = false;
+        loop->spun_to = ps_loop_now(loop);
     }
 }
 
@@ -96,14 +142,15 @@ static void on_timer_fd(uv_poll_t *poll, int status, int events)
     ssize_t n = read(loop->timer_fd, &ticks, sizeof ticks);
     (void)n;
     loop->armed = loop->clock->manual ? 0 : PS_NEVER;
-    run_due(loop);
+    run_due(loop); /* or spin until it is */
 }
 
 int ps_timer_set(struct ps_loop *loop, struct ps_timer *timer, ps_time when)
 {
     int err = ps_heap_put(&loop->timers, &timer->node, when);
-    if (err == PS_OK && when < loop->armed && ps_heap_first(&loop->timers) == &timer->node) {
-        arm(loop, when);
+    if (err == PS_OK && !loop->spinning && when - loop->early < loop->armed &&
+        ps_heap_first(&loop->timers) == &timer->node) {
+        arm(loop, when - loop->early);
     }
     return err;
 }
@@ -115,9 +162,11 @@ void ps_timer_clear(struct ps_loop *loop, struct ps_timer *timer)
 
 /* --- tasks ------------------------------------------------------------------------------------ */
 
-static void on_idle(uv_idle_t *idle)
+static void rest(struct ps_loop *loop)
 {
-    (void)idle;
+    if (!loop->spinning) {
+        uv_idle_stop(&loop->idle);
+    }
 }
 
 /* Runs what was queued when it began; a task queued meanwhile waits for the next turn, so that two
@@ -126,7 +175,7 @@ static void run_tasks(struct ps_loop *loop)
 {
     struct ps_list batch;
     if (ps_list_is_empty(&loop->tasks)) {
-        uv_idle_stop(&loop->idle); /* what was waiting may have been cleared */
+        rest(loop); /* what was waiting may have been cleared */
         return;
     }
     batch = loop->tasks;
@@ -139,7 +188,7 @@ static void run_tasks(struct ps_loop *loop)
         task->on_turn(task);
     }
     if (ps_list_is_empty(&loop->tasks)) {
-        uv_idle_stop(&loop->idle);
+        rest(loop);
     } else {
         uv_idle_start(&loop->idle, on_idle);
     }
@@ -154,7 +203,11 @@ static void on_prepare(uv_prepare_t *prepare)
 
 static void on_check(uv_check_t *check)
 {
-    run_tasks(check->data);
+    struct ps_loop *loop = check->data;
+    run_tasks(loop);
+    if (loop->spinning) {
+        spin(loop);
+    }
 }
 
 void ps_loop_defer(struct ps_loop *loop, struct ps_task *task)
@@ -254,6 +307,16 @@ void ps_loop_run(struct ps_loop *loop)
 void ps_loop_stop(struct ps_loop *loop)
 {
     uv_stop(&loop->uv);
+}
+
+void ps_loop_set_early(struct ps_loop *loop, ps_span early)
+{
+    loop->early = loop->clock->manual ? 0 : early;
+}
+
+ps_span ps_loop_spun(const struct ps_loop *loop)
+{
+    return loop->spun;
 }
 
 const struct ps_clock *ps_loop_clock(const struct ps_loop *loop)

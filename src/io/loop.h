@@ -47,6 +47,14 @@ void ps_loop_run(struct ps_loop *loop);
 /* Ends ps_loop_run() after this turn. */
 void ps_loop_stop(struct ps_loop *loop);
 
+/* The timerfd wakes a loop some tens of microseconds after a deadline, more on a virtual machine. With `early`
+ * above 0 it is armed so much before it, and what is left is spent polling: deadlines are kept to a
+ * microsecond, for `early` of processor time each. 0, the default, never spins. */
+void ps_loop_set_early(struct ps_loop *loop, ps_span early);
+
+/* Time spent so, in all: what a thread's processor time shows and was no work. */
+ps_span ps_loop_spun(const struct ps_loop *loop);
+
 /* The instant of this turn; read once a turn, so it costs nothing. */
 ps_time ps_loop_now(struct ps_loop *loop);
 

@@ -663,7 +663,7 @@ int ps_stream_connect(struct ps_stream **out, struct ps_loop *loop, const struct
         return ps_err_from_errno(errno);
     }
     if (connect(fd, (const struct sockaddr *)&to->storage, to->len) != 0 && errno != EINPROGRESS) {
-        int err = ps_err_from_errno(errno);
+        int err = errno == EADDRNOTAVAIL ? PS_EINUSE : ps_err_from_errno(errno);
         close(fd);
         return err;
     }

@@ -54,7 +54,8 @@ struct ps_stream_opts {
 };
 
 /* Begins to connect. PS_OK means that on_connect or on_close follows. The options' ops live on;
- * the rest is copied. PS_ENOMEM, PS_ELIMIT (descriptors), PS_EUNREACHABLE, PS_EREFUSED at once. */
+ * the rest is copied. PS_ENOMEM, PS_ELIMIT (descriptors), PS_EINUSE (no local port is
+ * free), PS_EUNREACHABLE, PS_EREFUSED at once. */
 PS_MUST_CHECK int ps_stream_connect(struct ps_stream **out, struct ps_loop *loop,
                                     const struct ps_address *to, const struct ps_stream_opts *opts);
 

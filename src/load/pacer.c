@@ -22,11 +22,6 @@ void ps_pacer_init(struct ps_pacer *pacer, const struct ps_pacer_opts *opts, ps_
     pacer->next = PS_NEVER;
 }
 
-bool ps_pacer_is_full(const struct ps_pacer *pacer)
-{
-    return pacer->opts.limit > 0 && pacer->offered >= pacer->opts.limit;
-}
-
 /* Seconds of the run at which so many seconds of a steady run have been played. With the rate
  * 1 - swell * cos(2 pi t / period) these are t - swell * period / 2 pi * sin(2 pi t / period), which
  * rises, so that halving finds t. */
@@ -48,14 +43,12 @@ bool ps_pacer_offer(struct ps_pacer *pacer, ps_span at)
 {
     double seconds = ps_span_seconds(at) / pacer->opts.speed;
     seconds = pacer->opts.swell > 0 ? fmax(swollen(&pacer->opts, seconds), 0) : seconds;
-    bool beyond = ps_pacer_is_full(pacer) ||
-                  (pacer->opts.duration > 0 && seconds >= ps_span_seconds(pacer->opts.duration)) ||
+    bool beyond = (pacer->opts.duration > 0 && seconds >= ps_span_seconds(pacer->opts.duration)) ||
                   seconds > FAR_SECONDS;
     if (beyond) {
         pacer->next = PS_NEVER;
         return false;
     }
-    pacer->offered++;
     pacer->next = pacer->start + (ps_span)(seconds * 1e9);
     return true;
 }
@@ -69,22 +62,7 @@ bool ps_pacer_due(const struct ps_pacer *pacer, ps_time now, ps_time *intended)
     return true;
 }
 
-void ps_pacer_sent(struct ps_pacer *pacer, ps_time now)
+void ps_pacer_take(struct ps_pacer *pacer)
 {
-    ps_span lag = now - pacer->next;
-    ps_hist_record(&pacer->lag, lag);
-    pacer->late += lag > PS_PACER_LATE ? 1 : 0;
-    pacer->sent++;
     pacer->next = PS_NEVER;
-}
-
-void ps_pacer_skipped(struct ps_pacer *pacer)
-{
-    pacer->skipped++;
-    pacer->next = PS_NEVER;
-}
-
-bool ps_pacer_is_limited(const struct ps_pacer *pacer)
-{
-    return pacer->skipped > 0 || (pacer->late > 1 && pacer->late * 100 > pacer->sent);
 }

@@ -178,13 +178,6 @@ static uint32_t draw_length(double drawn, double figure)
     return (uint32_t)fmin(fmax(drawn, 1), 8 * figure);
 }
 
-/* Standard normal by Box and Muller (1958). */
-static double draw_normal(struct ps_rng *rng)
-{
-    double radius = sqrt(-2 * log(1 - ps_rng_unit(rng)));
-    return radius * cos(2 * 3.14159265358979323846 * ps_rng_unit(rng));
-}
-
 static int next_drawn(struct ps_plan *plan, struct ps_plan_entry *entry,
                       struct ps_plan_error *error)
 {
@@ -204,7 +197,7 @@ static int next_drawn(struct ps_plan *plan, struct ps_plan_entry *entry,
     }
     ps_span at = (ps_span)llround(plan->seconds * 1e9);
     plan->first = plan->given == 0 ? at : plan->first;
-    double prompt = PS_PLAN_PROMPT_MEDIAN * exp(PS_PLAN_PROMPT_SIGMA * draw_normal(&plan->rng));
+    double prompt = PS_PLAN_PROMPT_MEDIAN * exp(PS_PLAN_PROMPT_SIGMA * ps_rng_normal(&plan->rng));
     double output = ps_rng_exponential(&plan->rng, PS_PLAN_OUTPUT_MEAN);
     *entry = (struct ps_plan_entry){
         .at = at - plan->first,

@@ -32,7 +32,9 @@ enum ps_framing {
     PS_FRAMING_WHOLE,  /* one piece */
     PS_FRAMING_EVENTS, /* server-sent events, the last is [DONE] */
     PS_FRAMING_LINES,  /* JSON lines, the last says "done": true */
-    PS_FRAMING_JOB     /* an id, to be asked for: see job.h */
+    PS_FRAMING_JOB,    /* an id, to be asked for: see session_job.c */
+    PS_FRAMING_ANY     /* by the content type of the answer; streams end where the answer does, and each event
+                        * or line of them is a text */
 };
 
 /* What there is to know of one kind of request. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "http/h1_field.h"
 #include "load/answer.h"
 #include "load/session_private.h"
 #include "load/target.h"
@@ -60,11 +61,31 @@ void ps_session_explain(struct ps_session *session, const char *text)
 
 /* ------------------------------------------------------------------------------- the answer */
 
-void ps_session_note_status(struct ps_session *session, int status)
+/* Where a redirect leads goes into the report; nobody goes there. */
+static void note_redirect(struct ps_session *session, const struct ps_h1_head *head)
 {
-    session->result.status = status;
-    if (status < 200 || status > 299) {
-        session->result.failure = PS_FAILURE_STATUS;
+    char text[PS_SESSION_DETAIL_MAX];
+    const struct ps_h1_header *to = ps_h1_head_find(head, PS_H1_LOCATION);
+    struct ps_str where = to == NULL ? PS_STR("nowhere") : ps_str_first(to->value, sizeof text / 2);
+    session->result.failure = PS_FAILURE_REDIRECT;
+    snprintf(text, sizeof text, "%d to %.*s", head->status, PS_STR_ARG(where));
+    ps_session_explain(session, text);
+}
+
+void ps_session_note_head(struct ps_session *session, const struct ps_h1_head *head)
+{
+    struct ps_session_result *result = &session->result;
+    bool wanted = session->status > 0 ? head->status == session->status
+                                      : head->status >= 200 && head->status <= 299;
+    result->status = head->status;
+    result->first_byte = result->first_byte == 0 ? clock_now(session) : result->first_byte;
+    if (wanted) {
+        return;
+    }
+    if (head->status >= 300 && head->status <= 399 && head->status != 304) {
+        note_redirect(session, head);
+    } else {
+        result->failure = PS_FAILURE_STATUS;
     }
 }
 
@@ -75,19 +96,38 @@ static struct ps_str type_of(enum ps_framing framing)
                                          : PS_STR("");
 }
 
+/* Where any answer will do, its content type says how it is cut. */
+static enum ps_framing framing_of(const struct ps_h1_header *type)
+{
+    bool known = type != NULL;
+    return known && ps_str_istarts_with(type->value, type_of(PS_FRAMING_EVENTS))  ? PS_FRAMING_EVENTS
+           : known && ps_str_istarts_with(type->value, type_of(PS_FRAMING_LINES)) ? PS_FRAMING_LINES
+                                                                                  : PS_FRAMING_WHOLE;
+}
+
+/* Ends a request that was to be broken off, when control is back at the loop. */
+static void cancel_soon(struct ps_session *session)
+{
+    session->result.cancelled = true;
+    PS_IGNORE(ps_timer_set(session->loop, &session->deadline, 0)); /* it is set: no memory is needed */
+}
+
 static void on_head(void *ctx, const struct ps_h1_head *head)
 {
     struct ps_session *session = ctx;
-    struct ps_str wanted = type_of(session->protocol->framing);
     const struct ps_h1_header *type = ps_h1_head_find(head, PS_H1_CONTENT_TYPE);
-    ps_session_note_status(session, head->status);
-    if (session->result.failure != PS_FAILURE_NONE || wanted.len == 0) {
+    ps_session_note_head(session, head);
+    if (session->result.failure != PS_FAILURE_NONE) {
         return;
     }
-    session->streaming = type != NULL && ps_str_istarts_with(type->value, wanted);
-    if (!session->streaming) {
+    session->framing = session->any ? framing_of(type) : session->framing;
+    struct ps_str wanted = type_of(session->framing);
+    session->streaming = wanted.len > 0 && type != NULL && ps_str_istarts_with(type->value, wanted);
+    if (wanted.len > 0 && !session->streaming) {
         session->result.failure = PS_FAILURE_BAD_ANSWER;
         ps_session_explain(session, "asked for a stream, got another content type");
+    } else if (session->cancel && !session->streaming) {
+        cancel_soon(session);
     }
 }
 
@@ -112,11 +152,16 @@ void ps_session_keep_detail(struct ps_session *session, struct ps_str data)
 static void on_text(struct ps_session *session)
 {
     struct ps_session_result *result = &session->result;
-    result->last_text = clock_now(session);
-    result->first_text = result->texts == 0 ? result->last_text : result->first_text;
+    ps_time now = clock_now(session);
+    ps_span gap = result->texts == 0 ? -1 : now - result->last_text;
+    result->last_text = now;
+    result->first_text = result->texts == 0 ? now : result->first_text;
     result->texts++;
     if (session->ops->on_text != NULL) {
-        session->ops->on_text(session->ctx);
+        session->ops->on_text(session->ctx, gap);
+    }
+    if (session->cancel && !result->cancelled) {
+        cancel_soon(session);
     }
 }
 
@@ -126,6 +171,10 @@ static void look_at(struct ps_session *session, struct ps_str data)
     char message[PS_SESSION_DETAIL_MAX];
     if (ps_answer_is_done(data)) {
         session->done = true;
+        return;
+    }
+    if (session->any) {
+        on_text(session);
         return;
     }
     if (ps_answer_is_error(data, message, sizeof message)) {
@@ -171,9 +220,10 @@ static void look_at_lines(struct ps_session *session, struct ps_str data)
 static void on_body(void *ctx, struct ps_str data)
 {
     struct ps_session *session = ctx;
+    session->result.bytes += data.len;
     if (session->result.failure == PS_FAILURE_STATUS) {
         ps_session_keep_detail(session, data);
-    } else if (session->streaming && session->protocol->framing == PS_FRAMING_LINES) {
+    } else if (session->streaming && session->framing == PS_FRAMING_LINES) {
         look_at_lines(session, data);
     } else if (session->streaming) {
         look_at_events(session, data);
@@ -185,7 +235,9 @@ static void on_end(void *ctx, struct ps_str trailers)
     struct ps_session *session = ctx;
     (void)trailers;
     session->call = NULL;
-    ps_session_finish(session, session->streaming && !session->done ? PS_FAILURE_STREAM_CUT : PS_FAILURE_NONE);
+    bool cut = session->streaming && !session->any && !session->done;
+    session->result.cancelled = false; /* too late: it is whole */
+    ps_session_finish(session, cut ? PS_FAILURE_STREAM_CUT : PS_FAILURE_NONE);
 }
 
 static enum ps_failure failure_of(const struct ps_call_error *error)
@@ -201,6 +253,8 @@ static enum ps_failure failure_of(const struct ps_call_error *error)
         return PS_FAILURE_TLS;
     case PS_EPARSE:
         return PS_FAILURE_BAD_ANSWER;
+    case PS_EINUSE:
+        return PS_FAILURE_PORTS;
     case PS_ENOMEM:
     case PS_ELIMIT:
         return PS_FAILURE_GENERATOR;
@@ -217,6 +271,7 @@ void ps_session_fail_call(struct ps_session *session, const struct ps_call_error
     session->call = NULL;
     snprintf(text, sizeof text, "%s (%s)", detail, ps_call_phase_text(error->phase));
     ps_session_explain(session, text);
+    session->result.cancelled = false;
     session->result.failure = PS_FAILURE_NONE; /* what ended it counts, not what it began with */
     ps_session_finish(session, failure_of(error));
 }
@@ -232,6 +287,10 @@ static void on_deadline(struct ps_timer *timer, ps_time now)
     (void)now;
     ps_call_cancel(session->call);
     session->call = NULL;
+    if (session->result.cancelled) {
+        ps_session_finish(session, PS_FAILURE_NONE);
+        return;
+    }
     ps_session_explain(session, session->result.status == 0 ? "no answer in time" : "not whole in time");
     session->result.failure = PS_FAILURE_NONE;
     ps_session_finish(session, PS_FAILURE_TIMEOUT);
@@ -246,29 +305,39 @@ static const struct ps_call_ops call_ops = {
 
 /* -------------------------------------------------------------------------------------- life */
 
-int ps_session_send(struct ps_session *session, struct ps_str path, struct ps_str accept,
-                    struct ps_str body, const struct ps_call_ops *ops)
+int ps_session_send(struct ps_session *session, const struct ps_call_request *request,
+                    const struct ps_call_ops *ops)
 {
-    struct ps_buf head = ps_buf_make(PS_SESSION_HEAD_MAX);
-    int err = ps_target_head(session->target, path, accept, body.len, &head);
-    if (err == PS_OK) {
-        struct ps_call_request call = {.head = ps_buf_str(&head), .body = body};
-        err = ps_call_start(&session->call, ps_target_pool(session->target), &call, ops, session);
-    }
-    ps_buf_fini(&head);
-    return err;
+    return ps_call_start(&session->call, ps_target_pool(session->target), request, ops, session);
 }
 
 static int begin(struct ps_session *session, const struct ps_session_request *request)
 {
-    const struct ps_protocol_call *protocol = session->protocol;
+    const struct ps_call_request call = {
+        .head = request->head, .body = request->body, .is_head = request->is_head};
     int err = ps_timer_set(session->loop, &session->deadline, session->result.sent + request->timeout);
     if (err != PS_OK) {
         return err;
     }
-    return protocol->framing == PS_FRAMING_JOB
-               ? ps_session_job_start(session, request->body)
-               : ps_session_send(session, protocol->path, protocol->accept, request->body, &call_ops);
+    return session->framing == PS_FRAMING_JOB ? ps_session_job_start(session, &call)
+                                              : ps_session_send(session, &call, &call_ops);
+}
+
+static void prepare(struct ps_session *session, const struct ps_session_request *request)
+{
+    struct ps_session_result *result = &session->result;
+    session->framing = request->framing;
+    session->any = request->framing == PS_FRAMING_ANY;
+    session->status = request->status;
+    session->cancel = request->cancel;
+    session->deadline.on_time = on_deadline;
+    session->line = ps_buf_make(EVENT_MAX);
+    ps_sse_init(&session->sse, EVENT_MAX);
+    result->kind = request->kind;
+    result->intended = request->intended;
+    /* A job's prompt is no tokens. */
+    result->prompt_tokens = request->framing == PS_FRAMING_JOB ? 0 : request->prompt_tokens;
+    result->sent = clock_now(session);
 }
 
 int ps_session_start(struct ps_list *list, struct ps_loop *loop, struct ps_target *target,
@@ -283,17 +352,7 @@ int ps_session_start(struct ps_list *list, struct ps_loop *loop, struct ps_targe
     session->target = target;
     session->ops = ops;
     session->ctx = ctx;
-    session->protocol = ps_protocol_call(request->protocol, request->kind);
-    PS_CHECK(session->protocol != NULL);
-    session->deadline.on_time = on_deadline;
-    session->result.kind = request->kind;
-    session->result.intended = request->intended;
-    /* A job's prompt is no tokens. */
-    bool job = session->protocol->framing == PS_FRAMING_JOB;
-    session->result.prompt_tokens = job ? 0 : request->prompt_tokens;
-    session->result.sent = clock_now(session);
-    session->line = ps_buf_make(EVENT_MAX);
-    ps_sse_init(&session->sse, EVENT_MAX);
+    prepare(session, request);
     ps_list_push(list, &session->link);
     int err = begin(session, request);
     if (err != PS_OK) {

@@ -41,9 +41,11 @@ struct ps_target;
     X(RESET, "connection broken")                                                                  \
     X(TIMEOUT, "timed out")                                                                        \
     X(STATUS, "HTTP status")                                                                       \
+    X(REDIRECT, "redirect, not followed")                                                          \
     X(STREAM_ERROR, "error inside a stream")                                                       \
     X(STREAM_CUT, "stream without its end")                                                        \
     X(BAD_ANSWER, "answer not understood")                                                         \
+    X(PORTS, "no free local port")                                                                 \
     X(GENERATOR, "generator out of resources")
 
 enum ps_failure {
@@ -58,14 +60,17 @@ const char *ps_failure_text(enum ps_failure failure);
 /* What was measured. Times that never came are 0. */
 struct ps_session_result {
     enum ps_failure failure; /* PS_FAILURE_NONE: a success */
+    bool cancelled;          /* broken off on purpose: neither a success nor a failure */
     enum ps_plan_kind kind;
     int status; /* HTTP; 0 = no head came */
     ps_time intended;
     ps_time sent;
+    ps_time first_byte; /* the head of the answer was there */
     ps_time first_text; /* chat: the first event with text */
     ps_time last_text;
     ps_time end;
     uint64_t texts;         /* events with text */
+    uint64_t bytes;         /* of the answer's body */
     uint64_t prompt_tokens; /* as the server counted; else as planned */
     uint64_t output_tokens; /* as the server counted; else events with text */
     bool counted;           /* the server sent its usage */
@@ -73,18 +78,22 @@ struct ps_session_result {
 };
 
 struct ps_session_ops {
-    /* An event with text came. May be NULL. */
-    void (*on_text)(void *ctx);
+    /* An event with text came, `gap` after the one before; the first: -1. May be NULL. */
+    void (*on_text)(void *ctx, ps_span gap);
     /* It is over; the session is gone after this. Not called after a cancel. */
     void (*on_done)(void *ctx, const struct ps_session_result *result);
 };
 
 /* What to send: borrowed until ps_session_start() returns. */
 struct ps_session_request {
-    enum ps_protocol protocol;
-    enum ps_plan_kind kind; /* one that the protocol has */
+    enum ps_framing framing; /* of the answer */
+    enum ps_plan_kind kind;
     uint32_t prompt_tokens;
+    struct ps_str head; /* whole, with the blank line */
     struct ps_str body;
+    int status;   /* what counts as a success; 0 = any of 2xx */
+    bool is_head; /* the method is HEAD */
+    bool cancel;  /* break it off when the first text is there (the head, where no text comes) */
     ps_time intended;
     ps_span timeout; /* for the whole request */
 };

@@ -111,8 +111,14 @@ static const struct ps_call_ops call_ops;
 static void send_step(struct ps_session_job *job, enum step step, struct ps_str path,
                       struct ps_str accept)
 {
+    struct ps_buf head = ps_buf_make(PS_SESSION_HEAD_MAX);
     job->step = step;
-    int err = ps_session_send(job->session, path, accept, PS_STR(""), &call_ops);
+    int err = ps_target_head(job->session->target, path, accept, 0, &head);
+    if (err == PS_OK) {
+        const struct ps_call_request request = {.head = ps_buf_str(&head)};
+        err = ps_session_send(job->session, &request, &call_ops);
+    }
+    ps_buf_fini(&head);
     if (err != PS_OK) {
         give_up(job, PS_FAILURE_GENERATOR, ps_err_text(err));
     }
@@ -186,13 +192,14 @@ static void on_answer(struct ps_session_job *job)
 static void on_head(void *ctx, const struct ps_h1_head *head)
 {
     struct ps_session *session = ctx;
-    ps_session_note_status(session, head->status);
+    ps_session_note_head(session, head);
 }
 
 static void on_body(void *ctx, struct ps_str data)
 {
     struct ps_session *session = ctx;
     struct ps_session_job *job = session->job;
+    session->result.bytes += data.len;
     if (session->result.failure != PS_FAILURE_NONE) {
         ps_session_keep_detail(session, data);
     } else if (job->step == FETCH) {
@@ -228,7 +235,7 @@ static const struct ps_call_ops call_ops = {
     .on_error = on_error,
 };
 
-int ps_session_job_start(struct ps_session *session, struct ps_str body)
+int ps_session_job_start(struct ps_session *session, const struct ps_call_request *request)
 {
     struct ps_session_job *job = calloc(1, sizeof *job);
     if (job == NULL) {
@@ -237,5 +244,5 @@ int ps_session_job_start(struct ps_session *session, struct ps_str body)
     job->session = session;
     job->answer = ps_buf_make(ANSWER_MAX);
     session->job = job;
-    return ps_session_send(session, session->protocol->path, session->protocol->accept, body, &call_ops);
+    return ps_session_send(session, request, &call_ops);
 }

@@ -4,47 +4,55 @@
  */
 #include "load/tally.h"
 
+#include <assert.h>
 #include <jansson.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
 
 /* --------------------------------------------------------------------------------- counting */
+
+static ps_span per_token(const struct ps_session_result *result)
+{
+    bool known = result->output_tokens > 1 && result->texts > 1;
+    return known ? (result->last_text - result->first_text) / (ps_span)(result->output_tokens - 1) : -1;
+}
 
 static void add_times(struct ps_tally *tally, const struct ps_session_result *result)
 {
     ps_hist_record(&tally->corrected, result->end - result->intended);
     ps_hist_record(&tally->latency, result->end - result->sent);
+    ps_hist_record(&tally->first_byte, result->first_byte - result->sent);
     if (result->texts == 0) {
         return;
     }
     ps_hist_record(&tally->ttft_corrected, result->first_text - result->intended);
     ps_hist_record(&tally->ttft, result->first_text - result->sent);
-    if (result->output_tokens > 1 && result->texts > 1) {
-        ps_span stream = result->last_text - result->first_text;
-        ps_hist_record(&tally->token_gap, stream / (ps_span)(result->output_tokens - 1));
+    if (per_token(result) >= 0) {
+        ps_hist_record(&tally->token_gap, per_token(result));
     }
 }
 
-void ps_tally_add(struct ps_tally *tally, const struct ps_session_result *result)
+/* What was not measured (no text, one token) breaks no objective of it. */
+static bool is_within(ps_span measured, ps_span objective)
 {
-    bool first = ps_tally_ended(tally) == 0;
-    if (first || result->intended < tally->first_intended) {
-        tally->first_intended = result->intended;
-    }
-    if (first || result->end > tally->last_end) {
-        tally->last_end = result->end;
-    }
-    if (result->status >= 0 && result->status < PS_TALLY_STATUSES) {
-        tally->statuses[result->status]++;
-    }
-    tally->output_tokens += result->output_tokens;
-    if (result->failure == PS_FAILURE_NONE) {
-        tally->succeeded++;
-        tally->prompt_tokens += result->prompt_tokens;
-        add_times(tally, result);
-        return;
-    }
+    return objective == 0 || measured <= objective;
+}
+
+static bool is_good(const struct ps_session_result *result, const struct ps_objectives *objectives)
+{
+    ps_span ttft = result->texts == 0 ? 0 : result->first_text - result->intended;
+    return objectives == NULL || (is_within(ttft, objectives->ttft) &&
+                                  is_within(per_token(result), objectives->per_token) &&
+                                  is_within(result->end - result->intended, objectives->latency));
+}
+
+static void add_failure(struct ps_tally *tally, const struct ps_session_result *result)
+{
     tally->failed++;
     if (tally->failures[result->failure]++ == 0) {
         snprintf(tally->examples[result->failure], sizeof tally->examples[0], "%s",
@@ -52,19 +60,130 @@ void ps_tally_add(struct ps_tally *tally, const struct ps_session_result *result
     }
 }
 
+static void add_instants(struct ps_tally *tally, ps_time intended, ps_time end)
+{
+    bool first = ps_tally_ended(tally) == 0 && !tally->stopped;
+    tally->first_intended = first || intended < tally->first_intended ? intended : tally->first_intended;
+    tally->last_end = first || end > tally->last_end ? end : tally->last_end;
+}
+
+void ps_tally_add(struct ps_tally *tally, const struct ps_session_result *result,
+                  const struct ps_objectives *objectives)
+{
+    add_instants(tally, result->intended, result->end);
+    if (result->status >= 0 && result->status < PS_TALLY_STATUSES) {
+        tally->statuses[result->status]++;
+    }
+    tally->output_tokens += result->output_tokens;
+    tally->bytes_received += result->bytes;
+    if (result->failure != PS_FAILURE_NONE) {
+        add_failure(tally, result);
+    } else if (result->cancelled) {
+        tally->cancelled++;
+    } else {
+        tally->succeeded++;
+        tally->prompt_tokens += result->prompt_tokens;
+        tally->good += is_good(result, objectives) ? 1 : 0;
+        add_times(tally, result);
+    }
+}
+
+void ps_tally_sent(struct ps_tally *tally, ps_time intended, ps_time now, size_t bytes)
+{
+    tally->sent++;
+    tally->late += now - intended > PS_TALLY_LATE ? 1 : 0;
+    tally->bytes_sent += bytes;
+    ps_hist_record(&tally->lag, now - intended);
+}
+
+/* ------------------------------------------------------------------------------------ merging */
+
+/* Every counter and histogram that adds up: offsets, so that merging and clearing can't miss one. */
+#define COUNT(field) offsetof(struct ps_tally, field)
+static const size_t counters[] = {
+    COUNT(sent),       COUNT(late),          COUNT(skipped),       COUNT(succeeded),
+    COUNT(failed),     COUNT(good),          COUNT(cancelled),     COUNT(unfinished),
+    COUNT(texts),      COUNT(prompt_tokens), COUNT(output_tokens), COUNT(bytes_sent),
+    COUNT(bytes_received), COUNT(connects),
+};
+static const size_t hists[] = {
+    COUNT(corrected), COUNT(latency),   COUNT(first_byte), COUNT(ttft_corrected),
+    COUNT(ttft),      COUNT(token_gap), COUNT(event_gap),  COUNT(lag),
+};
+static_assert(offsetof(struct ps_tally, failures) == PS_ARRAY_LEN(counters) * sizeof(uint64_t),
+              "a counter is missing in the list");
+static_assert(offsetof(struct ps_tally, first_intended) - offsetof(struct ps_tally, corrected) ==
+                  PS_ARRAY_LEN(hists) * sizeof(struct ps_hist),
+              "a histogram is missing in the list");
+#undef COUNT
+
+static struct ps_hist *hist_at(struct ps_tally *tally, size_t offset)
+{
+    return (struct ps_hist *)(void *)((char *)tally + offset);
+}
+
+static void merge_failures(struct ps_tally *tally, const struct ps_tally *from)
+{
+    for (size_t i = 0; i < PS_FAILURE_COUNT; i++) {
+        if (tally->failures[i] == 0 && from->failures[i] > 0) {
+            memcpy(tally->examples[i], from->examples[i], sizeof tally->examples[i]);
+        }
+        tally->failures[i] += from->failures[i];
+    }
+    for (size_t i = 0; i < PS_TALLY_STATUSES; i++) {
+        tally->statuses[i] += from->statuses[i];
+    }
+}
+
+void ps_tally_merge(struct ps_tally *tally, const struct ps_tally *from)
+{
+    if (ps_tally_ended(from) > 0 || from->stopped) {
+        add_instants(tally, from->first_intended, from->last_end);
+        tally->stopped = tally->stopped || from->stopped;
+    }
+    merge_failures(tally, from);
+    for (size_t i = 0; i < PS_ARRAY_LEN(counters); i++) {
+        uint64_t more;
+        memcpy(&more, (const char *)from + counters[i], sizeof more);
+        *(uint64_t *)(void *)((char *)tally + counters[i]) += more;
+    }
+    for (size_t i = 0; i < PS_ARRAY_LEN(hists); i++) {
+        const void *more = (const char *)from + hists[i];
+        ps_hist_merge(hist_at(tally, hists[i]), more);
+    }
+}
+
+void ps_tally_clear(struct ps_tally *tally)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(hists); i++) {
+        ps_hist_clear(hist_at(tally, hists[i]));
+    }
+    memset(tally, 0, offsetof(struct ps_tally, corrected));
+    tally->first_intended = tally->last_end = 0;
+    tally->stopped = false;
+}
+
+bool ps_tally_is_limited(const struct ps_tally *tally)
+{
+    return tally->skipped > 0 || (tally->late > 1 && tally->late * 100 > tally->sent);
+}
+
 void ps_tally_stop(struct ps_tally *tally, uint64_t unfinished, ps_time began, ps_time now)
 {
-    if (ps_tally_ended(tally) == 0) {
-        tally->first_intended = began;
-    }
+    add_instants(tally, ps_tally_ended(tally) == 0 ? began : tally->first_intended, now);
     tally->stopped = true;
     tally->unfinished += unfinished;
-    tally->last_end = now;
 }
 
 uint64_t ps_tally_ended(const struct ps_tally *tally)
 {
-    return tally->succeeded + tally->failed;
+    return tally->succeeded + tally->failed + tally->cancelled;
+}
+
+double ps_tally_error_percent(const struct ps_tally *tally)
+{
+    uint64_t meant = tally->succeeded + tally->failed;
+    return meant == 0 ? NAN : 100.0 * (double)tally->failed / (double)meant;
 }
 
 double ps_tally_seconds(const struct ps_tally *tally)
@@ -111,8 +230,7 @@ static int print_row(const char *name, const struct ps_hist *hist, struct ps_buf
     return err == PS_OK ? ps_buf_append_str(out, PS_STR("\n")) : err;
 }
 
-static int print_rows(const struct ps_tally *tally, const struct ps_pacer *pacer,
-                      struct ps_buf *out)
+static int print_rows(const struct ps_tally *tally, struct ps_buf *out)
 {
     const struct {
         const char *name;
@@ -123,7 +241,7 @@ static int print_rows(const struct ps_tally *tally, const struct ps_pacer *pacer
         {"latency from send", &tally->latency},
         {"first token from send", &tally->ttft},
         {"time per token", &tally->token_gap},
-        {"send lag", &pacer->lag},
+        {"send lag", &tally->lag},
     };
     int err = ps_buf_printf(out, "\n%-23s%11s%11s%11s%11s%11s\n", "", "p50", "p90", "p95", "p99",
                             "max");
@@ -162,8 +280,7 @@ static int print_failures(const struct ps_tally *tally, struct ps_buf *out)
     return err;
 }
 
-static int print_counts(const struct ps_tally *tally, const struct ps_pacer *pacer,
-                        const struct ps_tally_title *title, struct ps_buf *out)
+static int print_counts(const struct ps_tally *tally, const struct ps_tally_title *title, struct ps_buf *out)
 {
     double seconds = ps_tally_seconds(tally);
     int err = ps_buf_printf(out, "%s of %s at ", title->name, title->source);
@@ -177,7 +294,7 @@ static int print_counts(const struct ps_tally *tally, const struct ps_pacer *pac
     if (err == PS_OK) {
         err = ps_buf_printf(
             out, "requests   %llu sent in %.1f s (%.2f/s), %llu succeeded, %llu failed",
-            (unsigned long long)pacer->sent, seconds, per_second(pacer->sent, seconds),
+            (unsigned long long)tally->sent, seconds, per_second(tally->sent, seconds),
             (unsigned long long)tally->succeeded, (unsigned long long)tally->failed);
     }
     if (err == PS_OK && tally->unfinished > 0) {
@@ -197,12 +314,12 @@ static int print_counts(const struct ps_tally *tally, const struct ps_pacer *pac
     }
     if (err == PS_OK && tally->failed > 0) {
         err = ps_buf_printf(out, "errors     %.3f %%\n",
-                            100.0 * (double)tally->failed / (double)ps_tally_ended(tally));
+                            ps_tally_error_percent(tally));
     }
     return err == PS_OK ? print_failures(tally, out) : err;
 }
 
-static int print_limited(const struct ps_pacer *pacer, struct ps_buf *out)
+static int print_limited(const struct ps_tally *tally, struct ps_buf *out)
 {
     return ps_buf_printf(
         out,
@@ -210,18 +327,17 @@ static int print_limited(const struct ps_pacer *pacer, struct ps_buf *out)
         "  sent (bound on requests in flight, or descriptors). The figures above are this\n"
         "  program's as much as the server's: use a lower --speed, or a machine of its\n"
         "  own for the load.\n",
-        (unsigned long long)pacer->late, (unsigned long long)pacer->sent,
-        (unsigned long long)pacer->skipped);
+        (unsigned long long)tally->late, (unsigned long long)tally->sent,
+        (unsigned long long)tally->skipped);
 }
 
-int ps_tally_text(const struct ps_tally *tally, const struct ps_pacer *pacer,
-                  const struct ps_tally_title *title, struct ps_buf *out)
+int ps_tally_text(const struct ps_tally *tally, const struct ps_tally_title *title, struct ps_buf *out)
 {
-    int err = print_counts(tally, pacer, title, out);
+    int err = print_counts(tally, title, out);
     if (err == PS_OK) {
-        err = print_rows(tally, pacer, out);
+        err = print_rows(tally, out);
     }
-    return err == PS_OK && ps_pacer_is_limited(pacer) ? print_limited(pacer, out) : err;
+    return err == PS_OK && ps_tally_is_limited(tally) ? print_limited(tally, out) : err;
 }
 
 /* -------------------------------------------------------------------------------------- JSON */
@@ -279,28 +395,25 @@ static json_t *statuses(const struct ps_tally *tally)
     return object;
 }
 
-static json_t *counts(const struct ps_tally *tally, const struct ps_pacer *pacer,
-                      const struct ps_tally_title *title)
+static json_t *counts(const struct ps_tally *tally, const struct ps_tally_title *title)
 {
     double seconds = ps_tally_seconds(tally);
-    uint64_t ended = ps_tally_ended(tally);
-    double errors = ended == 0 ? NAN : 100.0 * (double)tally->failed / (double)ended;
+    double errors = ps_tally_error_percent(tally);
     return json_pack(
         "{s:o, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:o, s:f, s:I, s:I, s:f, s:I}", "source",
         text_or_null(title->source), "target", text_or_null(title->target), "speed", title->speed, "duration_seconds", seconds,
-        "total_requests", (json_int_t)pacer->sent, "successful_requests",
+        "total_requests", (json_int_t)tally->sent, "successful_requests",
         (json_int_t)tally->succeeded, "failed_requests", (json_int_t)tally->failed,
         "unfinished_requests", (json_int_t)tally->unfinished, "error_rate_percent",
-        number_or_null(errors), "rps", per_second(pacer->sent, seconds), "prompt_tokens",
+        number_or_null(errors), "rps", per_second(tally->sent, seconds), "prompt_tokens",
         (json_int_t)tally->prompt_tokens, "output_tokens", (json_int_t)tally->output_tokens,
         "output_tokens_per_second", per_second(tally->output_tokens, seconds), "prompts_cut",
         (json_int_t)title->cut);
 }
 
-int ps_tally_json(const struct ps_tally *tally, const struct ps_pacer *pacer,
-                  const struct ps_tally_title *title, struct ps_buf *out)
+int ps_tally_json(const struct ps_tally *tally, const struct ps_tally_title *title, struct ps_buf *out)
 {
-    json_t *root = counts(tally, pacer, title);
+    json_t *root = counts(tally, title);
     if (root == NULL) {
         return PS_ENOMEM;
     }
@@ -310,11 +423,11 @@ int ps_tally_json(const struct ps_tally *tally, const struct ps_pacer *pacer,
     failed |= json_object_set_new(root, "ttft_ms", milliseconds(&tally->ttft_corrected));
     failed |= json_object_set_new(root, "ttft_from_send_ms", milliseconds(&tally->ttft));
     failed |= json_object_set_new(root, "time_per_token_ms", milliseconds(&tally->token_gap));
-    failed |= json_object_set_new(root, "send_lag_ms", milliseconds(&pacer->lag));
-    failed |= json_object_set_new(root, "late_requests", json_integer((json_int_t)pacer->late));
-    failed |= json_object_set_new(root, "unsent_requests", json_integer((json_int_t)pacer->skipped));
+    failed |= json_object_set_new(root, "send_lag_ms", milliseconds(&tally->lag));
+    failed |= json_object_set_new(root, "late_requests", json_integer((json_int_t)tally->late));
+    failed |= json_object_set_new(root, "unsent_requests", json_integer((json_int_t)tally->skipped));
     failed |= json_object_set_new(root, "generator_limited",
-                                  json_boolean(ps_pacer_is_limited(pacer)));
+                                  json_boolean(ps_tally_is_limited(tally)));
     failed |= json_object_set_new(root, "errors", failures(tally));
     failed |= json_object_set_new(root, "statuses", statuses(tally));
     char *text = failed ? NULL : json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(10));

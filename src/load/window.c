@@ -9,6 +9,11 @@ void ps_window_record(struct ps_window *window, int64_t value)
     ps_hist_record(&window->young, value);
 }
 
+void ps_window_add(struct ps_window *window, const struct ps_hist *values)
+{
+    ps_hist_merge(&window->young, values);
+}
+
 const struct ps_hist *ps_window_look(struct ps_window *window, ps_time now, ps_span turn)
 {
     if (now - window->turned >= turn) {

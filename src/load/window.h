@@ -23,6 +23,9 @@ struct ps_window {
 
 void ps_window_record(struct ps_window *window, int64_t value);
 
+/* The same for all values of a histogram. */
+void ps_window_add(struct ps_window *window, const struct ps_hist *values);
+
 /* What was recorded in the last `turn` to 2 * `turn`. Valid until the next call. */
 const struct ps_hist *ps_window_look(struct ps_window *window, ps_time now, ps_span turn);
 

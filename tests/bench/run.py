@@ -6,6 +6,7 @@
     run.py batch [--quick] [--only search|queue|cost]
     run.py chaos [--quick] [--only nodes|cluster] [--rounds N]
     run.py eviction [--quick] [--only traces|gpu]
+    run.py fanout [--quick] [--only few|many|requests] [--rounds N]
     run.py flight [--quick] [--rounds N]
     run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
@@ -39,6 +40,7 @@ import batch
 import cache
 import chaos
 import eviction
+import fanout
 import flight
 import metrics
 import predict
@@ -110,7 +112,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "flight": flight, "metrics": metrics,
+BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "fanout": fanout, "flight": flight, "metrics": metrics,
            "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "statsd": statsd,
            "telemetry": telemetry}
 

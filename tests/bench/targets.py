@@ -22,7 +22,7 @@ BUILD = ROOT / "build"
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes",
             "-Wmissing-prototypes", "-Wwrite-strings", "-Wcast-qual", "-Wpointer-arith",
             "-Wvla", "-Wformat=2", "-Wundef", "-Wimplicit-fallthrough"]
-PROGRAMS = {"upstream": ["upstream.c"], "client": ["client.c", "load.c"]}
+PROGRAMS = {"upstream": ["upstream.c"], "client": ["client.c", "load.c"], "fanout": ["fanout.c"]}
 
 NGINX = """
 {user}daemon off;

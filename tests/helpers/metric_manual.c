@@ -28,10 +28,10 @@ int main(void)
                                                             ps_gpu_metric_families,
                                                             ps_gpu_batch_metric_families,
                                                             ps_store_metric_families,
+                                                            ps_live_metric_families,
                                                             ps_statsd_metric_families,
                                                             ps_otlp_metric_families,
                                                             ps_statsd_port_metric_families,
-                                                            ps_live_metric_families,
                                                             ps_metric_metrics, NULL};
     struct ps_buf out = ps_buf_make(1024 * 1024);
     int err = ps_metric_manual(tables, &out);

@@ -50,7 +50,7 @@ static void on_gone(void *ctx, unsigned code)
 }
 
 static const struct ps_ws_ops ops = {on_message, on_gone};
-static const struct ps_stream_ops no_ops = {NULL};
+static const struct ps_stream_ops no_ops = {.on_data = NULL};
 
 static int setup(void **state)
 {

@@ -1,0 +1,285 @@
+"""fanout - a frame a second to 100 and to 10,000 WebSocket subscribers, beside nginx with its module nchan.
+
+Both send the same frame, once a second, at the turn of the wall clock's second: Penstock its own, nchan what a
+publisher takes from Penstock and posts to it with the second's time put in. Subscribers are a process of their own
+(fanout.c) with a low priority, because in the field they are on other machines; a delivery counts from the turn of
+the second to the last byte of the frame.
+
+The second part sends requests through both proxies to the same upstream, with and without 10,000 subscribers.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import http.client
+import json
+import os
+import pathlib
+import re
+import socket
+import statistics
+import subprocess
+import threading
+import time
+
+from machine import machine, version_of
+from rows import say
+from targets import NGINX, PENSTOCK, BenchError, Lab, compile_programs, resident_kib, run_time
+
+PEER = "nginx + nchan"
+FEW, MANY = 100, 10_000
+RATE, CONNS = 1000, 32  # requests
+MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+NCHAN = """
+        location = /publish {
+            nchan_publisher;
+            nchan_channel_id metrics;
+            nchan_message_buffer_length 1;
+            nchan_message_timeout 5s;
+            client_max_body_size 4m;
+        }
+        location = /ws/metrics {
+            nchan_subscriber websocket;
+            nchan_channel_id metrics;
+            nchan_subscriber_first_message newest;
+        }
+"""
+WHAT = {
+    "delivery_p50_100": f"A frame of one second at {FEW} subscribers, from the turn of the second, median",
+    "delivery_p99_100": "The same, 99th percentile",
+    "memory_100": f"Resident memory for {FEW} subscribers, above none",
+    "late_10000": f"Frames of a second that did not arrive within it, {MANY:,} subscribers",
+    "delivery_p50_10000": f"A frame at {MANY:,} subscribers, from the turn of the second, median",
+    "delivery_p99_10000": "The same, 99th percentile",
+    "memory_10000": f"Resident memory in all with {MANY:,} subscribers",
+    "cpu_10000": f"Processor time (user and system, all threads) for {MANY:,} subscribers, no requests",
+    "request_p99_10000": f"How much the 99th percentile of {RATE:,} requests/s through the gateway worsens with "
+                         f"{MANY:,} subscribers",
+}
+PARTS = ("few", "many", "requests")
+
+
+# ---------------------------------------------------------------- who sends
+
+class FanLab(Lab):
+    """The proxies of targets.py, which push as well."""
+
+    def __init__(self, folder, penstock):
+        super().__init__(folder, penstock, ["nginx", "penstock"])
+        if not MODULE.is_file():
+            raise BenchError("nginx's module nchan is not installed (package libnginx-mod-nchan)")
+
+    def command(self, name, port):
+        values = {"port": port, "upstream": self.upstream.port, "folder": self.folder,
+                  "user": "user root;\n" if os.geteuid() == 0 else "", "files": 20000, "connections": 16384}
+        text = PENSTOCK.format(**values)
+        if name == "nginx":
+            text = f"load_module {MODULE};\n" + NGINX.format(**values).replace(
+                "        location / {", NCHAN + "        location / {")
+        config = self.folder / f"{name}.conf"
+        config.write_text(text)
+        if name == "nginx":
+            return [self.find("nginx"), "-p", self.folder, "-c", config]
+        return [self.penstock, "serve", "--config", config]
+
+
+class Publisher:
+    """Posts a frame to nchan at each turn of the second: what a program beside nginx would have to do."""
+
+    def __init__(self, port, frame):
+        self.port, self.frame, self.over = port, frame, False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        line = http.client.HTTPConnection("127.0.0.1", self.port)
+        line.connect()
+        while not self.over:
+            second = int(time.time()) + 1
+            body = re.sub(r'"time":[0-9.]+', f'"time":{second}', self.frame, count=1)
+            time.sleep(max(0.0, second - time.time()))
+            line.request("POST", "/publish", body, {"Content-Type": "application/json"})
+            line.getresponse().read()
+
+    def stop(self):
+        self.over = True
+        self.thread.join(3)
+
+
+def read_exactly(sock, count):
+    data = b""
+    while len(data) < count:
+        piece = sock.recv(count - len(data))
+        if not piece:
+            raise BenchError("the connection ended")
+        data += piece
+    return data
+
+
+def take_frame(port):
+    """A frame of Penstock as it is sent each second: the second one, without the history."""
+    with socket.create_connection(("127.0.0.1", port), 5) as sock:
+        sock.sendall(b"GET /ws/metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += read_exactly(sock, 1)
+        for _ in range(2):
+            length = read_exactly(sock, 2)[1]
+            if length >= 126:
+                length = int.from_bytes(read_exactly(sock, 2 if length == 126 else 8), "big")
+            frame = read_exactly(sock, length)
+    return frame.decode()
+
+
+# ---------------------------------------------------------------- who listens
+
+class Subscribers:
+    """fanout.c, connected and with a first message each."""
+
+    def __init__(self, lab, program, count):
+        # Its own cores are not the proxy's where there are more than one.
+        self.process = subprocess.Popen(
+            ["taskset", "-c", str(lab.load_core), "nice", "-n", "39", str(lab.tools / "fanout"), str(program.port),
+             "/ws/metrics", str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self.process.stdout.readline() != "ready\n":
+            raise BenchError("the subscribers did not all connect")
+
+    def finish(self):
+        self.process.stdin.close()
+        told = json.loads(self.process.stdout.read())
+        self.process.wait()
+        if told["lost"] > 0:
+            raise BenchError(f"{told['lost']} subscribers were sent away")
+        return told
+
+
+def settled_kib(program):
+    time.sleep(0.5)
+    return resident_kib(program.pids())
+
+
+def one_shot(lab, name, frame, count, seconds):
+    """Starts a target anew, lets `count` subscribe for a while: delivery, memory, processor time."""
+    lab.stop(name)
+    program = lab.start(name)
+    publisher = Publisher(program.port, frame) if name == "nginx" else None
+    time.sleep(1.5)
+    try:
+        idle = settled_kib(program)
+        subscribers = Subscribers(lab, program, count)
+        time.sleep(1.0)
+        cpu, began = run_time(program.pids()), time.monotonic()
+        time.sleep(seconds)
+        cpu = (run_time(program.pids()) - cpu) / (time.monotonic() - began)
+        memory = settled_kib(program)
+        told = subscribers.finish()
+    finally:
+        if publisher is not None:
+            publisher.stop()
+        lab.stop(name)
+    return {"p50": told["delivery"]["p50"] / 1000, "p99": told["delivery"]["p99"] / 1000,
+            "max": told["delivery"]["max"] / 1000, "late": told["due"] - told["in_time"], "due": told["due"],
+            "memory": memory / 1024, "above": (memory - idle) / 1024, "cpu": 100 * cpu}
+
+
+# ---------------------------------------------------------------- requests beside
+
+def requests_p99(lab, name, seconds):
+    told = lab.client(name, path="/1k", conns=CONNS, rate=RATE, seconds=seconds, warmup=0.3)
+    if told["errors"] + told["unfinished"] > 0:
+        raise BenchError(f"{name}: requests failed: {told['first_error']}")
+    return told["latency"]["p99"]
+
+
+def one_comparison(lab, name, frame, seconds):
+    """The 99th percentile without subscribers and with them, one after the other, in us."""
+    program = lab.start(name)
+    without = requests_p99(lab, name, seconds)
+    publisher = Publisher(program.port, frame) if name == "nginx" else None
+    try:
+        time.sleep(1.2 if publisher else 0)
+        subscribers = Subscribers(lab, program, MANY)
+        beside = requests_p99(lab, name, seconds)
+        told = subscribers.finish()
+    finally:
+        if publisher is not None:
+            publisher.stop()
+    time.sleep(0.5)
+    return {"without": without, "beside": beside, "worsens": 100 * (beside / without - 1),
+            "late": told["due"] - told["in_time"]}
+
+
+# ---------------------------------------------------------------- figures
+
+def median(shots, figure):
+    return statistics.median(shot[figure] for shot in shots)
+
+
+def result(metric, unit, ours, peer, target, holds, **more):
+    ratio = round(peer / ours, 3) if ours and peer and ours > 0 and peer > 0 else None
+    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, 3), "peer": round(peer, 3),
+            "peer_name": PEER, "ratio": ratio, "target": target, "holds": holds, "failed_requests": 0,
+            **({} if holds is not None else {"without": "reported"}), **more}
+
+
+def both(lab, frame, rounds, measure):
+    told = {"penstock": [], "nginx": []}
+    for i in range(rounds):
+        order = ("penstock", "nginx") if i % 2 == 0 else ("nginx", "penstock")
+        for name in order:
+            say(f"fanout: round {i + 1} of {rounds}, {name}")
+            told[name].append(measure(name))
+    return told
+
+
+def rows_few(lab, frame, rounds, seconds):
+    told = both(lab, frame, rounds, lambda name: one_shot(lab, name, frame, FEW, seconds))
+    ours, peer = told["penstock"], told["nginx"]
+    p50, p99, above = (median(ours, figure) for figure in ("p50", "p99", "above"))
+    return [
+        result("delivery_p50_100", "ms", p50, median(peer, "p50"), "under 10 ms", p50 < 10, all=told),
+        result("delivery_p99_100", "ms", p99, median(peer, "p99"), "under 100 ms", p99 < 100),
+        result("memory_100", "MiB", above, median(peer, "above"), "under 50 MB", above * 1.048576 < 50),
+    ]
+
+
+def rows_many(lab, frame, rounds, seconds):
+    told = both(lab, frame, rounds, lambda name: one_shot(lab, name, frame, MANY, seconds))
+    ours, peer = told["penstock"], told["nginx"]
+    late, memory = sum(shot["late"] for shot in ours), median(ours, "memory")
+    return [
+        result("late_10000", f"of {sum(shot['due'] for shot in ours):,}", late, sum(shot["late"] for shot in peer),
+               "0", late == 0, all=told),
+        result("delivery_p50_10000", "ms", median(ours, "p50"), median(peer, "p50"), "reported", None),
+        result("delivery_p99_10000", "ms", median(ours, "p99"), median(peer, "p99"), "reported", None),
+        result("memory_10000", "MiB", memory, median(peer, "memory"), "at most 200 MB", memory * 1.048576 <= 200),
+        result("cpu_10000", "% of a core", median(ours, "cpu"), median(peer, "cpu"), "reported", None),
+    ]
+
+
+def rows_requests(lab, frame, rounds, seconds):
+    told = both(lab, frame, rounds, lambda name: one_comparison(lab, name, frame, seconds))
+    ours, peer = (median(told[name], "worsens") for name in ("penstock", "nginx"))
+    return [result("request_p99_10000", "%", ours, peer, "at most 10 %", ours <= 10, all=told)]
+
+
+def run(args, folder, save):
+    lab = FanLab(folder, pathlib.Path(args.penstock).resolve())
+    compile_programs(lab.tools)
+    rounds = args.rounds or (1 if args.quick else 5)
+    seconds = 4 if args.quick else 8
+    measures = {"few": rows_few, "many": rows_many, "requests": rows_requests}
+    try:
+        frame = take_frame(lab.start("penstock").port)
+        report = {"name": "fanout", "results": [], "environment": {
+            **machine(), "quick": args.quick, "skipped": lab.skipped, "rounds": rounds, "frame_bytes": len(frame),
+            "placement": "subscribers, load client and upstream on one core, the proxy on another",
+            "programs": [version for version in (
+                version_of("nginx", [lab.find("nginx"), "-v"]),
+                version_of("penstock", [str(lab.penstock), "version"])) if version]}}
+        for name, measure in measures.items():
+            if args.only is None or name in args.only:
+                report["results"] += measure(lab, frame, rounds, seconds)
+                save(report)
+    finally:
+        lab.close()
+    return report

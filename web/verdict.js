@@ -1,0 +1,120 @@
+// verdict - healthy or not, and where to look: one sentence made of rules over the last seconds.
+//
+// A rule looks at some seconds, not at one, and what it found stays for a few more, so that the sentence can be read. What
+// is not known is no reason to worry, but without any figures the state is unknown.
+//
+// SPDX-License-Identifier: Apache-2.0
+import { format, plural } from './format.js';
+import { labelText, partsOf } from './key.js';
+
+const HOLD_SECONDS = 5;
+const ORDER = ['ok', 'watch', 'bad'];
+
+const endpointOf = (key, keys) => labelText(key, keys.length > 1 ? keys : [key, 'x{endpoint=""}']);
+
+/// Each returns [level, text, panel] or nothing.
+const RULES = [
+  function endpoints(store) {
+    const keys = store.keysOf('upstream_healthy');
+    const down = keys.filter((key) => store.latest(key, 2).value === 0);
+    if (down.length === 0) {
+      return null;
+    }
+    const all = down.length === keys.length;
+    const text = down.length === 1 ? `${partsOf(down[0]).labels.upstream} ${endpointOf(down[0], keys)} is down` : `${down.length} of ${keys.length} endpoints are down`;
+    return [all ? 'bad' : 'watch', all ? `No endpoint is up (${keys.length} down)` : text, 'endpoints'];
+  },
+  function errors(store) {
+    const all = store.mean('requests', 10);
+    const failed = store.mean('errors', 10);
+    if (!all || !failed) {
+      return null;
+    }
+    const percent = (100 * failed) / all;
+    return percent >= 1 ? [percent >= 5 ? 'bad' : 'watch', `${format(percent, '%')} of requests fail`, 'requests'] : null;
+  },
+  function memory(store) {
+    const keys = store.keysOf('gpu_server_level');
+    const worst = (keys.length > 0 ? keys : store.keysOf('gpu_level')).map((key) => ({ key, level: store.latest(key, 3).value ?? 0 }))
+      .sort((a, b) => b.level - a.level)[0];
+    if (worst === undefined || worst.level < 2) {
+      return null;
+    }
+    const isServer = worst.key.includes('{');
+    const suffix = isServer ? worst.key.slice(worst.key.indexOf('{')) : '';
+    const left = store.latest(isServer ? `gpu_server_seconds_to_critical${suffix}` : 'gpu_seconds_to_critical', 3).value;
+    const { value } = store.latest(isServer ? `gpu_server_percent${suffix}` : 'gpu_effective_percent', 3);
+    const who = isServer ? `${partsOf(worst.key).labels.upstream} ${endpointOf(worst.key, keys)}` : 'a GPU';
+    const soon = left !== null && left < 600 ? `, critical in about ${format(left < 120 ? Math.round(left / 5) * 5 : left, 's')}` : '';
+    return [worst.level >= 3 ? 'bad' : 'watch', `Memory of ${who} is at ${format(value === null ? value : Math.round(value), '%')}${soon}`, 'gpu-memory'];
+  },
+  function refusals(store) {
+    const rate = store.mean('refused', 10);
+    return rate > 0 ? ['bad', `${format(rate, 'requests/s')} are refused at the gate`, 'refused'] : null;
+  },
+  function queue(store) {
+    const waiting = store.mean('queue', 10);
+    return waiting >= 1 ? ['watch', `${plural(Math.round(waiting), 'request')} ${Math.round(waiting) === 1 ? 'waits' : 'wait'} for room`, 'in-flight'] : null;
+  },
+  function latency(store) {
+    const p95 = store.mean('latency_p95_ms', 10);
+    return p95 > 5000 ? ['watch', `Latency p95 is ${format(p95, 'ms')}`, 'latency'] : null;
+  },
+  function cacheNodes(store) {
+    const keys = store.keysOf('cache_node_up');
+    const down = keys.filter((key) => store.latest(key, 2).value === 0);
+    return down.length > 0 ? ['watch', `${down.length} of ${keys.length} cache servers ${down.length === 1 ? 'is' : 'are'} left alone`, 'cache-nodes'] : null;
+  },
+  function processor(store) {
+    const busy = store.mean('cpu', 10);
+    return busy > 90 ? ['watch', `The processors are ${format(busy, '%')} busy`, 'cpu'] : null;
+  },
+];
+
+function ofAlerts(alerts) {
+  return alerts.filter((alert) => alert.state === undefined || alert.state === 'firing').map((alert, i) => {
+    const severity = String(alert.severity ?? alert.labels?.severity ?? 'warning').toLowerCase();
+    const text = alert.summary ?? alert.text ?? alert.annotations?.summary ?? alert.name ?? alert.labels?.alertname ?? 'an alert fires';
+    return { id: `alert-${alert.name ?? i}`, level: severity === 'critical' ? 'bad' : severity === 'info' ? 'ok' : 'watch', text, panel: 'events' };
+  });
+}
+
+export class Verdict {
+  constructor() {
+    this.held = new Map(); // rule -> {reason, until}
+  }
+
+  /// {level: 'ok' | 'watch' | 'bad' | 'idle' | 'unknown', word, text, reasons: [{level, text, panel}]}
+  judge(store) {
+    for (const rule of RULES) {
+      const found = rule(store);
+      if (found) {
+        const [level, text, panel] = found;
+        this.held.set(rule.name, { reason: { id: rule.name, level, text, panel }, until: store.end + HOLD_SECONDS });
+      } else if ((this.held.get(rule.name)?.until ?? 0) < store.end) {
+        this.held.delete(rule.name);
+      }
+    }
+    const reasons = [...this.held.values()].map(({ reason }) => reason).concat(ofAlerts(store.alerts))
+      .sort((a, b) => ORDER.indexOf(b.level) - ORDER.indexOf(a.level));
+    const level = reasons.length > 0 ? reasons[0].level : 'ok';
+    return { level, reasons, ...sentence(level, reasons, store) };
+  }
+}
+
+function sentence(level, reasons, store) {
+  const endpoints = store.keysOf('upstream_healthy').length;
+  if (endpoints === 0 && level === 'ok') {
+    return { level: 'idle', word: 'Idle', text: 'No inference server is configured, so there is nothing to pass requests on to. Start with --upstream URL.' };
+  }
+  const requests = store.mean('requests', 10);
+  const traffic = requests === null ? 'The request rate is unknown' : requests < 0.05 ? 'No requests at present' : format(requests, 'requests/s');
+  if (level !== 'ok') {
+    return { word: level === 'bad' ? 'Trouble' : 'Watch', text: `${traffic}. Where to look:` };
+  }
+  const p95 = store.mean('latency_p95_ms', 10);
+  const failed = store.mean('errors', 10);
+  const told = [failed ? `${format(failed, 'requests/s')} fail` : requests >= 0.05 ? 'no errors' : '', p95 === null ? '' : `p95 ${format(p95, 'ms')}`,
+    `${plural(endpoints, 'endpoint')} up`].filter(Boolean);
+  return { word: 'Healthy', text: `${traffic}, ${told.join(', ')}.` };
+}
