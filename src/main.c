@@ -17,6 +17,7 @@
 #include "cli/load.h"
 #include "cli/replay.h"
 #include "cli/sim.h"
+#include "cli/top.h"
 #include "daemon/config.h"
 #include "daemon/config_command.h"
 #include "daemon/doctor.h"
@@ -89,7 +90,7 @@ static const struct ps_command completion_command = {
 
 static const struct ps_command *const commands[] = {
     &ps_serve_command,  &ps_demo_command, &ps_sim_command, &ps_load_command, &ps_replay_command,  &ps_config_command,
-    &ps_doctor_command, &ps_gpu_command,  &version_command, &manual_command, &completion_command,
+    &ps_doctor_command, &ps_gpu_command,  &ps_top_command, &version_command, &manual_command, &completion_command,
     &help_command,
     NULL,
 };
