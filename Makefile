@@ -8,6 +8,7 @@
 #   make test FULL=1        the same, and both compilers and the sanitizer builds (what .ci/run does)
 #   make test-slow          the slow ones
 #   make bench NAME=proxy   a benchmark beside its peer
+#   make pictures           pictures of the live page and the demo in docs/images, by the test itself
 #   make gpu-check          what is read from an NVIDIA driver, beside nvidia-smi; says so where there is none
 #   make fuzz               every fuzz target for FUZZ_SECONDS (60)
 #   make install            PREFIX (/usr/local), DESTDIR
@@ -21,7 +22,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 60
 ARGS ?=
 
-.PHONY: run build test test-slow bench gpu-check fuzz install package format format-check clean
+.PHONY: run build test test-slow bench pictures gpu-check fuzz install package format format-check clean
 
 run: build
 	@$(if $(CLUSTER),tools/deps.sh cluster)
@@ -43,6 +44,12 @@ test-slow:
 bench: build
 	@tools/deps.sh build test bench
 	@python3 tests/bench/run.py $(NAME) $(ARGS)
+
+pictures: build
+	@tools/deps.sh build test
+	@cd tests/scenario && test -d node_modules/playwright-core || npm ci --ignore-scripts --no-audit --no-fund
+	@cd tests/scenario && PENSTOCK_BIN=$(abspath $(BUILD))/penstock PENSTOCK_PICTURES=1 \
+		node --test --test-name-pattern=pictures page.test.mjs
 
 # A compiler and libc are enough; 77 says that there is no driver to check.
 gpu-check:

@@ -34,7 +34,6 @@ export class Chart {
     this.panel = panel;
     this.context = context;
     this.hidden = new Set();
-    this.order = new Map(); // key -> its place among the colours, for good
     this.items = new Map(); // key -> parts of its button
     this.isVisible = false;
     this.top = 0;
@@ -101,11 +100,20 @@ export class Chart {
       const { of, labels } = partsOf(one.key);
       const label = one.text ?? [of === 'rate' && this.panel.custom && !this.panel.sparse ? '' : of, Object.keys(labels).length > 0 ? labelText(one.key, keys) : '']
         .filter(Boolean).join(' ');
-      if (!this.order.has(one.key)) {
-        this.order.set(one.key, this.order.size);
-      }
-      return { ...one, text: label || 'value', unit: this.panel.unit ?? row.unit ?? '', help: row.help ?? '', place: one.colour ?? this.order.get(one.key) };
+      return { ...one, text: label || 'value', unit: this.panel.unit ?? row.unit ?? '', help: row.help ?? '', place: one.colour ?? this.placeOf(one, labels) };
     });
+  }
+
+  /// Its place among the colours: a server, a device or a node has the same in all panels of the page.
+  placeOf({ key, name, text }, { endpoint, source, index, node, upstream }) {
+    const who = endpoint ?? (source ? `${source} ${index}` : node ?? upstream);
+    const among = who === undefined ? this.panel.id : source && !endpoint ? 'device' : node ? 'node' : endpoint ? 'endpoint' : 'upstream';
+    const places = this.context.places(among);
+    const what = who ?? (text ? name : key);
+    if (!places.has(what)) {
+      places.set(what, places.size);
+    }
+    return places.get(what);
   }
 
   colourOf(track) {

@@ -38,12 +38,14 @@ const past = new Past(view, () => names(), () => refreshCharts());
 const verdict = new Verdict();
 const events = new Events();
 const charts = new Set();
+const places = new Map(); // colours: among whom -> who -> place
 
 const theme = new Theme(() => charts && [...charts].forEach((chart) => chart.retheme()));
 const context = {
   source: () => frozen ?? store, view, past, theme,
   onHover: (time) => { hovered = time; tellClock(); },
   onLayout: () => layout(),
+  places: (among) => places.get(among) ?? places.set(among, new Map()).get(among),
   draw: (chart) => drawSoon(chart),
   watch: (chart) => { charts.add(chart); watcher.observe(chart.element); sizes.observe(chart.plot); },
 };
@@ -242,7 +244,9 @@ async function askProfile() {
   setText(section.tag, 'simulated');
   setHidden(section.tag, !simulated);
   showTable(devices, deviceRows(profile), ok);
-  showTable(processes, processRows(profile), ok && (profile.devices ?? []).length > 0);
+  const listed = processRows(profile);
+  devices.element.dataset.share = listed.length > 0 ? 7 : 12;
+  showTable(processes, listed, listed.length > 0);
   section.grow();
 }
 

@@ -21,7 +21,7 @@ export const SECTIONS = [
   },
   {
     id: 'gpu', title: 'GPU', panels: [
-      { id: 'gpu-memory', title: 'How full for requests', weight: 2, top: 100, limits: true, forecast: true,
+      { id: 'gpu-memory', title: 'Memory pressure', weight: 2, top: 100, limits: true, forecast: true,
         series: [many('gpu_server_percent')], otherwise: [{ name: 'gpu_effective_percent', text: 'fullest' }, { name: 'gpu', text: 'device' }] },
       { id: 'gpu-device', title: 'Device memory', top: 100, series: [many('gpu_memory_percent')] },
       { id: 'gpu-busy', title: 'Utilization', top: 100, series: [many('gpu_device_busy_percent')] },

@@ -108,8 +108,7 @@ export function deviceRows({ devices = [] }) {
 
 export function processTable() {
   return new Table('processes', 'Processes on GPUs', [{ title: 'Process' }, { title: 'PID', class: 'number' }, { title: 'GPU', class: 'number' },
-    { title: 'Memory', class: 'number' }, { title: 'Works for' }, { title: 'Models' }],
-  'Nobody tells of processes: that takes a driver of this machine.');
+    { title: 'Memory', class: 'number' }, { title: 'Works for' }, { title: 'Models' }]);
 }
 
 export function processRows({ processes = [] }) {

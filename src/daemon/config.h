@@ -27,6 +27,7 @@
 #include "daemon/live.h"
 #include "daemon/statsd_port.h"
 #include "daemon/store.h"
+#include "observe/history.h"
 #include "gateway/tier.h"
 #include "operate/gpu_opts.h"
 
@@ -81,6 +82,7 @@ struct ps_config {
     struct ps_cache_opts cache;
     struct ps_gpu_opts gpu;
     struct ps_store_opts store;
+    struct ps_history_opts history;
     struct ps_live_opts dashboard;
     struct ps_option_list upstreams; /* of struct ps_upstream_opts */
     struct ps_option_list routes;    /* of struct ps_route_opts */

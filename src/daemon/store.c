@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "export/rollup.h"
 #include "io/loop.h"
 #include "operate/gpu.h"
 #include "store/ledger.h"
@@ -19,18 +20,18 @@ enum { PATH_MOST = 4096 };
 /* clang-format off */
 const struct ps_option ps_store_options[] = {
     PS_OPTION_ROW(ps_store_opts, path, STRING, "auto",
-     "the file (SQLite) that keeps what outlives a restart: cleanups of GPU memory and who asked for them; `off` = none; "
+     "the file (SQLite) that keeps what outlives a restart: cleanups of GPU memory and who asked for them, minutes and hours of history; `off` = none; "
      "`auto` = `$STATE_DIRECTORY/ledger.db`, as under systemd, else `$XDG_STATE_HOME/penstock/ledger.db`, else none",
      .no_reload = true),
     PS_OPTION_ROW(ps_store_opts, retention, SPAN, "90d",
-     "how long it is kept; 0 = for ever", .max = 3.1536e17),
+     "how long cleanups are kept; 0 = for ever", .max = 3.1536e17),
     PS_OPTION_ROW(ps_store_opts, max_rows, U64, "100k",
-     "most rows of a table; the oldest go first; 0 = no bound", .max = 1e9),
+     "most rows of cleanups; the oldest go first; 0 = no bound", .max = 1e9),
     {0},
 };
 /* clang-format on */
 
-static const struct ps_ledger_room *const rooms[] = {&ps_gpu_ledger_room, NULL};
+static const struct ps_ledger_room *const rooms[] = {&ps_gpu_ledger_room, &ps_rollup_ledger_room, NULL};
 
 enum { ROW_OPEN, ROW_ENTRIES, ROW_DROPPED, ROW_FAILURES, ROW_WAITING, ROW_SIZE, ROWS };
 

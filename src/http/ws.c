@@ -12,7 +12,8 @@
 enum {
     MOST_CONTROL = 125, /* payload of a control frame (RFC 6455, 5.5) */
     MOST_REASON = 123,
-    HEAD_LIMIT = 4096
+    HEAD_LIMIT = 4096,
+    EVENT_COST = 512 /* bytes that a message or control frame counts as beside its own */
 };
 
 static const ps_span close_time = 2 * PS_SECOND; /* for the peer to answer a close frame */
@@ -349,36 +350,51 @@ static void on_event(struct ps_ws *ws, enum ps_ws_event event)
 }
 
 /* Who sends more than it should is read on when its second is over; TCP holds it back meanwhile. */
-static void watch_rate(struct ps_ws *ws, size_t bytes, ps_time now)
+static bool is_over_rate(struct ps_ws *ws, size_t bytes)
 {
-    if (now - ws->window >= rate_window) {
-        ws->window = now;
-        ws->received = 0;
-    }
     ws->received += bytes;
-    if (ws->opts.max_rate > 0 && ws->received > ws->opts.max_rate) {
-        ws->held = true;
-        ps_stream_pause(ws->stream);
-        arm(ws);
-    }
+    return ws->opts.max_rate > 0 && ws->received > ws->opts.max_rate;
+}
+
+static void hold(struct ps_ws *ws)
+{
+    ws->held = true;
+    ps_stream_pause(ws->stream);
+    arm(ws);
+}
+
+/* Events until the input is used up or the second's measure is. Returns whether it is. */
+static bool read_events(struct ps_ws *ws, struct ps_str *data)
+{
+    enum ps_ws_event event;
+    bool over;
+    do {
+        size_t before = data->len;
+        event = ps_ws_read(&ws->reader, data);
+        on_event(ws, event);
+        over = is_over_rate(ws, before - data->len + (event == PS_WS_MORE ? 0 : EVENT_COST));
+    } while (event != PS_WS_MORE && !ws->gone && !over);
+    return over;
 }
 
 static size_t on_data(void *ctx, struct ps_str data)
 {
     struct ps_ws *ws = ctx;
     size_t len = data.len;
-    enum ps_ws_event event;
     ws->heard = ps_loop_now(ws->loop);
     ws->pinged_at = 0;
-    do {
-        event = ps_ws_read(&ws->reader, &data);
-        on_event(ws, event);
-    } while (event != PS_WS_MORE && !ws->gone);
+    if (ws->heard - ws->window >= rate_window) {
+        ws->window = ws->heard;
+        ws->received = 0;
+    }
+    bool over = read_events(ws, &data);
     if (!ws->gone) {
-        watch_rate(ws, len, ws->heard);
         pump(ws); /* the newest pong */
     }
-    return len;
+    if (over && !ws->gone) {
+        hold(ws);
+    }
+    return len - data.len;
 }
 
 static void on_close(void *ctx, int err)
@@ -397,7 +413,10 @@ static void on_time(struct ps_timer *timer, ps_time now)
     }
     if (ws->held && now >= ws->window + rate_window) {
         ws->held = false;
-        ps_stream_resume(ws->stream);
+        on_data(ws, PS_STR("")); /* what the reader has already */
+        if (!ws->held && !ws->gone) {
+            ps_stream_resume(ws->stream);
+        }
     }
     bool silent = ws->pinged_at != 0 && now >= ws->pinged_at + ws->opts.ping_interval;
     if ((ws->close_by != 0 && now >= ws->close_by) || (silent && ws->close_by == 0 && ws->opts.ping_interval > 0)) {
@@ -444,6 +463,7 @@ int ps_ws_open(struct ps_ws **out, struct ps_loop *loop, struct ps_stream *strea
     ps_list_init(&ws->waiting);
     ps_ws_reader_init(&ws->reader, opts->max_message, opts->deflate);
     ps_stream_set_owner(stream, &stream_ops, ws);
+    ps_stream_watch_hangup(stream); /* also while it is held, with much unread */
     ps_stream_resume(stream);
     *out = ws;
     arm(ws);

@@ -54,7 +54,8 @@ struct ps_ws_opts {
     uint32_t max_waiting;      /* messages that may wait behind the one on its way; at least 1 */
     bool skips;                /* when more would wait the oldest is left out; otherwise the peer is let go */
     bool deflate;              /* agreed on in the handshake */
-    uint64_t max_rate;         /* bytes a second that are read from the peer; 0 = no bound */
+    uint64_t max_rate;         /* bytes a second that are read from the peer, half a KiB more for each message and
+                                  control frame; 0 = no bound */
     ps_span ping_interval;     /* of silence until it is pinged, and then again until it is let go; 0 = never */
 };
 
@@ -74,11 +75,11 @@ void ps_ws_send(struct ps_ws *ws, struct ps_ws_frame *frame);
 /* The same with a text of which a frame is made; without memory it is left out. */
 void ps_ws_send_text(struct ps_ws *ws, struct ps_str text);
 
-/* Says goodbye: what waits is dropped, the close frame follows what is on its way. on_gone comes when the peer has
+/* Says goodbye (from inside on_message too): what waits is dropped, the close frame follows what is on its way. on_gone comes when the peer has
  * answered, or after two seconds. `reason` is at most 123 bytes of UTF-8. Once. */
 void ps_ws_close(struct ps_ws *ws, enum ps_ws_code code, struct ps_str reason);
 
-/* Closes at once, without on_gone. NULL is fine. */
+/* Closes at once, without on_gone; not from inside on_message. NULL is fine. */
 void ps_ws_free(struct ps_ws *ws);
 
 #endif

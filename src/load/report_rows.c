@@ -111,6 +111,29 @@ static int decimals(double value)
     return size == 0 || size >= 100 ? 0 : size >= 10 ? 1 : 2;
 }
 
+/* 50.0 is 50: nothing is known behind a point that is followed by noughts alone. */
+static void write_trimmed(double value, int places, const char *unit, char *text, size_t size)
+{
+    snprintf(text, size, "%.*f", places, value);
+    size_t length = strlen(text);
+    if (length > 2 && strcmp(text + length - 2, ".0") == 0) {
+        text[length - 2] = '\0';
+    }
+    length = strlen(text);
+    snprintf(text + length, size - length, "%s", unit);
+}
+
+static void write_rate(double value, char *text, size_t size)
+{
+    if (value < 1000) {
+        write_trimmed(value, value >= 1 ? 1 : 2, "/s", text, size);
+        return;
+    }
+    write_count(value, text, size);
+    size_t length = strlen(text);
+    snprintf(text + length, size - length, "/s");
+}
+
 static void write_seconds(double value, char *text, size_t size)
 {
     if (value >= 2 * 3600) {
@@ -118,7 +141,7 @@ static void write_seconds(double value, char *text, size_t size)
     } else if (value >= 300) {
         snprintf(text, size, "%.0f min", value / 60);
     } else {
-        snprintf(text, size, "%.*f s", value >= 100 ? 0 : 1, value);
+        write_trimmed(value, value >= 100 ? 0 : 1, " s", text, size);
     }
 }
 
@@ -145,7 +168,7 @@ const char *ps_report_write(double value, enum ps_report_unit unit, char *text, 
         write_count(value, text, size);
         break;
     case PS_UNIT_RATE:
-        snprintf(text, size, "%.*f/s", value >= 1000 ? 0 : value >= 1 ? 1 : 2, value);
+        write_rate(value, text, size);
         break;
     case PS_UNIT_PERCENT:
         snprintf(text, size, "%.*f %%", value == 0 || value >= 99.995 ? 0 : 2, value);

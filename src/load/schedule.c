@@ -122,7 +122,7 @@ bool ps_schedule_next(struct ps_schedule *schedule, ps_span *at)
         const struct ps_phase *phase = &schedule->opts.phases[place->phase];
         double into = place->at - place->begin;
         double left = area_left(phase, into);
-        if (!is_silent(phase) && place->gap < left - LAST * (1 + left)) {
+        if (!is_silent(phase) && place->gap < left * (1 - LAST) - LAST) {
             place->at += invert(rate_in(phase, into), slope_of(phase), place->gap);
             place->gap = draw_gap(schedule);
             *at = (ps_span)(place->at * NS);
@@ -131,7 +131,7 @@ bool ps_schedule_next(struct ps_schedule *schedule, ps_span *at)
         if (phase->length == 0) {
             return false; /* silent, until something else is said */
         }
-        place->gap -= left;
+        place->gap = fmax(place->gap - left, 0);
         place->begin += length_of(phase);
         place->at = place->begin;
         place->phase++;

@@ -34,9 +34,8 @@
 #include "base/err.h"
 #include "base/option.h"
 #include "base/str.h"
+#include "observe/history_key.h"
 #include "observe/metric.h"
-
-#define PS_HISTORY_KEY_MAX 2048 /* bytes of a key, without the terminator */
 
 struct ps_history;
 
@@ -49,20 +48,6 @@ struct ps_history_opts {
 
 extern const struct ps_option ps_history_options[];
 extern const struct ps_metric_family ps_history_metric_families[];
-
-/* What the numbers of a track are. */
-enum ps_history_of {
-    PS_HISTORY_VALUE,
-    PS_HISTORY_RATE,
-    PS_HISTORY_MEAN,
-    PS_HISTORY_P50,
-    PS_HISTORY_P95,
-    PS_HISTORY_P99,
-    PS_HISTORY_OF_COUNT
-};
-
-/* "value", "rate", "mean", "p50", "p95", "p99", NULL. */
-extern const char *const ps_history_of_names[];
 
 /* Borrowed from the history; valid until its next begin, collect or put. */
 struct ps_history_track {
@@ -79,7 +64,7 @@ struct ps_history_track {
 
 /* PS_OK or PS_ENOMEM. Rows are reserved, and cost memory when they are first used. */
 PS_MUST_CHECK int ps_history_new(struct ps_history **out, const struct ps_history_opts *opts);
-void ps_history_free(struct ps_history *history); /* NULL is fine */
+void ps_history_free(struct ps_history *history); /* before the registry; NULL is fine */
 
 /* Declares the families and shows the history's own figures. Before the registry is freed:
  * ps_history_unpublish(). PS_OK or PS_ENOMEM. */
@@ -87,7 +72,7 @@ PS_MUST_CHECK int ps_history_publish(struct ps_history *history, struct ps_metri
 void ps_history_unpublish(struct ps_history *history);
 
 /* Told once of the first key for which there was no place. */
-void ps_history_on_full(struct ps_history *history, void (*on_full)(void *ctx, const char *key),
+void ps_history_on_full(struct ps_history *history, void (*on_full)(void *ctx, struct ps_str key),
                         void *ctx);
 
 /* --- filling ---------------------------------------------------------------------------------- */
@@ -97,8 +82,11 @@ void ps_history_on_full(struct ps_history *history, void (*on_full)(void *ctx, c
  * and returns false. */
 bool ps_history_begin(struct ps_history *history, int64_t second);
 
-/* Gives every series of the registry its point of this second. PS_OK or PS_ENOMEM (some lack it). */
-PS_MUST_CHECK int ps_history_collect(struct ps_history *history, struct ps_metrics *metrics);
+/* Gives every series of the registry its point of this second, in slices of about `most` series, so
+ * that no turn gets long. PS_EBUSY: there are more, call again before the next second begins; PS_OK:
+ * done; PS_ENOMEM: some lack their point. */
+PS_MUST_CHECK int ps_history_collect(struct ps_history *history, struct ps_metrics *metrics,
+                                     size_t most);
 
 /* Gives a key its point of this second; NAN = unknown. A new key makes a track. PS_OK; PS_EINVAL:
  * not a key; PS_ELIMIT: no place, counted; PS_ENOMEM. */
@@ -148,6 +136,9 @@ struct ps_history_roll {
 void ps_history_roll(const struct ps_history *history, const struct ps_history_track *track,
                      int64_t from, int64_t to, struct ps_history_roll *out);
 
+/* Adds what came after. The p95 is the larger of both: it can't be told from them, and is no more. */
+void ps_history_roll_join(struct ps_history_roll *roll, const struct ps_history_roll *next);
+
 /* A minute of a track, finished and not yet taken. */
 struct ps_history_minute {
     const struct ps_history_track *track;
@@ -155,8 +146,8 @@ struct ps_history_minute {
     struct ps_history_roll roll;
 };
 
-/* Takes the next minute; false: there is none now. Minutes without a known point are left out. They
- * wait while `points` allow it, so that a turn may take a few of them only. */
+/* Takes the next minute; false: there is none now, or hours are to be taken first. Minutes without a
+ * known point are left out. They wait while `points` allow it, so that a turn may take a few only. */
 bool ps_history_take_minute(struct ps_history *history, struct ps_history_minute *out);
 
 /* Makes the running minute a finished one: the program ends. */
@@ -164,7 +155,8 @@ void ps_history_finish(struct ps_history *history);
 
 /* The 95th percentile of an hour, finished and not yet taken. It is read from buckets that grow
  * geometrically (metric_exponential.h): off by 1.1 % at most where the hour's largest value is no
- * more than 30 times its smallest, by 2.2 % up to 1,000 times, by 4.4 % up to a million times. */
+ * more than 30 times its smallest, by 2.2 % up to 1,000 times, by 4.4 % up to a million times; by
+ * twice as much where some are negative. */
 struct ps_history_hour {
     const struct ps_history_track *track;
     int64_t start; /* second; a multiple of 3600 */

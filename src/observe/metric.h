@@ -66,6 +66,7 @@ struct ps_metric_family {
     double per_unit; /* counter, updown: steps in one unit (1e9 for ns); 0 = 1 */
     bool fractional; /* counter: moved by ps_counter_add_double() alone; no per_unit */
     bool exemplars;  /* counter, histograms: may remember traces (48 bytes for each bucket) */
+    bool native;     /* exponential: text formats leave it out, another row says the same in them */
     const char *const *states; /* stateset: names, NULL-terminated, 1..PS_METRIC_STATES_MAX */
     const double *bounds;      /* histogram: upper bounds, ascending, finite, in the unit */
     size_t bounds_count;       /* histogram: 1..PS_METRIC_BOUNDS_MAX */
@@ -375,6 +376,8 @@ struct ps_metric_sample {
     double value;                /* counter, gauge, updown: in the unit; info: 1 */
     uint64_t states;             /* stateset: a bit for each state that is on */
     ps_time created;             /* nanoseconds since 1970; 0 = unknown */
+    uint64_t id;                 /* of the series, never used again */
+    bool watched;                /* it is read from elsewhere, and may be older than its series */
     const uint64_t *buckets; /* histograms: one count more than ps_metric_bounds() has; or NULL */
     const struct ps_exponential
         *exponential;                    /* exponential histogram: as it was counted; or NULL */
@@ -397,6 +400,30 @@ struct ps_metric_visitor {
  * series at a time. Visitors run unlocked and may use the registry. */
 PS_MUST_CHECK int ps_metrics_collect(struct ps_metrics *metrics,
                                      const struct ps_metric_visitor *visitor);
+
+/* Likewise the series of one row. PS_EINVAL when it is not declared. */
+PS_MUST_CHECK int ps_metrics_collect_family(struct ps_metrics *metrics,
+                                            const struct ps_metric_family *family,
+                                            const struct ps_metric_visitor *visitor);
+
+/* The declared row of this name, or NULL. */
+const struct ps_metric_family *ps_metrics_find(struct ps_metrics *metrics, struct ps_str name);
+
+/* Where a walk in slices is: zero at its start. */
+struct ps_metric_cursor {
+    size_t set;
+    struct ps_metric_series *last; /* seen already; a reference */
+    bool opened;                   /* the visitor knows of its family */
+};
+
+/* The same in slices: about `most` series, rounded up to whole batches. PS_EBUSY: there are more, go on
+ * with the same cursor; anything else is the end, and the cursor is at the start again. */
+PS_MUST_CHECK int ps_metrics_collect_some(struct ps_metrics *metrics,
+                                          const struct ps_metric_visitor *visitor,
+                                          struct ps_metric_cursor *cursor, size_t most);
+
+/* Gives up a walk in slices. */
+void ps_metric_cursor_fini(struct ps_metrics *metrics, struct ps_metric_cursor *cursor);
 
 /* The present sum over all shards, in steps (not scaled). */
 uint64_t ps_counter_read(struct ps_metrics *metrics, const struct ps_counter *counter);

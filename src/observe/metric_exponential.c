@@ -215,6 +215,13 @@ void ps_exponential_add_rest(_Atomic uint64_t *cells, uint64_t zeros, double sum
     ps_metric_bump_double(&cells[SUM], sum);
 }
 
+void ps_exponential_clear(_Atomic uint64_t *cells)
+{
+    for (size_t i = 0; i < PS_EXPONENTIAL_CELLS; i++) {
+        store(&cells[i], 0);
+    }
+}
+
 /* ---- reading */
 
 static void coarsen_side(struct ps_exponential_side *side)
@@ -343,4 +350,65 @@ void ps_exponential_spread(const struct ps_exponential *from, uint64_t *buckets)
         int32_t index = from->sides[0].low + (int32_t)i;
         buckets[bound_above(from->scale, index)] += from->sides[0].buckets[i];
     }
+}
+
+/* ---- differences and percentiles */
+
+static bool subtract_side(struct ps_exponential_side *from, const struct ps_exponential_side *side)
+{
+    for (uint32_t i = 0; i < side->count; i++) {
+        int64_t at = (int64_t)side->low + i - from->low;
+        bool inside = at >= 0 && at < (int64_t)from->count;
+        if (side->buckets[i] > (inside ? from->buckets[at] : 0)) {
+            return false;
+        }
+        if (inside) {
+            from->buckets[at] -= side->buckets[i];
+        }
+    }
+    return true;
+}
+
+bool ps_exponential_subtract(struct ps_exponential *now, const struct ps_exponential *before)
+{
+    struct ps_exponential then = *before;
+    while (then.scale > now->scale) {
+        coarsen(&then);
+    }
+    if (then.scale < now->scale || then.zeros > now->zeros || then.count > now->count) {
+        return false;
+    }
+    now->zeros -= then.zeros;
+    now->count -= then.count;
+    now->sum -= then.sum;
+    return subtract_side(&now->sides[0], &then.sides[0]) &&
+           subtract_side(&now->sides[1], &then.sides[1]);
+}
+
+static double middle(int scale, int32_t index)
+{
+    return exp2(ldexp(index + 0.5, -scale));
+}
+
+/* From the most negative bucket up. */
+double ps_exponential_quantile(const struct ps_exponential *of, double share)
+{
+    const struct ps_exponential_side *above = &of->sides[0];
+    const struct ps_exponential_side *below = &of->sides[1];
+    double wanted = share * (double)of->count;
+    double seen = 0;
+    double last = NAN;
+    for (uint32_t i = below->count; i > 0 && !(seen >= wanted && seen > 0); i--) {
+        seen += (double)below->buckets[i - 1];
+        last = below->buckets[i - 1] > 0 ? -middle(of->scale, below->low + (int32_t)i - 1) : last;
+    }
+    if (of->zeros > 0 && !(seen >= wanted && seen > 0)) {
+        seen += (double)of->zeros;
+        last = 0;
+    }
+    for (uint32_t i = 0; i < above->count && !(seen >= wanted && seen > 0); i++) {
+        seen += (double)above->buckets[i];
+        last = above->buckets[i] > 0 ? middle(of->scale, above->low + (int32_t)i) : last;
+    }
+    return last;
 }

@@ -54,6 +54,9 @@ PS_MUST_CHECK bool ps_exponential_add(_Atomic uint64_t *cells, int scale, unsign
 /* What belongs to it beside the buckets. */
 void ps_exponential_add_rest(_Atomic uint64_t *cells, uint64_t zeros, double sum);
 
+/* Forgets everything; by the writer. */
+void ps_exponential_clear(_Atomic uint64_t *cells);
+
 /* Adds one shard's part to `into`, which starts as {.scale = PS_EXPONENTIAL_SCALE}. The result has
  * the coarser scale of the two, or a coarser one still where both don't fit otherwise. */
 void ps_exponential_read(_Atomic uint64_t *cells, struct ps_exponential *into);
@@ -61,5 +64,13 @@ void ps_exponential_read(_Atomic uint64_t *cells, struct ps_exponential *into);
 /* The same as counts between the fixed bounds that text formats show (ps_metric_bounds()): buckets
  * has PS_EXPONENTIAL_BOUNDS + 1 places. Exact while the scale is -1 or finer. */
 void ps_exponential_spread(const struct ps_exponential *from, uint64_t *buckets);
+
+/* What was counted since `before`, which was read earlier from the same series: taken away from
+ * `now`. False: it is no earlier state of it, and `now` is spoilt. */
+bool ps_exponential_subtract(struct ps_exponential *now, const struct ps_exponential *before);
+
+/* The value that a share (0 to 1) of all values does not exceed: the geometric middle of its bucket,
+ * so that it is off by half a bucket at most. NAN when empty. */
+double ps_exponential_quantile(const struct ps_exponential *of, double share);
 
 #endif

@@ -110,7 +110,8 @@ static bool read_sample(struct walk *walk, size_t at, struct shown *shown)
     const struct ps_metric_series *series = walk->batch[at];
     const struct ps_metric_family *family = walk->set->family;
     shown->sample = (struct ps_metric_sample){
-        .family = family, .labels = shown->labels, .created = series->created};
+        .family = family, .labels = shown->labels, .created = series->created, .id = series->id,
+        .watched = series->watch != NULL};
     if (family->type == PS_METRIC_STATESET) {
         uint64_t bits = atomic_load_explicit(series->handle.cells, memory_order_relaxed);
         shown->sample.states = bits & ~(UINT64_C(1) << 63);
@@ -200,17 +201,38 @@ static bool next_batch(struct walk *walk)
     return walk->count > 0;
 }
 
-static int walk_set(struct walk *walk, const struct ps_metric_visitor *visitor)
+static int visit_batch(struct walk *walk, const struct ps_metric_visitor *visitor)
+{
+    int err = PS_OK;
+    for (size_t i = 0; i < walk->count && err == PS_OK; i++) {
+        err = visit(walk, i, visitor);
+    }
+    return err;
+}
+
+/* Keeps the last of the batch in the cursor, or none, and lets the others go. */
+static void leave(struct walk *walk, struct ps_metric_cursor *cursor, bool keep)
+{
+    pthread_mutex_lock(&walk->metrics->lock);
+    cursor->last = keep ? walk->batch[--walk->count] : NULL;
+    cursor->opened = keep && walk->opened;
+    release(walk);
+    pthread_mutex_unlock(&walk->metrics->lock);
+}
+
+static int walk_set(struct walk *walk, const struct ps_metric_visitor *visitor,
+                    struct ps_metric_cursor *cursor, size_t *left)
 {
     int err = PS_OK;
     while (err == PS_OK && next_batch(walk)) {
-        for (size_t i = 0; i < walk->count && err == PS_OK; i++) {
-            err = visit(walk, i, visitor);
+        err = visit_batch(walk, visitor);
+        if (err == PS_OK && walk->count >= *left) {
+            leave(walk, cursor, true);
+            return PS_EBUSY;
         }
+        *left -= err == PS_OK ? walk->count : 0;
     }
-    pthread_mutex_lock(&walk->metrics->lock);
-    release(walk);
-    pthread_mutex_unlock(&walk->metrics->lock);
+    leave(walk, cursor, false);
     if (err == PS_OK && visitor->all && !walk->opened) {
         err = visitor->on_family(visitor->context, walk->set->family);
     }
@@ -238,16 +260,66 @@ static void tell_distinct(struct ps_metrics *metrics)
     pthread_mutex_unlock(&metrics->lock);
 }
 
-int ps_metrics_collect(struct ps_metrics *metrics, const struct ps_metric_visitor *visitor)
+int ps_metrics_collect_some(struct ps_metrics *metrics, const struct ps_metric_visitor *visitor,
+                            struct ps_metric_cursor *cursor, size_t most)
 {
     struct ps_metric_set *set;
     int err = PS_OK;
-    tell_distinct(metrics);
-    for (size_t i = 0; err == PS_OK && (set = set_at(metrics, i)) != NULL; i++) {
-        struct walk walk = {.metrics = metrics, .set = set};
-        err = walk_set(&walk, visitor);
+    if (cursor->set == 0 && cursor->last == NULL) {
+        tell_distinct(metrics);
     }
+    while ((set = set_at(metrics, cursor->set)) != NULL) {
+        struct walk walk = {.metrics = metrics, .set = set, .opened = cursor->opened};
+        walk.batch[0] = cursor->last;
+        walk.count = cursor->last == NULL ? 0 : 1;
+        err = walk_set(&walk, visitor, cursor, &most);
+        if (err != PS_OK) {
+            break;
+        }
+        cursor->set++;
+    }
+    cursor->set = err == PS_EBUSY ? cursor->set : 0;
     return err;
+}
+
+int ps_metrics_collect_family(struct ps_metrics *metrics, const struct ps_metric_family *family,
+                              const struct ps_metric_visitor *visitor)
+{
+    struct ps_metric_cursor cursor = {0};
+    struct walk walk = {.metrics = metrics};
+    size_t most = SIZE_MAX;
+    pthread_mutex_lock(&metrics->lock);
+    walk.set = ps_metric_set_of(metrics, family);
+    pthread_mutex_unlock(&metrics->lock);
+    return walk.set == NULL ? PS_EINVAL : walk_set(&walk, visitor, &cursor, &most);
+}
+
+const struct ps_metric_family *ps_metrics_find(struct ps_metrics *metrics, struct ps_str name)
+{
+    const struct ps_metric_family *found = NULL;
+    pthread_mutex_lock(&metrics->lock);
+    for (size_t i = 0; i < metrics->sets_count && found == NULL; i++) {
+        bool same = ps_str_eq(ps_str_from(metrics->sets[i]->family->name), name);
+        found = same ? metrics->sets[i]->family : NULL;
+    }
+    pthread_mutex_unlock(&metrics->lock);
+    return found;
+}
+
+void ps_metric_cursor_fini(struct ps_metrics *metrics, struct ps_metric_cursor *cursor)
+{
+    pthread_mutex_lock(&metrics->lock);
+    if (cursor->last != NULL) {
+        ps_metric_series_unref(metrics, cursor->last);
+    }
+    pthread_mutex_unlock(&metrics->lock);
+    *cursor = (struct ps_metric_cursor){0};
+}
+
+int ps_metrics_collect(struct ps_metrics *metrics, const struct ps_metric_visitor *visitor)
+{
+    struct ps_metric_cursor cursor = {0};
+    return ps_metrics_collect_some(metrics, visitor, &cursor, SIZE_MAX);
 }
 
 /* ---- single sums */

@@ -7,12 +7,15 @@
 #include "daemon/access_log.h"
 #include "daemon/caches.h"
 #include "daemon/engines.h"
+#include "daemon/machine.h"
 #include "daemon/live.h"
 #include "daemon/process.h"
+#include "daemon/recorder.h"
 #include "daemon/statsd_port.h"
 #include "daemon/store.h"
 #include "export/otlp_metrics.h"
 #include "export/statsd.h"
+#include "observe/history.h"
 #include "gateway/traffic.h"
 #include "observe/metric.h"
 #include "operate/gpu.h"
@@ -23,11 +26,14 @@ int main(void)
     static const struct ps_metric_family *const tables[] = {ps_traffic_metric_families,
                                                             ps_engines_metric_families,
                                                             ps_process_metric_families,
+                                                            ps_machine_metric_families,
                                                             ps_access_log_metric_families,
                                                             ps_caches_metric_families,
                                                             ps_gpu_metric_families,
                                                             ps_gpu_batch_metric_families,
                                                             ps_store_metric_families,
+                                                            ps_history_metric_families,
+                                                            ps_recorder_metric_families,
                                                             ps_live_metric_families,
                                                             ps_statsd_metric_families,
                                                             ps_otlp_metric_families,

@@ -45,6 +45,14 @@ static const struct ps_report_drift trial_drifts[] = {
      .high_per_hour = 2.2e7, .percent_per_hour = 2, .p_value = 1e-9, .samples = 60, .drifts = true},
 };
 
+static const char *const trial_reasons[PS_REPORT_COUNT] = {
+    [PS_REPORT_LOAD] = "50 requests/s were answered for 60 s with 0.4 % errors and a p95 of 61 ms",
+    [PS_REPORT_STRESS] = "it holds 158 requests/s (151 to 166), then requests pile up; 180/s were wanted",
+    [PS_REPORT_SPIKE] = "4.2 s after a spike of 100 requests/s it was back to normal",
+    [PS_REPORT_ENDURANCE] = "an hour at 30 requests/s with 0.4 % errors",
+    [PS_REPORT_REPLAY] = "the trace was answered with 0.4 % errors",
+};
+
 static inline void trial_kind(struct ps_report_section *section)
 {
     switch (section->kind) {
@@ -89,7 +97,7 @@ static inline struct ps_report_section trial_section(enum ps_report_kind kind, c
 {
     struct ps_report_section section = {
         .kind = kind,
-        .reason = "50.0 requests/s, 0.40 % errors, p95 61 ms: every threshold was kept",
+        .reason = trial_reasons[kind],
         .target = "http://user:secret@127.0.0.1:5000/v1/chat/completions?key=secret",
         .method = "POST",
         .server = TRIAL_HOSTILE,

@@ -18,7 +18,7 @@ import { call, front } from './lib/client.mjs';
 import { Penstock, get, startPenstock } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
 import { inference, startUpstream } from './lib/upstream.mjs';
-import { now, sleep, until } from './lib/wait.mjs';
+import { sleep, until } from './lib/wait.mjs';
 
 const TOKEN = 'read-token-0123456789abcdef';
 const images = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../docs/images');
@@ -82,9 +82,8 @@ test('the document comes whole, gzipped for those who take it, and not again to 
 
 browserTest('it draws at once, goes on every second, and asks nobody else', async (t) => {
   const { gate } = await stage(t);
-  const started = now();
   const { page, seen } = await openPage(t, gate.url);
-  t.diagnostic(`first chart after ${(now() - started).toFixed(0)} ms`);
+  t.diagnostic(`first chart ${(await page.evaluate(() => window.firstChart)).toFixed(0)} ms after the page was asked for`);
   await seconds(page, 3);
   const frames = seen.frames.length;
   assert.ok(frames >= 3, `${frames} frames`);
@@ -153,16 +152,18 @@ browserTest('a server that goes away is told in the first line, and where to loo
   const up = await startUpstream(t, inference());
   const gate = await startPenstock(t, { config: `upstreams: [{name: gpu, engine: openai, endpoints: ["${up.url}"], health: {interval: 100ms}}]` });
   const { page, seen } = await openPage(t, gate.url);
-  await page.locator('#verdict[data-level=ok]').waitFor();
-  assert.match(await page.locator('#verdict-text').textContent(), /^Healthy/);
-  await up.close();
+  await seconds(page, 1);
+  assert.equal(await page.locator('#reason-endpoints').count(), 0);
+  assert.match(await page.locator('#verdict-text').textContent(), /^(Healthy|Watch)/); // others may keep the machine busy
+  await up.crash();
   await page.locator('#verdict[data-level=bad]').waitFor();
+  assert.match(await page.locator('#reason-endpoints').textContent(), /No endpoint is up/);
   assert.match(await page.title(), /^✕ Trouble/);
-  await page.locator('#reasons a').first().click();
+  await page.locator('#reason-endpoints a').click();
   await until('the table has the focus', () => page.evaluate(() => document.activeElement.id === 'panel-endpoints'));
   assert.match(await page.locator('#panel-endpoints tbody').textContent(), /down/);
   assert.match(await page.locator('#panel-events').textContent(), /unhealthy/);
-  await assertClean(page, seen);
+  await assertClean(page, seen, (text) => /503/.test(text)); // such a server tells of no GPU, which a browser calls an error
 });
 
 // ---- what the reader does
@@ -173,6 +174,7 @@ browserTest('dragging zooms all charts alike, and a double click shows all again
   const [latency, tokens] = [panel(page, 'latency'), panel(page, 'tokens')];
   await latency.enlarge();
   await tokens.enlarge();
+  await latency.plot.scrollIntoViewIfNeeded();
   const box = await latency.plot.boundingBox();
   const range = async (one) => (await one.caption()).replace(/^.*?,/, '');
   await page.mouse.move(box.x + box.width * 0.5, box.y + 60);
@@ -180,6 +182,7 @@ browserTest('dragging zooms all charts alike, and a double click shows all again
   await page.mouse.move(box.x + box.width * 0.75, box.y + 60, { steps: 4 });
   await page.mouse.up();
   await page.locator('#zoomed').waitFor();
+  await page.mouse.move(5, 5); // off the charts: the clock is that of the newest second again
   const zoomed = await range(latency);
   assert.equal(await range(tokens), zoomed);
   const [from, to] = zoomed.match(/\d\d:\d\d:\d\d/g).map((text) => new Date(`2000-01-01T${text}`) / 1000);
@@ -269,11 +272,11 @@ browserTest('longer ranges come from the history, by button, key and dates', asy
     assert.ok(Math.abs(query.get('to') - query.get('from') - width) <= 2);
   }
   await page.locator('#ranges button', { hasText: 'From–to' }).click();
-  await page.locator('#from').fill('2026-01-01T00:00:00');
-  await page.locator('#to').fill('2025-01-01T00:00:00');
+  await page.locator('#from').fill('2026-01-01T00:00:01');
+  await page.locator('#to').fill('2025-01-01T00:00:01');
   await page.locator('#fromto button').click();
   assert.match(await page.locator('#fromto-error').textContent(), /before/);
-  await page.locator('#to').fill('2026-01-02T00:00:00');
+  await page.locator('#to').fill('2026-01-02T00:00:01');
   await page.locator('#fromto button').click();
   await page.locator('#panel-requests .note', { hasText: 'Nothing was kept of this time' }).waitFor();
   await page.keyboard.press('2');

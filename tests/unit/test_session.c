@@ -56,6 +56,9 @@ struct world {
     enum ps_protocol protocol;
     ps_span timeout;
     enum ps_plan_kind kind;
+    bool any;
+    bool cancel;
+    int status;
     unsigned texts;
     bool over;
     struct ps_session_result result;
@@ -133,9 +136,10 @@ static void on_accept(void *ctx, int fd, const struct ps_address *peer)
 
 /* ------------------------------------------------------------------------------------ session */
 
-static void on_text(void *ctx)
+static void on_text(void *ctx, ps_span gap)
 {
     (void)ctx;
+    assert_true(world.texts == 0 ? gap == -1 : gap >= 0);
     world.texts++;
 }
 
@@ -154,16 +158,23 @@ static void on_target(void *ctx, int err, const char *why)
     (void)ctx;
     (void)why;
     assert_int_equal(err, PS_OK);
+    const struct ps_protocol_call *call = ps_protocol_call(world.protocol, world.kind);
+    struct ps_buf head = ps_buf_make(4096);
+    assert_int_equal(ps_target_head(world.target, call->path, call->accept, 2, &head), PS_OK);
     struct ps_session_request request = {
-        .protocol = world.protocol,
+        .framing = world.any ? PS_FRAMING_ANY : call->framing,
         .kind = world.kind,
         .prompt_tokens = 9,
+        .head = ps_buf_str(&head),
         .body = PS_STR("{}"),
+        .status = world.status,
+        .cancel = world.cancel,
         .intended = ps_loop_now(world.loop) - 20 * PS_MILLISECOND,
         .timeout = world.timeout,
     };
     assert_int_equal(ps_session_start(&world.sessions, world.loop, world.target, &request, &ops,
                                       NULL), PS_OK);
+    ps_buf_fini(&head);
 }
 
 static void play(struct story story)
@@ -223,6 +234,74 @@ static void a_whole_stream_is_measured_from_both_times(void **state)
     assert_true(result->sent <= result->first_text && result->first_text < result->last_text);
     assert_true(result->last_text - result->first_text >= 25 * PS_MILLISECOND);
     assert_true(result->last_text <= result->end);
+}
+
+static void any_stream_will_do_where_it_may(void **state)
+{
+    (void)state;
+    world.any = true;
+    play((struct story){SSE_HEAD "data: tick\n\n", "event: x\ndata: tock\n\n: comment\n\n"});
+    assert_failure(PS_FAILURE_NONE);
+    assert_int_equal(world.result.texts, 2);
+    assert_true(world.result.first_byte <= world.result.first_text);
+    assert_true(world.result.bytes > 20);
+}
+
+static void any_other_answer_will_do_where_it_may(void **state)
+{
+    (void)state;
+    world.any = true;
+    play((struct story){"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel", "lo"});
+    assert_failure(PS_FAILURE_NONE);
+    assert_int_equal(world.result.texts, 0);
+    assert_int_equal(world.result.bytes, 5);
+}
+
+static void a_redirect_is_told_and_not_followed(void **state)
+{
+    (void)state;
+    world.any = true;
+    play((struct story){"HTTP/1.1 302 Found\r\nlocation: http://example.com/\r\ncontent-length: 0\r\n\r\n", NULL});
+    assert_failure(PS_FAILURE_REDIRECT);
+    assert_string_equal(world.detail, "302 to http://example.com/");
+}
+
+static void the_status_that_was_expected_is_a_success(void **state)
+{
+    (void)state;
+    world.any = true;
+    world.status = 404;
+    play((struct story){"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n", NULL});
+    assert_failure(PS_FAILURE_NONE);
+}
+
+static void another_status_than_the_expected_is_a_failure(void **state)
+{
+    (void)state;
+    world.any = true;
+    world.status = 404;
+    play((struct story){"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", NULL});
+    assert_failure(PS_FAILURE_STATUS);
+}
+
+static void a_request_is_broken_off_at_its_first_text(void **state)
+{
+    (void)state;
+    world.cancel = true;
+    play((struct story){SSE_HEAD TEXT("a"), NULL});
+    assert_failure(PS_FAILURE_NONE);
+    assert_true(world.result.cancelled);
+    assert_int_equal(world.result.texts, 1);
+}
+
+static void what_was_whole_before_it_could_be_broken_off_is_a_success(void **state)
+{
+    (void)state;
+    world.cancel = true;
+    world.any = true;
+    play((struct story){"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", NULL});
+    assert_failure(PS_FAILURE_NONE);
+    assert_false(world.result.cancelled);
 }
 
 static void without_usage_events_with_text_are_counted(void **state)
@@ -430,6 +509,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_whole_stream_is_measured_from_both_times),
+        CASE(any_stream_will_do_where_it_may),
+        CASE(any_other_answer_will_do_where_it_may),
+        CASE(a_redirect_is_told_and_not_followed),
+        CASE(the_status_that_was_expected_is_a_success),
+        CASE(another_status_than_the_expected_is_a_failure),
+        CASE(a_request_is_broken_off_at_its_first_text),
+        CASE(what_was_whole_before_it_could_be_broken_off_is_a_success),
         CASE(without_usage_events_with_text_are_counted),
         CASE(a_stream_without_its_end_is_a_failure),
         CASE(an_error_inside_a_stream_is_a_failure),

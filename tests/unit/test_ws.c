@@ -416,6 +416,18 @@ static void flood(struct bench *bench, unsigned count)
     }
 }
 
+static bool all_is_there(void *ctx)
+{
+    const struct bench *bench = ctx;
+    return bench->tally.frames + bench->tally.skipped == 100 && bench->tally.bytes == bench->client.got.len;
+}
+
+static bool client_ended(void *ctx)
+{
+    const struct bench *bench = ctx;
+    return bench->client.ended;
+}
+
 static void a_slow_reader_misses_messages_and_gets_the_newest_whole(void **state)
 {
     struct bench *bench = *state;
@@ -426,8 +438,7 @@ static void a_slow_reader_misses_messages_and_gets_the_newest_whole(void **state
     assert_in_range(held, 1, 2); /* one waits, and one may not have begun */
     SAY(bench, "\x89\x82" M0 "ok");
     bench->turns.raws[0] = &bench->client;
-    rest(bench);
-    assert_int_equal(bench->tally.frames + bench->tally.skipped, 100);
+    assert_true(turns_until(&bench->turns, all_is_there, bench));
     struct ps_str got = ps_buf_str(&bench->client.got);
     size_t seen = 0;
     size_t pongs = 0;
@@ -474,7 +485,7 @@ static void a_goodbye_follows_what_is_on_its_way(void **state)
     flood(bench, 100);
     ps_ws_close(bench->ws, PS_WS_GOING_AWAY, PS_STR(""));
     bench->turns.raws[0] = &bench->client;
-    rest(bench);
+    assert_true(turns_until(&bench->turns, client_ended, bench));
     struct ps_str got = ps_buf_str(&bench->client.got);
     assert_int_equal(got.len % 20004, 4);
     assert_memory_equal(got.ptr + got.len - 4, "\x88\x02\x03\xe9", 4);
@@ -492,6 +503,32 @@ static void who_sends_too_much_is_read_on_a_second_later(void **state)
     assert_string_equal(bench->heard, "#123456789012345;");
     pass(bench, PS_SECOND);
     assert_string_equal(bench->heard, "#123456789012345;a;");
+}
+
+static void many_small_messages_are_read_a_few_at_a_time(void **state)
+{
+    struct bench *bench = *state;
+    bench->opts.max_rate = 1000; /* two of them */
+    join(bench);
+    SAY(bench, "\x81\x81" M0 "a\x81\x81" M0 "b\x81\x81" M0 "c\x81\x81" M0 "d\x81\x81" M0 "e");
+    assert_string_equal(bench->heard, "a;b;");
+    pass(bench, PS_SECOND);
+    assert_string_equal(bench->heard, "a;b;c;d;");
+    pass(bench, PS_SECOND);
+    assert_string_equal(bench->heard, "a;b;c;d;e;");
+    SAY(bench, "\x81\x81" M0 "f");
+    assert_string_equal(bench->heard, "a;b;c;d;e;f;");
+}
+
+static void who_hangs_up_while_it_is_held_is_gone_at_once(void **state)
+{
+    struct bench *bench = *state;
+    bench->opts.max_rate = 1000;
+    join(bench);
+    SAY(bench, "\x81\x81" M0 "a\x81\x81" M0 "b\x81\x81" M0 "c\x81\x81" M0 "d\x81\x81" M0 "e");
+    raw_close(&bench->client);
+    await_gone(bench, PS_WS_LOST);
+    assert_string_equal(bench->heard, "a;b;");
 }
 
 /* --- through a server ------------------------------------------------------------------------- */
@@ -559,6 +596,8 @@ int main(void)
         CASE(who_does_not_read_at_all_is_let_go_in_time),
         CASE(a_goodbye_follows_what_is_on_its_way),
         CASE(who_sends_too_much_is_read_on_a_second_later),
+        CASE(many_small_messages_are_read_a_few_at_a_time),
+        CASE(who_hangs_up_while_it_is_held_is_gone_at_once),
         CASE(what_a_client_sends_before_the_answer_is_heard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ export const noBrowser = program === undefined && 'Chromium is not installed';
 let browser;
 
 /// One browser for all stories of a file; each has a context of its own.
-async function launch() {
+export async function launch() {
   browser ??= await chromium.launch({ executablePath: program, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
   return browser;
 }
@@ -80,6 +80,12 @@ export async function openPage(t, url, { scheme = 'dark', width = 1440, height =
   const seen = new Seen(page, url);
   await page.addInitScript(() => {
     window.violations = [];
+    new MutationObserver((_, observer) => {
+      if (document.querySelector('.uplot canvas') !== null) {
+        requestAnimationFrame(() => { window.firstChart = performance.now(); });
+        observer.disconnect();
+      }
+    }).observe(document, { childList: true, subtree: true });
     document.addEventListener('securitypolicyviolation', (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
   });
   const response = await page.goto(`${url}${path}`);
