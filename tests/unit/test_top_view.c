@@ -114,7 +114,7 @@ static void a_key_that_is_too_long_lacks_its_middle(void **state)
     assert_shows(place, "x  upstream_h….0.0.1:8000        no");
     place->view.utf8 = false;
     assert_shows(place, "x  upstream_h~.0.0.1:8000        no");
-    assert_shows(place, "requests/s  _ =#");
+    assert_shows(place, "requests/s  _ ~#");
 }
 
 static void sections_help_and_trouble(void **state)
