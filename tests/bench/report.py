@@ -59,6 +59,10 @@ hits of both tiers take.
 ([docs/custom-metrics.md](custom-metrics.md)). The peer is what is usually written first: under one lock, name and
 labels become a string, and a hash table has the number.
 """,
+    "statsd": """`make bench NAME=statsd`: lines of StatsD over loopback ([docs/custom-metrics.md](custom-metrics.md)). Sender
+and receiver have a core each; every line sent is compared with what the receiver counted. The peer is a reader in Node, made for
+this, that does what a StatsD server has to: split lines, match them, keep numbers in a Map.
+""",
     "scrape": """`make bench NAME=scrape`: what the page costs, and those who count while it is written. The peer holds
 its lock for the whole page.
 """,
