@@ -8,6 +8,7 @@
     run.py eviction [--quick] [--only traces|gpu]
     run.py fanout [--quick] [--only few|many|requests] [--rounds N]
     run.py flight [--quick] [--rounds N]
+    run.py loadreport [--quick] [--rounds N]
     run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
@@ -42,6 +43,7 @@ import chaos
 import eviction
 import fanout
 import flight
+import loadreport
 import metrics
 import predict
 import pressure
@@ -112,7 +114,7 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "fanout": fanout, "flight": flight, "metrics": metrics,
+BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "fanout": fanout, "flight": flight, "loadreport": loadreport, "metrics": metrics,
            "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "statsd": statsd,
            "telemetry": telemetry}
 
