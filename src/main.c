@@ -14,11 +14,15 @@
 #include "base/str.h"
 #include "cli/compare.h"
 #include "cli/demo.h"
+#include "cli/endurance.h"
 #include "cli/gpu.h"
 #include "cli/load.h"
 #include "cli/replay.h"
 #include "cli/report.h"
 #include "cli/sim.h"
+#include "cli/spike.h"
+#include "cli/stress.h"
+#include "cli/suite.h"
 #include "daemon/config.h"
 #include "daemon/config_command.h"
 #include "daemon/doctor.h"
@@ -90,8 +94,10 @@ static const struct ps_command completion_command = {
 };
 
 static const struct ps_command *const commands[] = {
-    &ps_serve_command,  &ps_demo_command, &ps_sim_command, &ps_load_command, &ps_replay_command,  &ps_config_command,
-    &ps_doctor_command, &ps_gpu_command,  &ps_report_command, &ps_compare_command, &version_command, &manual_command, &completion_command,
+    &ps_serve_command,  &ps_demo_command,   &ps_sim_command,    &ps_load_command,   &ps_stress_command,
+    &ps_spike_command,  &ps_endurance_command, &ps_suite_command, &ps_replay_command, &ps_report_command,
+    &ps_compare_command, &ps_config_command, &ps_doctor_command, &ps_gpu_command,  &version_command,   &manual_command,
+    &completion_command,
     &help_command,
     NULL,
 };

@@ -235,6 +235,7 @@ void ps_tester_opts(const struct ps_tester *tester, struct ps_run_opts *opts)
         .schedule = {.spread = (enum ps_spread)spread, .burstiness = args->burstiness, .seed = args->seed},
         .max_in_flight = (size_t)args->max_in_flight,
         .timeout = args->timeout,
+        .max_lag = args->max_lag,
         .cancel_share = args->cancel_percent / 100,
         .objectives = tester->objectives,
         .seed = args->seed,
@@ -448,6 +449,11 @@ int ps_tester_run(struct ps_tester *tester, const struct ps_run_opts *opts, cons
 struct ps_run *ps_tester_current(const struct ps_tester *tester)
 {
     return tester->run;
+}
+
+struct ps_loop *ps_tester_loop(const struct ps_tester *tester)
+{
+    return tester->loop;
 }
 
 const struct ps_figures *ps_tester_figures(const struct ps_tester *tester)

@@ -51,6 +51,7 @@ struct ps_tester_args {
     double cancel_percent;
     uint64_t threads;
     uint64_t max_in_flight;
+    ps_span max_lag;
     uint64_t seed;
     struct ps_arg_list goodput;
     struct ps_arg_list thresholds;
@@ -108,6 +109,8 @@ struct ps_tester_args {
      .help = "generator threads; 0: by rate and connections, one to a core each", .min = 0, .max = 64}, \
     {"--max-in-flight", PS_ARG_U64, PS_TESTER_AT(type, member, max_in_flight), "N", "16384", \
      .help = "requests in flight; beyond it they are skipped and the run says so", .min = 1, .max = 1000000}, \
+    {"--max-lag", PS_ARG_SPAN, PS_TESTER_AT(type, member, max_lag), "D", "5ms", \
+     .help = "a send later than this is late; with over 1 % of these the generator was the limit", .min = 1e-6, .max = 3600}, \
     {"--seed", PS_ARG_U64, PS_TESTER_AT(type, member, seed), "N", "1", \
      .help = "seed of everything that is drawn"}, \
     {"--goodput", PS_ARG_LIST, PS_TESTER_AT(type, member, goodput), "NAME:TIME", \
@@ -173,6 +176,17 @@ struct ps_report_section *ps_tester_section(struct ps_tester *tester);
 
 /* Takes thresholds that hold unless the user has set one about their metric. */
 void ps_tester_default_threshold(struct ps_tester *tester, const char *text);
+
+/* Adds a threshold of the command's own to the section, after ps_tester_section(). One that is not kept fails a test that
+ * had passed, for this reason (copied). Text of metric and expression is borrowed. */
+void ps_tester_threshold(struct ps_tester *tester, const struct ps_report_threshold *threshold, const char *reason);
+
+/* The reason of the section, copied: of a verdict that the command itself has set. */
+void ps_tester_reason(struct ps_tester *tester, enum ps_verdict verdict, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Control's loop: for what a command asks beside the run. */
+struct ps_loop *ps_tester_loop(const struct ps_tester *tester);
 
 /* Saves the section; where that fails the document goes to standard output. Gives what ps_report_save() does, which
  * was said where it failed. */

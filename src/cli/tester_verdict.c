@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -157,5 +158,25 @@ void ps_tester_judge(struct ps_tester *tester)
     } else {
         say_passed(tester);
         set(tester, PS_VERDICT_PASS);
+    }
+}
+
+void ps_tester_reason(struct ps_tester *tester, enum ps_verdict verdict, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(tester->reason, sizeof tester->reason, format, args);
+    va_end(args);
+    set(tester, verdict);
+}
+
+void ps_tester_threshold(struct ps_tester *tester, const struct ps_report_threshold *threshold, const char *reason)
+{
+    struct ps_report_section *section = &tester->section;
+    if (section->threshold_count < PS_THRESHOLDS_MAX) {
+        tester->results[section->threshold_count++] = *threshold;
+    }
+    if (!threshold->passed && section->verdict == PS_VERDICT_PASS) {
+        ps_tester_reason(tester, PS_VERDICT_FAIL, "%s", reason);
     }
 }

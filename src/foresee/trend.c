@@ -16,8 +16,8 @@
 
 const char *const ps_trend_words[] = {"stable", "improving", "degrading", NULL};
 
-/* Hoare's selection: afterwards values[k] is the kth, and none before it is larger. */
-static double nth(double *values, size_t count, size_t k)
+/* Hoare's selection: afterwards none before values[k] is larger. */
+double ps_trend_nth(double *values, size_t count, size_t k)
 {
     size_t low = 0;
     size_t high = count - 1;
@@ -53,7 +53,7 @@ double ps_trend_median(double *values, size_t count)
     if (count == 0) {
         return NAN;
     }
-    double upper = nth(values, count, count / 2);
+    double upper = ps_trend_nth(values, count, count / 2);
     if (count % 2 == 1) {
         return upper;
     }

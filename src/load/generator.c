@@ -124,7 +124,7 @@ static bool send_one(struct ps_generator *generator, ps_time intended, ps_time n
         return false;
     }
     generator->in_flight++;
-    ps_tally_sent(generator->tally, intended, now, request->head.len + request->body.len);
+    ps_tally_sent(generator->tally, intended, now, generator->opts.max_lag, request->head.len + request->body.len);
     return true;
 }
 
@@ -327,6 +327,7 @@ static void fill(struct ps_generator *generator, const struct ps_generator_opts 
     generator->opts = *opts;
     generator->opts.parts = opts->parts == 0 ? 1 : opts->parts;
     generator->opts.pace.speed = opts->pace.speed > 0 ? opts->pace.speed : 1;
+    generator->opts.max_lag = opts->max_lag > 0 ? opts->max_lag : PS_TALLY_LATE;
     generator->timer.on_time = on_time;
     generator->end.on_turn = on_end;
     ps_list_init(&generator->sessions);

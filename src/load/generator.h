@@ -45,6 +45,7 @@ struct ps_generator_opts {
     size_t max_in_flight;         /* of this part; beyond it a due request is skipped and counted */
     ps_span timeout;              /* of one request, from its send */
     ps_span drain;                /* the last answers are waited for so long; 0 = until their timeout */
+    ps_span max_lag;              /* a send later than this is late; 0: PS_TALLY_LATE */
     double cancel_share;          /* of the requests, drawn by their numbers: broken off on purpose */
     struct ps_objectives objectives;
     uint64_t seed;

@@ -332,6 +332,7 @@ static struct ps_thread_opts thread_opts(struct ps_run *run, unsigned part)
                       .max_in_flight = (opts->max_in_flight + run->count - 1) / run->count,
                       .timeout = opts->timeout,
                       .drain = opts->drain,
+                      .max_lag = opts->max_lag,
                       .cancel_share = opts->cancel_share,
                       .objectives = opts->objectives,
                       .seed = opts->seed},
@@ -432,6 +433,7 @@ static void fill(struct ps_run *run, const struct ps_run_opts *opts)
     if (opts->connections > 0 && opts->connections < own->threads) {
         own->threads = (unsigned)opts->connections;
     }
+    own->max_lag = opts->max_lag > 0 ? opts->max_lag : PS_TALLY_LATE;
     own->timeout = opts->timeout > 0 ? opts->timeout : TIMEOUT;
     own->max_in_flight = opts->max_in_flight > 0 ? opts->max_in_flight : IN_FLIGHT;
     if (opts->connections > own->max_in_flight) {
@@ -448,13 +450,18 @@ static void fill(struct ps_run *run, const struct ps_run_opts *opts)
 static int build(struct ps_run *run, struct ps_run_error *error)
 {
     struct ps_requests_error why = {""};
+    struct ps_target_error bad;
     run->hands = calloc(run->opts.threads, sizeof *run->hands);
     run->total = calloc(1, sizeof *run->total);
     run->row = calloc(1, sizeof *run->row);
     if (run->hands == NULL || run->total == NULL || run->row == NULL) {
         return PS_ENOMEM;
     }
-    int err = ps_catalogue_new(&run->catalogue, &run->opts.requests, &why);
+    int err = ps_target_check(&run->opts.target, &bad);
+    if (err != PS_OK) {
+        return say(error, err, bad.text);
+    }
+    err = ps_catalogue_new(&run->catalogue, &run->opts.requests, &why);
     if (err != PS_OK) {
         return say(error, err, why.text);
     }
@@ -556,8 +563,8 @@ const char *ps_run_limited(const struct ps_run *run)
         snprintf(text, size, "%llu requests could not be sent: %zu in flight is the bound",
                  (unsigned long long)total->skipped, run->opts.max_in_flight);
     } else if (ps_tally_is_limited(total)) {
-        snprintf(text, size, "%llu of %llu requests left over 5 ms late", (unsigned long long)total->late,
-                 (unsigned long long)total->sent);
+        snprintf(text, size, "%llu of %llu requests left over %g ms late", (unsigned long long)total->late,
+                 (unsigned long long)total->sent, (double)run->opts.max_lag / 1e6);
     } else if (self.cpu_percent > BUSY_PERCENT && run->busy_seconds >= 1) {
         snprintf(text, size, "a generator thread was busy %.0f %% of the time: it had no more to give",
                  self.cpu_percent);

@@ -56,6 +56,7 @@ struct ps_run_opts {
     size_t max_in_flight;             /* in all; beyond it a due request is skipped and counted; 0: 16384 */
     ps_span timeout;                  /* of one request; 0: 60 s */
     ps_span drain;                    /* how long answers are waited for at the end; 0: as long as `timeout` */
+    ps_span max_lag;                  /* a send later than this is late; 0: PS_TALLY_LATE */
     double cancel_share;              /* of the requests: broken off on purpose after their first bytes, 0 to 1 */
     struct ps_objectives objectives;  /* for the goodput; all 0 = none */
     uint64_t seed;
@@ -65,7 +66,7 @@ struct ps_run_opts {
 struct ps_run_self {
     double cpu_percent;      /* of one core, the busiest thread, waiting by spinning not counted */
     double lag_p99_seconds;  /* between intended and real send; NAN: nothing was sent */
-    uint64_t late;           /* sends more than PS_TALLY_LATE after their time */
+    uint64_t late;           /* sends later than opts.max_lag */
     uint64_t skipped;        /* due, but not sent: bound on requests in flight, descriptors */
     uint64_t out_of_ports;   /* connects that found no free local port */
     uint64_t out_of_files;   /* connects that found no free descriptor */

@@ -38,7 +38,7 @@ struct ps_second {
     uint64_t failed;
     uint64_t canceled;        /* on purpose: neither success nor failure */
     uint64_t skipped;         /* due and not sent: a bound of the generator */
-    uint64_t late;            /* sent later than PS_TALLY_LATE after their time */
+    uint64_t late;            /* sent too late: a bound of the generator */
     uint64_t good;            /* succeeded within all objectives */
     uint64_t in_flight;       /* at its end */
     uint64_t prompt_tokens;

@@ -88,10 +88,10 @@ void ps_tally_add(struct ps_tally *tally, const struct ps_session_result *result
     }
 }
 
-void ps_tally_sent(struct ps_tally *tally, ps_time intended, ps_time now, size_t bytes)
+void ps_tally_sent(struct ps_tally *tally, ps_time intended, ps_time now, ps_span max_lag, size_t bytes)
 {
     tally->sent++;
-    tally->late += now - intended > PS_TALLY_LATE ? 1 : 0;
+    tally->late += now - intended > max_lag ? 1 : 0;
     tally->bytes_sent += bytes;
     ps_hist_record(&tally->lag, now - intended);
 }
@@ -323,7 +323,7 @@ static int print_limited(const struct ps_tally *tally, struct ps_buf *out)
 {
     return ps_buf_printf(
         out,
-        "\ngenerator_limited: %llu of %llu requests left over 5 ms late and %llu could not be\n"
+        "\ngenerator_limited: %llu of %llu requests left late and %llu could not be\n"
         "  sent (bound on requests in flight, or descriptors). The figures above are this\n"
         "  program's as much as the server's: use a lower --speed, or a machine of its\n"
         "  own for the load.\n",

@@ -22,7 +22,7 @@
 
 #define PS_TALLY_STATUSES 600
 
-/* A send later than this is late; a run with more than 1 % of them is limited by the generator. */
+/* A send later than this is late, unless a run says otherwise; a run with more than 1 % of them is limited by the generator. */
 #define PS_TALLY_LATE (5 * PS_MILLISECOND)
 
 /* What a request has to keep to be a good one; 0 = no such objective. From the intended time. */
@@ -37,7 +37,7 @@ struct ps_objectives {
 struct ps_tally {
     /* sending */
     uint64_t sent;
-    uint64_t late;    /* of them: more than PS_TALLY_LATE after the intended time */
+    uint64_t late;    /* of them: later than the run allows */
     uint64_t skipped; /* due, but not sent: the bound on requests in flight, or resources */
     /* what ended */
     uint64_t succeeded;
@@ -68,8 +68,8 @@ struct ps_tally {
     bool stopped;           /* it was */
 };
 
-/* A request left at `now`. */
-void ps_tally_sent(struct ps_tally *tally, ps_time intended, ps_time now, size_t bytes);
+/* A request left at `now`; more than `max_lag` after its time it is late. */
+void ps_tally_sent(struct ps_tally *tally, ps_time intended, ps_time now, ps_span max_lag, size_t bytes);
 
 /* Counts one ended request. Objectives may be NULL. */
 void ps_tally_add(struct ps_tally *tally, const struct ps_session_result *result,

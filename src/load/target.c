@@ -188,8 +188,10 @@ static int make_pool(struct ps_target *target, const struct ps_address *address)
 
 static void destroy(struct ps_target *target)
 {
-    ps_timer_clear(target->loop, &target->reach_deadline);
-    ps_stream_free(target->reach);
+    if (target->reach != NULL) {
+        ps_timer_clear(target->loop, &target->reach_deadline);
+        ps_stream_free(target->reach);
+    }
     ps_pool_free(target->pool);
     ps_tls_unref(target->tls);
     for (size_t i = 0; i < target->header_count; i++) {
@@ -226,24 +228,30 @@ static void on_resolved(void *ctx, int err, const struct ps_address *addresses, 
     target->on_ready(target->ctx, err, why);
 }
 
-static int fill(struct ps_target *target, const struct ps_target_opts *opts,
+/* Everything that needs no loop; *url points into the options. */
+static int fill(struct ps_target *target, const struct ps_target_opts *opts, struct ps_url *url,
                 struct ps_target_error *error)
 {
-    struct ps_url url;
-    if (ps_url_parse(ps_str_from(opts->url), &url) != PS_OK) {
+    if (ps_url_parse(ps_str_from(opts->url), url) != PS_OK) {
         return say(error, PS_EINVAL, opts->url, "expected http://host[:port] or https://...");
     }
-    int err = copy_url(target, &url, opts->whole_url);
+    int err = copy_url(target, url, opts->whole_url);
     if (err == PS_OK) {
         err = set_headers(target, opts, error);
     }
-    if (err == PS_OK && url.tls) {
-        err = make_tls(target, opts, error);
+    return err == PS_OK && url->tls ? make_tls(target, opts, error) : err;
+}
+
+int ps_target_check(const struct ps_target_opts *opts, struct ps_target_error *error)
+{
+    struct ps_target *target = calloc(1, sizeof *target);
+    struct ps_url url;
+    snprintf(error->text, sizeof error->text, "%s", ps_err_text(PS_ENOMEM));
+    if (target == NULL) {
+        return PS_ENOMEM;
     }
-    if (err == PS_OK) {
-        err = ps_resolve(target->loop, ps_str_from(target->host), url.port, on_resolved, target);
-        target->resolving = err == PS_OK;
-    }
+    int err = fill(target, opts, &url, error);
+    destroy(target);
     return err;
 }
 
@@ -259,7 +267,12 @@ int ps_target_new(struct ps_target **out, struct ps_loop *loop, const struct ps_
     target->on_ready = on_ready;
     target->ctx = ctx;
     target->connect_timeout = opts->connect_timeout;
-    int err = fill(target, opts, error);
+    struct ps_url url;
+    int err = fill(target, opts, &url, error);
+    if (err == PS_OK) {
+        err = ps_resolve(target->loop, ps_str_from(target->host), url.port, on_resolved, target);
+        target->resolving = err == PS_OK;
+    }
     if (err != PS_OK) {
         destroy(target);
         return err;

@@ -56,6 +56,10 @@ struct ps_target_error {
 /* The name was resolved (PS_OK), or not: then why, in words. */
 typedef void ps_target_fn(void *ctx, int err, const char *why);
 
+/* Are these options good? Nothing is contacted. PS_OK; PS_EINVAL (URL or header), PS_ETLS, PS_ENOMEM: *error says
+ * why. */
+PS_MUST_CHECK int ps_target_check(const struct ps_target_opts *opts, struct ps_target_error *error);
+
 /* Prepares a target and begins to resolve its name; on_ready follows from the loop. PS_OK; PS_EINVAL (URL
  * or header), PS_ETLS, PS_ENOMEM: *error says why and nothing follows. */
 PS_MUST_CHECK int ps_target_new(struct ps_target **out, struct ps_loop *loop,

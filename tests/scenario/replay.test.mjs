@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import zlib from 'node:zlib';
 
-import { Penstock, runPenstock, tempDir } from './lib/penstock.mjs';
+import { Penstock, runPenstock as runProgram, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
 import { startUpstream } from './lib/upstream.mjs';
 import { sleep, until } from './lib/wait.mjs';
@@ -28,6 +28,12 @@ function trace(t, text, name = 'trace.csv') {
   const file = path.join(tempDir(t), name);
   fs.writeFileSync(file, text);
   return file;
+}
+
+// Its report goes where nobody looks.
+function runPenstock(t, args) {
+  const more = ['--max-lag', '1h', '--out', path.join(tempDir(t), 'report.json')];
+  return runProgram(t, [...args, ...(args.includes('--help') ? [] : more)]);
 }
 
 function figures(result) {
@@ -138,8 +144,8 @@ test('failures are told by kind and end with 1', async (t) => {
 test('a server that is not there is a refused connection', async (t) => {
   const port = await freePort();
   const result = await runPenstock(t, ['replay', trace(t, `${AZURE}0,1,1\n`), '--to', `http://127.0.0.1:${port}`]);
-  assert.equal(result.code, 1);
-  assert.match(result.stdout, /connection refused: 1/);
+  assert.equal(result.code, 3);
+  assert.match(result.stderr, /127\.0\.0\.1:\d+\): the connection was refused/);
 });
 
 test('what cannot be sent is told and never hidden', async (t) => {
@@ -155,13 +161,14 @@ test('what cannot be sent is told and never hidden', async (t) => {
   assert.equal(got.unsent_requests, 6);
   assert.equal(got.generator_limited, true);
   assert.match(result.stderr, /generator_limited: .* 6 could not be\s+sent/);
+  assert.equal(result.code, 4);
 });
 
 test('a malformed line ends the run with its place, after what was sent', async (t) => {
   const up = await startUpstream(t, chat);
   const file = trace(t, `${AZURE}0,1,1\n0.1,1,1\n0.2,1,many\n0.3,1,1\n`);
   const result = await runPenstock(t, ['replay', file, '--to', up.url]);
-  assert.equal(result.code, 1);
+  assert.equal(result.code, 5);
   assert.match(result.stderr, /trace\.csv:4: generated_tokens: expected a whole number/);
   assert.match(result.stdout, /2 sent .* 2 succeeded/);
   const limited = await runPenstock(t, ['replay', file, '--to', up.url, '--limit', '2']);
@@ -204,11 +211,13 @@ test('headers and the key of a file are sent along', async (t) => {
 
 test('Ctrl-C ends with the summary of what was done', async (t) => {
   const up = await startUpstream(t, chat);
-  const run = new Penstock(['replay', sample, '--to', up.url]);
+  const out = path.join(tempDir(t), 'report.json');
+  const run = new Penstock(['replay', sample, '--to', up.url, '--out', out]);
   await up.seen(2, 20000);
   run.signal('SIGINT');
   const { code } = await run.ended;
   run.assertClean();
-  assert.ok(code === 0 || code === 1);
+  assert.equal(code, 5);
+  assert.equal(JSON.parse(fs.readFileSync(out, 'utf8')).replay.verdict, 'aborted');
   assert.match(run.stdout, /^stopped early\nreplay of .* at its recorded speed\n/);
 });

@@ -95,7 +95,7 @@ static void what_was_broken_off_on_purpose_is_neither(void **state)
 static void send_many(unsigned punctual, unsigned late)
 {
     for (unsigned i = 0; i < punctual + late; i++) {
-        ps_tally_sent(tally, 0, i < punctual ? PS_TALLY_LATE : PS_TALLY_LATE + 1, 1);
+        ps_tally_sent(tally, 0, i < punctual ? PS_TALLY_LATE : PS_TALLY_LATE + 1, PS_TALLY_LATE, 1);
     }
 }
 
@@ -128,7 +128,7 @@ static void add_drawn(struct ps_tally *to, struct ps_rng *rng)
     result.texts = result.output_tokens = ps_rng_below(rng, 5);
     result.first_text = result.first_byte;
     result.last_text = result.end;
-    ps_tally_sent(to, result.intended, result.sent, 7);
+    ps_tally_sent(to, result.intended, result.sent, PS_TALLY_LATE, 7);
     ps_tally_add(to, &result, NULL);
 }
 
