@@ -17,7 +17,6 @@ import argparse
 import gzip
 import json
 import pathlib
-import platform
 import socket
 import struct
 import subprocess
@@ -180,8 +179,7 @@ def write(args, off, on):
             if limited else "")
     text = f"""# One trace, without and with Penstock's means (simulated)
 
-Written by `make tier1-report` on {time.strftime('%Y-%m-%d', time.gmtime())}, {platform.system()} {platform.release()}. The servers
-are **simulated**: an Ollama with twelve models on a device of 24 GiB, and a vLLM. The gateway, the requests and the
+Written by `make tier1-report` on {time.strftime('%Y-%m-%d', time.gmtime())}. The servers are **simulated**: an Ollama with twelve models on a device of 24 GiB, and a vLLM. The gateway, the requests and the
 measurements are real. {on['requests']:,} requests at {args.rate} a second for {args.seconds} s, the keys of a recorded trace
 (`data/cache2k_web07_20k.u32be.gz`) as prompts, in their order, the same both times.
 

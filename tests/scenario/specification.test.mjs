@@ -30,6 +30,13 @@ before(async () => {
   url = `http://127.0.0.1:${port}`;
   demo = new Penstock(['demo', '--listen', `127.0.0.1:${port}`]);
   await until('the demo serves', async () => (await get(port, '/readyz'))?.status === 200, 30000, 100);
+  // A level is never made up: it is there when its source has been heard for a moment.
+  await until('the state of GPU memory is known', async () => {
+    const profile = await get(port, '/api/gpu/profile');
+    const summary = await get(port, '/api/dashboard/summary');
+    return profile?.status === 200 && 'pressure_level' in JSON.parse(profile.body).profile &&
+      'gpu' in JSON.parse(summary.body).current_metrics;
+  }, 30000, 200);
 });
 
 atEnd(async () => {
@@ -67,10 +74,7 @@ test('/healthz and /readyz', async () => {
 });
 
 test('/api/gpu/profile: the profile, its level in one of four words, a prediction', async () => {
-  const answer = await until('a source has answered', async () => {
-    const { status, body } = await get(port, '/api/gpu/profile');
-    return status === 200 && JSON.parse(body);
-  }, 20000, 200);
+  const answer = await ask('/api/gpu/profile');
   assertHas(answer.profile, 'total_mb', 'used_mb', 'free_mb', 'utilization_percent', 'pressure_level', 'source',
     'simulated');
   assert.ok(LEVELS.includes(answer.profile.pressure_level));
@@ -131,7 +135,7 @@ test('/api/cache/stats: what was asked before is known', async () => {
   }
   assert.ok(states.slice(1).every((state) => /hit/.test(state)), states.join(', '));
   const stats = await ask('/api/cache/stats');
-  assertHas(stats, 'hit_rate_percent', 'l1', 'l2', 'coalesced', 'bypassed', 'gpu_seconds_saved', 'node_distribution');
+  assertHas(stats, 'hit_rate_percent', 'l1', 'coalesced', 'bypassed', 'gpu_seconds_saved'); // l2 and nodes: with Redis
   assertHas(stats.l1, 'hits', 'misses', 'entries', 'bytes', 'evictions');
 });
 
@@ -158,9 +162,10 @@ test('penstock load: the promised fields', async (t) => {
 });
 
 test('penstock stress: levels and a breaking point, or why there is none', async (t) => {
-  const section = await tested(t, 'stress', ['--step', '10', '--every', '2s', '--max-rate', '60', '--min-rate', '0'],
+  const section = await tested(t, 'stress', ['--step', '4', '--every', '3s', '--max-rate', '24', '--min-rate', '0'],
     'stress_test');
-  assert.ok(section.stress_points.length >= 1);
+  const gave = section.stress_points.some(({ verdict }) => verdict !== 'holds');
+  assert.ok(section.stress_points.length >= (gave ? 1 : 5), JSON.stringify(section.stress_points));
   assertHas(section.stress_points[0], 'rps', 'achieved_rps', 'error_rate_percent', 'p95_ms', 'verdict');
   assert.ok('breaking_point_rps' in section || section.reason.length > 10);
 });
