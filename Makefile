@@ -9,6 +9,8 @@
 #   make test-slow          the slow ones
 #   make bench NAME=proxy   a benchmark beside its peer
 #   make pictures           pictures of the live page and the demo in docs/images, by the test itself
+#   make loadtest           the four load tests, shortened, against the demo; build/load_test_report.json
+#   make soak HOURS=24      an endurance test of the gateway in front of the demo's servers, for so long
 #   make gpu-check          what is read from an NVIDIA driver, beside nvidia-smi; says so where there is none
 #   make fuzz               every fuzz target for FUZZ_SECONDS (60)
 #   make install            PREFIX (/usr/local), DESTDIR
@@ -20,6 +22,7 @@ NAME ?= proxy
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
+HOURS ?= 1
 ARGS ?=
 
 .PHONY: run build test test-slow bench pictures gpu-check fuzz install package format format-check clean
@@ -50,6 +53,12 @@ pictures: build
 	@cd tests/scenario && test -d node_modules/playwright-core || npm ci --ignore-scripts --no-audit --no-fund
 	@cd tests/scenario && PENSTOCK_BIN=$(abspath $(BUILD))/penstock PENSTOCK_PICTURES=1 \
 		node --test --test-name-pattern=pictures page.test.mjs
+
+loadtest: build
+	@tools/loadtest.sh $(BUILD) suite --quick $(ARGS)
+
+soak: build
+	@tools/loadtest.sh $(BUILD) endurance --duration $(HOURS)h $(ARGS)
 
 # A compiler and libc are enough; 77 says that there is no driver to check.
 gpu-check:

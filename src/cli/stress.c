@@ -122,7 +122,9 @@ static void on_second(void *ctx, struct ps_second *second, const struct ps_run_r
     ps_stress_push(test->stress, second);
     tell_levels(test);
     double rate = ps_stress_rate(test->stress);
-    if (ps_stress_is_over(test->stress)) {
+    if (ps_tester_is_dead(test->tester)) {
+        ps_run_stop(run);
+    } else if (ps_stress_is_over(test->stress)) {
         ps_run_drain(run);
     } else if (rate != test->rate) {
         (void)ps_run_change(run, &(struct ps_phase){.from = rate, .to = rate});
