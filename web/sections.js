@@ -7,6 +7,7 @@
 import { Chart } from './chart.js';
 import { el, setHidden, setText } from './dom.js';
 import { partsOf } from './key.js';
+import { lines } from './lines.js';
 import { ELSEWHERE, SECTIONS, customPanels } from './panels.js';
 
 const COLUMNS = 12;
@@ -109,24 +110,4 @@ export class Section {
   weightOf(element) {
     return [...this.charts.values()].find((chart) => chart.element === element)?.panel.weight ?? 1;
   }
-}
-
-/// Indexes by line: no line over `most`, all about equally full.
-export function lines(weights, most) {
-  const total = weights.reduce((a, b) => a + b, 0);
-  const wanted = Math.ceil(total / most);
-  const all = [];
-  let sum = Infinity;
-  let left = total;
-  weights.forEach((weight, i) => {
-    const limit = Math.min(most, Math.ceil(left / Math.max(wanted - all.length + 1, 1)));
-    if (sum + weight > most || sum >= limit) {
-      all.push([]);
-      left -= sum === Infinity ? 0 : sum;
-      sum = 0;
-    }
-    all.at(-1).push(i);
-    sum += weight;
-  });
-  return all;
 }

@@ -13,9 +13,9 @@ const WORDS = { ok: 'Healthy', watch: 'Watch', bad: 'Trouble' };
 
 const endpointOf = (key, keys) => labelText(key, keys.length > 1 ? keys : [key, 'x{endpoint=""}']);
 
-/// Each returns [level, text, panel] or nothing.
-const RULES = [
-  function endpoints(store) {
+/// Each returns [level, text, panel] or null.
+const RULES = {
+  endpoints(store) {
     const keys = store.keysOf('upstream_healthy');
     const down = keys.filter((key) => store.latest(key, 2).value === 0);
     if (down.length === 0) {
@@ -25,7 +25,7 @@ const RULES = [
     const text = down.length === 1 ? `${partsOf(down[0]).labels.upstream} ${endpointOf(down[0], keys)} is down` : `${down.length} of ${keys.length} endpoints are down`;
     return [all ? 'bad' : 'watch', all ? `No endpoint is up (${keys.length} down)` : text, 'endpoints'];
   },
-  function errors(store) {
+  errors(store) {
     const all = store.mean('requests', 10);
     const failed = store.mean('errors', 10);
     if (!all || !failed) {
@@ -34,7 +34,7 @@ const RULES = [
     const percent = (100 * failed) / all;
     return percent >= 1 ? [percent >= 5 ? 'bad' : 'watch', `${format(percent, '%')} of requests fail`, 'requests'] : null;
   },
-  function memory(store) {
+  memory(store) {
     const keys = store.keysOf('gpu_server_level');
     const worst = (keys.length > 0 ? keys : store.keysOf('gpu_level')).map((key) => ({ key, level: store.latest(key, 3).value ?? 0 }))
       .sort((a, b) => b.level - a.level)[0];
@@ -49,28 +49,28 @@ const RULES = [
     const soon = left !== null && left < 600 ? `, critical in about ${format(left < 120 ? Math.round(left / 5) * 5 : left, 's')}` : '';
     return [worst.level >= 3 ? 'bad' : 'watch', `Memory of ${who} is at ${format(value === null ? value : Math.round(value), '%')}${soon}`, 'gpu-memory'];
   },
-  function refusals(store) {
+  refusals(store) {
     const rate = store.mean('refused', 10);
     return rate > 0 ? ['bad', `${format(rate, 'requests/s')} are refused at the gate`, 'refused'] : null;
   },
-  function queue(store) {
+  queue(store) {
     const waiting = store.mean('queue', 10);
     return waiting >= 1 ? ['watch', `${plural(Math.round(waiting), 'request')} ${Math.round(waiting) === 1 ? 'waits' : 'wait'} for room`, 'in-flight'] : null;
   },
-  function latency(store) {
+  latency(store) {
     const p95 = store.mean('latency_p95_ms', 10);
     return p95 > 5000 ? ['watch', `Latency p95 is ${format(p95, 'ms')}`, 'latency'] : null;
   },
-  function cacheNodes(store) {
+  cacheNodes(store) {
     const keys = store.keysOf('cache_node_up');
     const down = keys.filter((key) => store.latest(key, 2).value === 0);
     return down.length > 0 ? ['watch', `${down.length} of ${keys.length} cache servers ${down.length === 1 ? 'is' : 'are'} left alone`, 'cache-nodes'] : null;
   },
-  function processor(store) {
+  processor(store) {
     const busy = store.mean('cpu', 10);
     return busy > 90 ? ['watch', `The processors are ${format(busy, '%')} busy`, 'cpu'] : null;
   },
-];
+};
 
 function ofAlerts(alerts) {
   return alerts.filter((alert) => alert.state === undefined || alert.state === 'firing').map((alert, i) => {
@@ -82,18 +82,18 @@ function ofAlerts(alerts) {
 
 export class Verdict {
   constructor() {
-    this.held = new Map(); // rule -> {reason, until}
+    this.held = new Map(); // name of the rule -> {reason, until}
   }
 
   /// {level: 'ok' | 'watch' | 'bad' | 'idle' | 'unknown', word, text, reasons: [{level, text, panel}]}
   judge(store) {
-    for (const rule of RULES) {
+    for (const [name, rule] of Object.entries(RULES)) {
       const found = rule(store);
       if (found) {
         const [level, text, panel] = found;
-        this.held.set(rule.name, { reason: { id: rule.name, level, text, panel }, until: store.end + HOLD_SECONDS });
-      } else if ((this.held.get(rule.name)?.until ?? 0) < store.end) {
-        this.held.delete(rule.name);
+        this.held.set(name, { reason: { id: name, level, text, panel }, until: store.end + HOLD_SECONDS });
+      } else if ((this.held.get(name)?.until ?? 0) < store.end) {
+        this.held.delete(name);
       }
     }
     const reasons = [...this.held.values()].map(({ reason }) => reason).concat(ofAlerts(store.alerts))

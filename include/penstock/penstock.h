@@ -1,4 +1,4 @@
-/* penstock - Penstock's engine rooms for C programs: the cache, and the GPU optimizer.
+/* penstock - Penstock's engine rooms for C programs: the cache, the GPU optimizer, the dashboard.
  *
  *      #include <penstock/penstock.h>          cc program.c $(pkg-config --cflags --libs penstock)
  *
@@ -437,6 +437,97 @@ struct ps_gpu_batch_advice {
 PS_API int ps_gpu_optimizer_optimize_batch_size(struct ps_gpu_optimizer *optimizer,
                                                 const struct ps_gpu_batch_goal *goal,
                                                 struct ps_gpu_batch_advice *out);
+
+/* --- the dashboard ---------------------------------------------------------------------------- */
+
+/* The latest samples of a program's own numbers, and whoever wants to hear of each: what the
+ * gateway's page is told each second, without a gateway.
+ *
+ *      broadcast() --> 300 samples --+--> current(), recent_history(), stats(), summary()
+ *                                    '--> every subscriber's callback, with the sample as JSON
+ *
+ * A sample is what one call of broadcast() brings, whenever that is; a program that calls it once a
+ * second keeps five minutes. A name that a sample does not bring has a gap there: NAN, in JSON null.
+ *
+ * It starts no thread: callbacks run on the thread that calls broadcast(), one after the other. */
+struct ps_dashboard;
+
+#define PS_DASHBOARD_SAMPLES     300
+#define PS_DASHBOARD_NAMES       1000 /* in all */
+#define PS_DASHBOARD_SUBSCRIBERS 64
+
+/* The program's dashboard, made by the first call; there is nothing to configure. Freed by
+ * ps_shutdown(), by nobody else. NULL: ps_last_error(). */
+PS_API struct ps_dashboard *ps_dashboard_default(void);
+
+/* One more. PS_OK or PS_ENOMEM. */
+PS_API int ps_dashboard_new(struct ps_dashboard **out);
+
+/* No callback runs when it returns, and none will. Not from inside one. */
+PS_API void ps_dashboard_free(struct ps_dashboard *dashboard);
+
+/* One number of a sample. */
+struct ps_dashboard_value {
+    const char *name; /* as Prometheus writes a series: queue_length, queue_length{room="a"} */
+    double value;     /* NAN: not known */
+};
+
+/* Stores a sample, drops the oldest when there are more than PS_DASHBOARD_SAMPLES, and calls every
+ * subscriber with it. Callers on several threads take turns. PS_OK; PS_EINVAL: something that is no
+ * name (nothing is stored), or it is called from inside a callback; PS_ELIMIT: more names than there
+ * may be (the rest is stored); PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_dashboard_broadcast(struct ps_dashboard *dashboard,
+                                  const struct ps_dashboard_value *values, size_t count);
+
+/* Hears of samples: the text of a frame as the gateway sends it to its page (docs/dashboard.md),
+ * which is valid during the call and terminated behind its length. May call everything but
+ * broadcast() and free(). */
+typedef void ps_dashboard_fn(void *ctx, const char *json, size_t len);
+
+/* Adds a subscriber and, when there is a sample, calls it once before it returns, with all that are
+ * kept under "history"; from then on with each. *id is for unsubscribe(). PS_OK, PS_ELIMIT (too
+ * many), PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_dashboard_subscribe(struct ps_dashboard *dashboard, ps_dashboard_fn *on_frame,
+                                  void *ctx, uint64_t *id);
+
+/* Takes a subscriber away. When it returns the callback is not running and will not be called
+ * again, unless it is called from inside a callback: then the one that runs is the last. PS_OK,
+ * PS_ENOTFOUND, PS_ECLOSED. */
+PS_API int ps_dashboard_unsubscribe(struct ps_dashboard *dashboard, uint64_t id);
+
+/* The value of a name in the latest sample. PS_OK; PS_ENOTFOUND: it brought none; PS_ECLOSED. */
+PS_API int ps_dashboard_current(struct ps_dashboard *dashboard, const char *name, double *value);
+
+/* One point of a name. */
+struct ps_dashboard_point {
+    double time;  /* seconds since 1970 */
+    double value; /* NAN: a gap */
+};
+
+/* Fills up to `max` of the latest points of a name, the oldest of them first, and tells how many in
+ * *count. PS_OK; PS_ENOTFOUND: no sample that is kept has the name; PS_ECLOSED. */
+PS_API int ps_dashboard_recent_history(struct ps_dashboard *dashboard, const char *name,
+                                       struct ps_dashboard_point *points, size_t max,
+                                       size_t *count);
+
+/* What a name did over the samples that are kept. */
+struct ps_dashboard_stats {
+    double min;
+    double max;
+    double mean;
+    double p95;  /* the smallest value that 95 of 100 do not exceed */
+    double last; /* the latest that is known */
+    size_t count; /* values that are known */
+    uint64_t reserved[4];
+};
+
+/* PS_OK; PS_ENOTFOUND: none of its values is known; PS_ECLOSED. */
+PS_API int ps_dashboard_stats(struct ps_dashboard *dashboard, const char *name,
+                              struct ps_dashboard_stats *out);
+
+/* All of it, as the JSON of GET /api/dashboard/summary: *json is the caller's: ps_free(). PS_OK,
+ * PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_dashboard_summary(struct ps_dashboard *dashboard, char **json);
 
 #ifdef __cplusplus
 }

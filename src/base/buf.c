@@ -1,5 +1,7 @@
 #include "base/buf.h"
 
+#include <float.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +61,56 @@ int ps_buf_append_u64(struct ps_buf *buf, uint64_t number)
         number /= 10;
     } while (number > 0);
     return ps_buf_append(buf, digits + at, sizeof digits - at);
+}
+
+/* A positive number of which `decimals` digits behind the point are wanted. */
+static size_t write_fixed(char *text, double number, unsigned decimals)
+{
+    static const double powers[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
+    char digits[24];
+    size_t at = 0;
+    uint64_t scaled = (uint64_t)(number * powers[decimals] + 0.5);
+    for (; decimals > 0 && scaled % 10 == 0; decimals--) {
+        scaled /= 10;
+    }
+    for (size_t i = 0; scaled > 0 || i <= decimals; i++, scaled /= 10) {
+        digits[at++] = (char)('0' + scaled % 10);
+        if (i + 1 == decimals) {
+            digits[at++] = '.';
+        }
+    }
+    for (size_t i = 0; i < at; i++) {
+        text[i] = digits[at - 1 - i];
+    }
+    return at;
+}
+
+/* So many digits behind the point that there are nine in all, or for a fraction a few more. */
+static unsigned decimals_of(double number)
+{
+    unsigned decimals = number < 0.01 ? 11 : 10;
+    for (double bound = 0.1; decimals > 0 && bound <= number; bound *= 10) {
+        decimals--;
+    }
+    return decimals;
+}
+
+int ps_buf_append_double(struct ps_buf *buf, double number)
+{
+    char text[32];
+    double size = number < 0 ? -number : number;
+    size_t at = 0;
+    if (!(size <= DBL_MAX)) {
+        return ps_buf_append(buf, "null", 4);
+    }
+    if (size != 0 && (size < 1e-3 || size >= 0x1p53)) {
+        return ps_buf_printf(buf, "%.9g", number);
+    }
+    text[0] = '-';
+    at = number < 0 ? 1 : 0;
+    bool whole = size == (double)(uint64_t)size;
+    at += write_fixed(text + at, size, whole ? 0 : decimals_of(size));
+    return ps_buf_append(buf, text, at);
 }
 
 int ps_buf_printf(struct ps_buf *buf, const char *format, ...)

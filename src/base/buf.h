@@ -52,6 +52,10 @@ PS_MUST_CHECK int ps_buf_append(struct ps_buf *buf, const void *bytes, size_t le
 PS_MUST_CHECK int ps_buf_append_str(struct ps_buf *buf, struct ps_str text);
 PS_MUST_CHECK int ps_buf_append_u64(struct ps_buf *buf, uint64_t number);
 
+/* Appends a number as JSON writes it, with at most nine significant digits (a whole number below
+ * 2^53 has all of its own) and none that say nothing; `null` for NAN and the infinities. */
+PS_MUST_CHECK int ps_buf_append_double(struct ps_buf *buf, double number);
+
 /* Appends formatted text, without a terminator. */
 PS_MUST_CHECK int ps_buf_printf(struct ps_buf *buf, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

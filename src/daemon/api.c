@@ -10,6 +10,7 @@
 #include "daemon/clerk.h"
 #include "daemon/numbers.h"
 #include "daemon/page.h"
+#include "daemon/panel.h"
 #include "daemon/recorder.h"
 #include "daemon/site.h"
 #include "gateway/forward.h"
@@ -34,8 +35,9 @@ struct ps_api {
     const struct ps_site *site;
     struct ps_caches *caches;
     struct ps_gpu *gpu;
-    struct ps_recorder *recorder;
     struct ps_live *live;
+    struct ps_panel *panel;
+    struct ps_recorder *recorder;
     struct session sessions[SESSIONS];
     size_t next_session; /* the oldest is replaced */
     bool draining;
@@ -73,14 +75,19 @@ void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu)
     api->gpu = gpu;
 }
 
+void ps_api_set_live(struct ps_api *api, struct ps_live *live)
+{
+    api->live = live;
+}
+
 void ps_api_set_recorder(struct ps_api *api, struct ps_recorder *recorder)
 {
     api->recorder = recorder;
 }
 
-void ps_api_set_live(struct ps_api *api, struct ps_live *live)
+void ps_api_set_panel(struct ps_api *api, struct ps_panel *panel)
 {
-    api->live = live;
+    api->panel = panel;
 }
 
 void ps_api_set_draining(struct ps_api *api)
@@ -276,6 +283,18 @@ static void answer_readyz(struct ps_api *api, struct ps_ask *ask, ps_time now)
     }
 }
 
+static void answer_summary(struct ps_api *api, struct ps_ask *ask)
+{
+    char reason[160];
+    text(ask, 200, "application/json");
+    int err = ps_panel_write_summary(api->panel, ask->query, &ask->reply, reason, sizeof reason);
+    if (err == PS_EINVAL) {
+        problem(ask, 400, "invalid_request", reason);
+    } else if (err != PS_OK) {
+        problem(ask, 503, "no_memory", "out of memory");
+    }
+}
+
 static void answer_cache_stats(struct ps_api *api, struct ps_ask *ask)
 {
     text(ask, 200, "application/json");
@@ -465,6 +484,8 @@ static void dispatch(struct ps_api *api, struct ps_ask *ask, ps_time now)
                        : refuse_method(ask, "GET, HEAD, POST");
     } else if (ps_str_eq(ask->path, PS_STR("/api/history"))) {
         is_read(ask) ? ps_recorder_answer(api->recorder, ask) : refuse_method(ask, "GET, HEAD");
+    } else if (ps_str_eq(ask->path, PS_STR("/api/dashboard/summary"))) {
+        is_read(ask) ? answer_summary(api, ask) : refuse_method(ask, "GET, HEAD");
     } else if (ps_str_eq(ask->path, PS_STR("/api/otlp/v1/metrics"))) {
         is_post(ask) ? ps_clerk_take(api->clerk, ask, ps_numbers_otlp, &api->numbers) : refuse_method(ask, "POST");
     } else if (ps_str_eq(ask->path, PS_STR("/api/cache/stats"))) {

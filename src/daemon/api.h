@@ -22,6 +22,7 @@ struct ps_gpu;
 struct ps_live;
 struct ps_metrics;
 struct ps_numbers;
+struct ps_panel;
 struct ps_recorder;
 struct ps_site;
 struct ps_api;
@@ -34,8 +35,9 @@ void ps_api_free(struct ps_api *api); /* NULL is fine */
 void ps_api_set_site(struct ps_api *api, const struct ps_site *site);
 void ps_api_set_caches(struct ps_api *api, struct ps_caches *caches); /* likewise */
 void ps_api_set_gpu(struct ps_api *api, struct ps_gpu *gpu);          /* likewise */
-void ps_api_set_recorder(struct ps_api *api, struct ps_recorder *recorder); /* likewise */
 void ps_api_set_live(struct ps_api *api, struct ps_live *live);       /* likewise */
+void ps_api_set_recorder(struct ps_api *api, struct ps_recorder *recorder); /* likewise */
+void ps_api_set_panel(struct ps_api *api, struct ps_panel *panel);    /* likewise */
 void ps_api_set_draining(struct ps_api *api);
 
 /* Fills the answer into the ask, or makes it pending: then ask->on_answered runs when it is there. */

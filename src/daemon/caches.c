@@ -14,7 +14,11 @@
 #include "gateway/tier.h"
 #include "io/loop.h"
 
-enum { SECONDS = 300 }; /* of hit_rate_percent_5m */
+enum {
+    SECONDS = 300, /* of hit_rate_percent_5m */
+    NODES = 64,    /* cache servers whose figures are published */
+    NODE_NAME = 256
+};
 
 enum {
     ROW_HITS,
@@ -34,11 +38,13 @@ enum {
     ROW_REFUSED,
     ROW_SAVED,
     ROW_FLIGHTS,
+    ROW_L1_HITS,
+    ROW_L1_MISSES,
     ROWS
 };
 
 enum { FAMILY_ANSWERS, FAMILY_L2, FAMILY_ENTRIES, FAMILY_BYTES, FAMILY_STORED, FAMILY_REMOVED, FAMILY_REFUSED,
-       FAMILY_SAVED, FAMILY_FLIGHTS };
+       FAMILY_SAVED, FAMILY_FLIGHTS, FAMILY_L1, FAMILY_NODE_OPERATIONS, FAMILY_NODE_UP };
 
 /* clang-format off */
 const struct ps_metric_family ps_caches_metric_families[] = {
@@ -60,6 +66,12 @@ const struct ps_metric_family ps_caches_metric_families[] = {
      .help = "Upstream time of the answers that were served from memory or Redis instead, in seconds"},
     [FAMILY_FLIGHTS] = {.name = "penstock_cache_flights", .type = PS_METRIC_GAUGE,
      .help = "Upstream calls under way that others may join"},
+    [FAMILY_L1] = {.name = "penstock_cache_l1_lookups_total", .type = PS_METRIC_COUNTER, .labels = {"result"},
+     .help = "Look-ups in memory by result: hit, miss; the items of a list each by itself"},
+    [FAMILY_NODE_OPERATIONS] = {.name = "penstock_cache_node_operations_total", .type = PS_METRIC_COUNTER,
+     .labels = {"node"}, .help = "Commands sent to the cache server"},
+    [FAMILY_NODE_UP] = {.name = "penstock_cache_node_up", .type = PS_METRIC_GAUGE, .labels = {"node"},
+     .help = "1 while the cache server is asked, 0 while it is left alone"},
     {0},
 };
 /* clang-format on */
@@ -86,6 +98,8 @@ static const struct {
     [ROW_REFUSED] = {FAMILY_REFUSED, NULL},
     [ROW_SAVED] = {FAMILY_SAVED, NULL},
     [ROW_FLIGHTS] = {FAMILY_FLIGHTS, NULL},
+    [ROW_L1_HITS] = {FAMILY_L1, "hit"},
+    [ROW_L1_MISSES] = {FAMILY_L1, "miss"},
 };
 
 /* Look-ups and hits up to a second. */
@@ -99,7 +113,18 @@ struct watch {
     unsigned row;
 };
 
+/* A cache server's figures. */
+struct node {
+    char name[NODE_NAME];
+    struct ps_counter *operations;
+    struct ps_gauge *up;
+    uint64_t told; /* operations */
+    bool seen;
+};
+
 struct ps_caches {
+    struct node nodes[NODES];
+    size_t node_count;
     struct ps_tiers *tiers;
     struct ps_flights *flights;
     struct ps_tier_keeper *keeper;
@@ -149,6 +174,10 @@ static double read_tiers(const struct ps_tiers_stats *l2, const struct ps_l1_sta
         return (double)l1->purged;
     case ROW_REFUSED:
         return (double)l1->refused;
+    case ROW_L1_HITS:
+        return (double)l1->hits;
+    case ROW_L1_MISSES:
+        return (double)l1->misses;
     default:
         return l1->gpu_seconds_saved + l2->gpu_seconds_saved;
     }
@@ -187,9 +216,63 @@ static int publish(struct ps_caches *caches, struct ps_metrics *metrics)
     return err;
 }
 
+/* The servers of a cluster come and go: each has its series from when it is first seen. */
+static struct node *node_of(struct ps_caches *caches, const char *name)
+{
+    for (size_t i = 0; i < caches->node_count; i++) {
+        if (strcmp(caches->nodes[i].name, name) == 0) {
+            return &caches->nodes[i];
+        }
+    }
+    if (caches->node_count == NODES || strlen(name) >= NODE_NAME) {
+        return NULL;
+    }
+    struct node *node = &caches->nodes[caches->node_count];
+    const struct ps_metric_labels *labels = PS_LABELS(ps_str_from(name));
+    *node = (struct node){.told = 0};
+    snprintf(node->name, sizeof node->name, "%s", name);
+    int err = ps_metric_counter(caches->metrics, &ps_caches_metric_families[FAMILY_NODE_OPERATIONS], labels,
+                                &node->operations);
+    err = err != PS_OK ? err
+                       : ps_metric_gauge(caches->metrics, &ps_caches_metric_families[FAMILY_NODE_UP], labels,
+                                         &node->up);
+    caches->node_count += err == PS_OK ? 1 : 0;
+    return err == PS_OK ? node : NULL;
+}
+
+static void show_node(void *ctx, const struct ps_redis_node_stats *stats)
+{
+    struct node *node = node_of(ctx, stats->node);
+    if (node == NULL) {
+        return;
+    }
+    uint64_t more = stats->operations > node->told ? stats->operations - node->told : 0;
+    ps_counter_add_shared(node->operations, more);
+    ps_gauge_set(node->up, stats->state == PS_REDIS_CLOSED ? 1 : 0);
+    node->told = stats->operations;
+    node->seen = true;
+}
+
+static void show_nodes(struct ps_caches *caches)
+{
+    struct ps_redis_hub *hub = ps_tiers_hub(caches->tiers);
+    for (size_t i = 0; i < caches->node_count; i++) {
+        caches->nodes[i].seen = false;
+    }
+    if (hub != NULL) {
+        ps_redis_hub_stats(hub, show_node, caches);
+    }
+    for (size_t i = 0; i < caches->node_count; i++) {
+        if (!caches->nodes[i].seen) {
+            ps_gauge_set(caches->nodes[i].up, NAN);
+        }
+    }
+}
+
 static void on_second(struct ps_timer *timer, ps_time now)
 {
     struct ps_caches *caches = PS_CONTAINER_OF(timer, struct ps_caches, timer);
+    show_nodes(caches);
     caches->past[caches->seconds++ % SECONDS] = sample_now(caches);
     PS_IGNORE(ps_timer_set(caches->loop, timer, now + PS_SECOND));
 }
@@ -240,6 +323,10 @@ void ps_caches_free(struct ps_caches *caches)
         if (caches->handles[i] != NULL) {
             ps_metric_unwatch(caches->metrics, caches->handles[i], &caches->watches[i]);
         }
+    }
+    for (size_t i = 0; i < caches->node_count; i++) {
+        ps_metric_put(caches->metrics, &caches->nodes[i].operations->handle);
+        ps_metric_put(caches->metrics, &caches->nodes[i].up->handle);
     }
     ps_timer_clear(caches->loop, &caches->timer);
     ps_tier_keeper_free(caches->keeper);

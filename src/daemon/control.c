@@ -21,6 +21,8 @@
 #include "operate/gpu.h"
 #include "daemon/health.h"
 #include "daemon/live.h"
+#include "daemon/machine.h"
+#include "daemon/panel.h"
 #include "daemon/numbers.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
@@ -51,6 +53,7 @@ struct ps_control {
     struct ps_custom *custom;
     struct ps_statsd_port *statsd; /* NULL unless metrics.statsd.listen */
     struct ps_process *process;
+    struct ps_machine *machine;
     struct ps_budget budget;
     struct ps_access_log *access_log;
     struct ps_peers *peers;
@@ -66,13 +69,12 @@ struct ps_control {
     struct ps_store *store;
     struct ps_recorder *recorder;
     struct ps_gpu *gpu;
+    struct ps_panel *panel;
     struct ps_live *live;
     struct ps_live_counter admin_counter; /* for connections that leave control's loop */
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
     unsigned running;
-    struct ps_timer live_timer;
-    uint64_t seq;
     struct ps_timer hand_timer; /* the workers get the site when it fires */
     ps_time hand_until;
     bool draining;
@@ -293,8 +295,8 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_engines_set_gateway(control->engines, site->gateway);
     set_gpu(control);
     ps_store_set(control->store, &site->config->store);
-    ps_recorder_set(control->recorder, &site->config->history);
     ps_live_set(control->live, &site->config->dashboard);
+    ps_recorder_set(control->recorder, &site->config->history);
     if (ps_health_set_gateway(control->health, site->gateway) != PS_OK) {
         ps_log(PS_LOG_ERROR, "the new upstreams can't be watched: out of memory", NULL);
     }
@@ -415,6 +417,7 @@ static int setup_metrics(struct ps_control *control, unsigned workers)
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_traffic_metric_families, &bad);
     err = err != PS_OK ? err : ps_metrics_declare(control->metrics, ps_engines_metric_families, &bad);
     PS_CHECK(bad == NULL);
+    err = err != PS_OK ? err : ps_machine_new(&control->machine, control->metrics);
     return err != PS_OK ? err : ps_process_new(&control->process, control->metrics, &control->budget);
 }
 
@@ -462,40 +465,20 @@ static int setup_recorder(struct ps_control *control, const struct ps_config *co
     return err;
 }
 
-/* Stands in for the board until it is there. */
-static int encode(void *ctx, const char *const *keys, size_t count, bool first, struct ps_buf *out)
-{
-    struct ps_control *control = ctx;
-    long long second = (long long)(ps_clock_wall(&ps_clock_real) / PS_SECOND);
-    int err = ps_buf_printf(out, "{\"type\":\"metrics_update\",\"seq\":%llu,\"time\":%lld,\"metrics\":{",
-                            (unsigned long long)control->seq, second);
-    for (size_t i = 0; i < (keys == NULL ? 2 : count) && err == PS_OK; i++) {
-        static const char *const names[] = {"cpu", "gpu"};
-        err = ps_buf_append_str(out, i == 0 ? PS_STR("\"") : PS_STR(",\""));
-        err = err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(keys == NULL ? names[i] : keys[i]));
-        err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\":1"));
-    }
-    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("},\"alerts\":[],\"events\":[]"));
-    err = err != PS_OK || !first ? err : ps_buf_append_str(out, PS_STR(",\"history\":{\"time\":[],\"series\":{}}"));
-    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("}"));
-}
-
-static void on_live_time(struct ps_timer *timer, ps_time now)
-{
-    struct ps_control *control = PS_CONTAINER_OF(timer, struct ps_control, live_timer);
-    control->seq++;
-    ps_live_second(control->live);
-    PS_IGNORE(ps_timer_set(control->loop, timer, now + PS_SECOND));
-}
-
-static int setup_live(struct ps_control *control, const struct ps_config *config)
+/* The dashboard: what it shows, and who watches. */
+static int setup_panel(struct ps_control *control, const struct ps_config *config)
 {
     control->admin_counter = (struct ps_live_counter){on_admin_gone, control};
-    int err = ps_live_new(&control->live, &config->dashboard, control->loop, control->metrics, encode, control);
+    int err = ps_panel_start(control->panel, control->loop, control->metrics,
+                             ps_recorder_history(control->recorder));
+    err = err != PS_OK ? err
+                       : ps_live_new(&control->live, &config->dashboard, control->loop, control->metrics,
+                                     ps_panel_encode, control->panel);
     if (err == PS_OK) {
+        ps_panel_set_live(control->panel, control->live);
+        ps_recorder_on_second(control->recorder, ps_panel_second, control->panel);
         ps_api_set_live(control->api, control->live);
-        control->live_timer.on_time = on_live_time;
-        err = ps_timer_set(control->loop, &control->live_timer, ps_loop_now(control->loop) + PS_SECOND);
+        ps_api_set_panel(control->api, control->panel);
     }
     return err;
 }
@@ -696,7 +679,8 @@ static int setup(struct ps_control *control)
     raise_descriptors();
     ps_log_set_level((enum ps_log_level)config->log_level);
     control->budget.limit = (int64_t)ps_config_max_buffered(config);
-    int err = setup_metrics(control, workers);
+    int err = ps_panel_new(&control->panel); /* first: it remembers what is logged */
+    err = err != PS_OK ? err : setup_metrics(control, workers);
     err = err != PS_OK ? err : ps_loop_new(&control->loop, &ps_clock_real);
     err = err != PS_OK ? err : ps_mailbox_new(&control->mailbox, control->loop, control);
     err = err != PS_OK ? err : setup_signals(control);
@@ -711,7 +695,7 @@ static int setup(struct ps_control *control)
     err = err != PS_OK ? err : setup_caches(control, config);
     err = err != PS_OK ? err : setup_gpu(control, config);
     err = err != PS_OK ? err : setup_recorder(control, config);
-    err = err != PS_OK ? err : setup_live(control, config);
+    err = err != PS_OK ? err : setup_panel(control, config);
     err = err != PS_OK ? err : setup_site(control);
     err = err != PS_OK ? err : setup_admin(control);
     return err != PS_OK ? err : setup_workers(control, workers);
@@ -742,6 +726,7 @@ static void teardown(struct ps_control *control)
     ps_health_free(control->health);
     ps_engines_free(control->engines);
     ps_recorder_free(control->recorder);
+    ps_panel_free(control->panel);
     ps_gpu_free(control->gpu);
     ps_store_free(control->store);
     ps_statsd_port_free(control->statsd);
@@ -754,6 +739,7 @@ static void teardown(struct ps_control *control)
     ps_loop_free(control->loop);
     ignore_signals();
     ps_process_free(control->process);
+    ps_machine_free(control->machine);
     ps_metrics_free(control->metrics);
     ps_custom_free(control->custom);
     ps_config_free(control->opts.config);

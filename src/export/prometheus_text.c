@@ -256,6 +256,9 @@ static void put_help(struct page *page, const struct ps_metric_family *family)
 static int on_family(void *context, const struct ps_metric_family *family)
 {
     struct page *page = context;
+    if (family->native) {
+        return PS_OK;
+    }
     page->stem = ps_str_from(family->name);
     size_t count;
     const double *bounds = ps_metric_bounds(family, &count);
@@ -350,6 +353,9 @@ static void put_created(struct page *page, const struct ps_metric_sample *sample
 static int on_sample(void *context, const struct ps_metric_sample *sample)
 {
     struct page *page = context;
+    if (sample->family->native) {
+        return PS_OK;
+    }
     page->err = render_labels(&page->labels, sample);
     if (sample->buckets != NULL) {
         put_histogram(page, sample);

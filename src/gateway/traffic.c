@@ -11,6 +11,8 @@ enum {
     FAMILY_REQUESTS,
     FAMILY_SECONDS,
     FAMILY_FIRST_BYTE,
+    FAMILY_LATENCY,
+    FAMILY_FIRST_TOKEN,
     FAMILY_QUEUE,
     FAMILY_TOKENS,
     FAMILY_BYTES,
@@ -37,6 +39,11 @@ const struct ps_metric_family ps_traffic_metric_families[] = {
     {.name = "penstock_traffic_first_byte_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"route"},
      .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT, .exemplars = true,
      .help = "Time from the first byte of a request to the first byte of the answer's body: the time to first token of a stream"},
+    {.name = "penstock_traffic_latency_seconds", .type = PS_METRIC_EXPONENTIAL, .unit = "seconds", .labels = {"route"},
+     .native = true, .help = "What request_seconds counts, as a native histogram, for finer quantiles; in protobuf alone"},
+    {.name = "penstock_traffic_first_token_seconds", .type = PS_METRIC_EXPONENTIAL, .unit = "seconds",
+     .labels = {"route"}, .native = true,
+     .help = "What first_byte_seconds counts of answers that are streams, likewise: the time to first token"},
     {.name = "penstock_traffic_queue_seconds", .type = PS_METRIC_HISTOGRAM, .unit = "seconds", .labels = {"upstream"},
      .bounds = ps_metric_seconds, .bounds_count = PS_METRIC_SECONDS_COUNT,
      .help = "Time that requests waited at the admission gate"},
@@ -70,6 +77,8 @@ struct by_route {
     _Atomic(struct ps_counter *) codes[STATUSES]; /* made when a status first shows */
     struct ps_histogram *seconds;
     struct ps_histogram *first_byte;
+    struct ps_histogram *latency;
+    struct ps_histogram *first_token;
     struct ps_counter *input_tokens;
     struct ps_counter *output_tokens;
     struct ps_counter *bytes_in;
@@ -213,6 +222,9 @@ static int bind_route(struct ps_traffic *metrics, struct by_route *route, struct
     int err = ps_metric_histogram(registry, family(FAMILY_SECONDS), labels, &route->seconds);
     err = err != PS_OK ? err
                        : ps_metric_histogram(registry, family(FAMILY_FIRST_BYTE), labels, &route->first_byte);
+    err = err != PS_OK ? err : ps_metric_histogram(registry, family(FAMILY_LATENCY), labels, &route->latency);
+    err = err != PS_OK ? err
+                       : ps_metric_histogram(registry, family(FAMILY_FIRST_TOKEN), labels, &route->first_token);
     err = err != PS_OK ? err : counter(metrics, FAMILY_TOKENS, name, "input", &route->input_tokens);
     err = err != PS_OK ? err : counter(metrics, FAMILY_TOKENS, name, "output", &route->output_tokens);
     err = err != PS_OK ? err : counter(metrics, FAMILY_BYTES, name, "in", &route->bytes_in);
@@ -305,6 +317,8 @@ static void free_route(struct ps_traffic *metrics, struct by_route *route)
     }
     put(metrics, route->seconds);
     put(metrics, route->first_byte);
+    put(metrics, route->latency);
+    put(metrics, route->first_token);
     put(metrics, route->input_tokens);
     put(metrics, route->output_tokens);
     put(metrics, route->bytes_in);
@@ -400,6 +414,10 @@ void ps_traffic_request(struct ps_traffic *metrics, unsigned shard,
     }
     ps_histogram_observe(by->seconds, shard, sample->seconds);
     ps_histogram_observe(by->first_byte, shard, sample->first_byte_seconds);
+    ps_histogram_observe(by->latency, shard, sample->seconds);
+    if (sample->is_stream) {
+        ps_histogram_observe(by->first_token, shard, sample->first_byte_seconds);
+    }
     trace_request(by, sample);
     ps_counter_add(by->bytes_in, shard, sample->bytes_in);
     ps_counter_add(by->bytes_out, shard, sample->bytes_out);

@@ -8,6 +8,7 @@
 #define PS_GATEWAY_TRAFFIC_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "base/err.h"
 #include "observe/metric.h"
@@ -33,6 +34,7 @@ struct ps_traffic_sample {
     double seconds;
     double first_byte_seconds;
     double queue_seconds; /* NAN when it never reached the gate */
+    bool is_stream;       /* a stream was asked for, and sent */
     uint64_t bytes_in;
     uint64_t bytes_out;
     struct ps_str traceparent; /* a valid one, or empty */

@@ -130,6 +130,7 @@ static void count(const struct ps_transfer *transfer, const struct ps_exchange *
         .seconds = ps_span_seconds(record->duration),
         .first_byte_seconds = record->first_byte < 0 ? NAN : ps_span_seconds(record->first_byte),
         .queue_seconds = record->queued < 0 ? NAN : ps_span_seconds(record->queued),
+        .is_stream = transfer->request != NULL && transfer->request->stream && record->status == 200,
         .bytes_in = record->bytes_in,
         .bytes_out = record->bytes_out,
         .traceparent = traceparent_of(exchange),

@@ -463,6 +463,7 @@ int ps_ws_open(struct ps_ws **out, struct ps_loop *loop, struct ps_stream *strea
     ps_list_init(&ws->waiting);
     ps_ws_reader_init(&ws->reader, opts->max_message, opts->deflate);
     ps_stream_set_owner(stream, &stream_ops, ws);
+    ps_stream_watch_hangup(stream); /* also while it is held, with much unread */
     ps_stream_resume(stream);
     *out = ws;
     arm(ws);

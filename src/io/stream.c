@@ -767,6 +767,12 @@ void ps_stream_read_to_end(struct ps_stream *stream)
     rewatch(stream, false);
 }
 
+void ps_stream_watch_hangup(struct ps_stream *stream)
+{
+    stream->watch_hangup = true;
+    rewatch(stream, false);
+}
+
 const struct ps_address *ps_stream_peer(const struct ps_stream *stream)
 {
     return &stream->peer;

@@ -130,6 +130,9 @@ size_t ps_stream_kept(const struct ps_stream *stream);
  * request's becomes a tunnel's. */
 void ps_stream_read_to_end(struct ps_stream *stream);
 
+/* Turns it on: a peer that hangs up is gone, whatever it left unread while the stream was paused. */
+void ps_stream_watch_hangup(struct ps_stream *stream);
+
 const struct ps_address *ps_stream_peer(const struct ps_stream *stream);
 
 /* After a failed TLS stream: the reason in words, or "". */

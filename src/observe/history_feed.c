@@ -148,9 +148,9 @@ static struct ps_history_source *make_source(struct ps_history *history,
     }
     source->id = sample->id;
     source->link_count = links;
-    /* Made since the walk before: it began at zero. */
-    source->known = history->walked_before > 0 && !sample->watched &&
-                    sample->created / PS_SECOND >= history->walked_before;
+    /* Made since the walk before, or within the second of the first one: it began at zero. */
+    int64_t since = history->walked_before > 0 ? history->walked_before : history->walked - 1;
+    source->known = !sample->watched && sample->created / PS_SECOND >= since;
     source->held = sample->buckets == NULL ? NULL : make_held(sample);
     if (sample->buckets != NULL && source->held == NULL) {
         free_source(source);

@@ -66,6 +66,7 @@ struct ps_metric_family {
     double per_unit; /* counter, updown: steps in one unit (1e9 for ns); 0 = 1 */
     bool fractional; /* counter: moved by ps_counter_add_double() alone; no per_unit */
     bool exemplars;  /* counter, histograms: may remember traces (48 bytes for each bucket) */
+    bool native;     /* exponential: text formats leave it out, another row says the same in them */
     const char *const *states; /* stateset: names, NULL-terminated, 1..PS_METRIC_STATES_MAX */
     const double *bounds;      /* histogram: upper bounds, ascending, finite, in the unit */
     size_t bounds_count;       /* histogram: 1..PS_METRIC_BOUNDS_MAX */
@@ -399,6 +400,14 @@ struct ps_metric_visitor {
  * series at a time. Visitors run unlocked and may use the registry. */
 PS_MUST_CHECK int ps_metrics_collect(struct ps_metrics *metrics,
                                      const struct ps_metric_visitor *visitor);
+
+/* Likewise the series of one row. PS_EINVAL when it is not declared. */
+PS_MUST_CHECK int ps_metrics_collect_family(struct ps_metrics *metrics,
+                                            const struct ps_metric_family *family,
+                                            const struct ps_metric_visitor *visitor);
+
+/* The declared row of this name, or NULL. */
+const struct ps_metric_family *ps_metrics_find(struct ps_metrics *metrics, struct ps_str name);
 
 /* Where a walk in slices is: zero at its start. */
 struct ps_metric_cursor {

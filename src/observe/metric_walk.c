@@ -282,6 +282,30 @@ int ps_metrics_collect_some(struct ps_metrics *metrics, const struct ps_metric_v
     return err;
 }
 
+int ps_metrics_collect_family(struct ps_metrics *metrics, const struct ps_metric_family *family,
+                              const struct ps_metric_visitor *visitor)
+{
+    struct ps_metric_cursor cursor = {0};
+    struct walk walk = {.metrics = metrics};
+    size_t most = SIZE_MAX;
+    pthread_mutex_lock(&metrics->lock);
+    walk.set = ps_metric_set_of(metrics, family);
+    pthread_mutex_unlock(&metrics->lock);
+    return walk.set == NULL ? PS_EINVAL : walk_set(&walk, visitor, &cursor, &most);
+}
+
+const struct ps_metric_family *ps_metrics_find(struct ps_metrics *metrics, struct ps_str name)
+{
+    const struct ps_metric_family *found = NULL;
+    pthread_mutex_lock(&metrics->lock);
+    for (size_t i = 0; i < metrics->sets_count && found == NULL; i++) {
+        bool same = ps_str_eq(ps_str_from(metrics->sets[i]->family->name), name);
+        found = same ? metrics->sets[i]->family : NULL;
+    }
+    pthread_mutex_unlock(&metrics->lock);
+    return found;
+}
+
 void ps_metric_cursor_fini(struct ps_metrics *metrics, struct ps_metric_cursor *cursor)
 {
     pthread_mutex_lock(&metrics->lock);

@@ -25,7 +25,8 @@ enum { SLOTS = 256, GAUGES = 10, KEY = 320 };
 enum family {
     DEVICE_TOTAL, DEVICE_USED, DEVICE_FREE, DEVICE_BUSY, DEVICE_POWER, DEVICE_TEMPERATURE, DEVICE_FRAGMENTATION,
     DEVICE_RESERVED, DEVICE_UNEXPLAINED, OWNER_MEMORY,
-    SERVER_EFFECTIVE, SERVER_RUNNING, SERVER_WAITING, SERVER_KV, SERVER_PREFIX, SERVER_UP, BOUND_REQUESTS, BOUND_TOKENS,
+    SERVER_EFFECTIVE, SERVER_RUNNING, SERVER_WAITING, SERVER_KV, SERVER_PREFIX, SERVER_UP, SERVER_LEVEL, SERVER_UNTIL,
+    WHOLE_USED, WHOLE_EFFECTIVE, WHOLE_LEVEL, WHOLE_UNTIL, BOUND_REQUESTS, BOUND_TOKENS,
     RUNS, STEPS, FREED
 };
 
@@ -63,6 +64,18 @@ const struct ps_metric_family ps_gpu_metric_families[] = {
      .help = "Tokens found in the prefix cache, of those looked up"},
     {.name = "penstock_gpu_server_fresh", .type = PS_METRIC_GAUGE, SERVER_LABELS,
      .help = "1 while the server tells how it is, 0 when its figures are old"},
+    {.name = "penstock_gpu_server_level", .type = PS_METRIC_GAUGE, SERVER_LABELS,
+     .help = "Pressure: 0 low, 1 medium, 2 high, 3 critical"},
+    {.name = "penstock_gpu_server_to_critical_seconds", .type = PS_METRIC_GAUGE, .unit = "seconds", SERVER_LABELS,
+     .help = "Time until its memory runs out if things go on as they are; none: not in sight"},
+    {.name = "penstock_gpu_used_ratio", .type = PS_METRIC_GAUGE, .unit = "ratio",
+     .help = "Memory in use of the device under the highest pressure, which /api/gpu/profile is about"},
+    {.name = "penstock_gpu_effective_ratio", .type = PS_METRIC_GAUGE, .unit = "ratio",
+     .help = "How full that is for requests: the cache of an engine that preallocates, otherwise the device"},
+    {.name = "penstock_gpu_level", .type = PS_METRIC_GAUGE,
+     .help = "Its pressure: 0 low, 1 medium, 2 high, 3 critical"},
+    {.name = "penstock_gpu_to_critical_seconds", .type = PS_METRIC_GAUGE, .unit = "seconds",
+     .help = "Time until its memory runs out if things go on as they are; none: not in sight"},
     {.name = "penstock_gpu_upstream_bound_requests", .type = PS_METRIC_GAUGE, .labels = {"upstream"},
      .help = "Requests that the upstream's gate lets in at a time for its memory's sake; none: no such bound"},
     {.name = "penstock_gpu_upstream_bound_tokens", .type = PS_METRIC_GAUGE, .unit = "tokens", .labels = {"upstream"},
@@ -317,11 +330,26 @@ static void show_snapshot(struct ps_gpu_gauges *gauges, const char *source,
     }
 }
 
+static struct ps_device_reading level_of(bool foreseen, const struct ps_gpu_view *view)
+{
+    return (struct ps_device_reading){foreseen ? view->level : 0, foreseen};
+}
+
+static struct ps_device_reading until_of(bool foreseen, const struct ps_gpu_view *view)
+{
+    bool known = foreseen && isfinite(view->answer.until);
+    return (struct ps_device_reading){known ? view->answer.until : 0, known};
+}
+
 static void show_server(struct ps_gpu_gauges *gauges, const struct ps_scrape_view *view,
                         const struct ps_optimizer_target *target)
 {
-    static const enum family families[] = {SERVER_RUNNING, SERVER_WAITING,   SERVER_KV,
-                                           SERVER_PREFIX,  SERVER_EFFECTIVE, SERVER_UP};
+    static const enum family families[] = {SERVER_RUNNING,   SERVER_WAITING, SERVER_KV,
+                                           SERVER_PREFIX,    SERVER_EFFECTIVE, SERVER_UP,
+                                           SERVER_LEVEL,     SERVER_UNTIL};
+    struct ps_gpu_view outlook;
+    bool foreseen =
+        target->fresh && ps_gpu_outlook_read(gauges->gpu->outlook, target->id, &outlook);
     char key[KEY];
     snprintf(key, sizeof key, "server\n%.100s\n%.200s", view->name, view->endpoint);
     struct slot *slot = slot_of(gauges, key,
@@ -337,6 +365,23 @@ static void show_server(struct ps_gpu_gauges *gauges, const struct ps_scrape_vie
     }
     set(slot, 4, target->fresh ? target->effective : unknown, 0.01);
     set(slot, 5, ps_device_known(target->fresh ? 1 : 0), 1);
+    set(slot, 6, level_of(foreseen, &outlook), 1);
+    set(slot, 7, until_of(foreseen, &outlook), 1);
+}
+
+static void show_whole(struct ps_gpu_gauges *gauges, ps_time now,
+                       const struct ps_optimizer_target *targets, size_t count)
+{
+    static const enum family families[] = {WHOLE_USED, WHOLE_EFFECTIVE, WHOLE_LEVEL, WHOLE_UNTIL};
+    struct ps_gpu_headline headline;
+    ps_gpu_headline(gauges->gpu, now, targets, count, &headline);
+    struct slot *slot = slot_of(gauges, "whole", NULL, families, PS_ARRAY_LEN(families));
+    if (slot != NULL) {
+        set(slot, 0, headline.used, 0.01);
+        set(slot, 1, headline.effective, 0.01);
+        set(slot, 2, level_of(headline.foreseen, &headline.view), 1);
+        set(slot, 3, until_of(headline.foreseen, &headline.view), 1);
+    }
 }
 
 static void show_spot(struct ps_gpu_gauges *gauges, const struct ps_scrape_view *view,
@@ -385,6 +430,7 @@ void ps_gpu_gauges_update(struct ps_gpu_gauges *gauges, const struct ps_optimize
         gauges->slots[i].seen = false;
         gauges->slots[i].known = false;
     }
+    show_whole(gauges, now, targets, count);
     for (size_t i = 0; i < gpu->driver_count; i++) {
         if (gpu->views[i].state == PS_SAMPLER_FRESH) {
             show_snapshot(gauges, gpu->driver_names[i], gpu->views[i].snapshot);

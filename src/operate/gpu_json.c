@@ -58,32 +58,6 @@ int ps_gpu_json_write(json_t *root, bool known, struct ps_buf *out)
 
 /* --- devices ---------------------------------------------------------------------------------- */
 
-/* What is known of devices, from whom. Names are those of sources; snapshots are borrowed. */
-static size_t list_sources(struct ps_gpu *gpu, ps_time now, struct ps_profile_source *sources,
-                           size_t most)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < gpu->driver_count && count < most; i++) {
-        sources[count++] = (struct ps_profile_source){.name = gpu->driver_names[i],
-                                                      .view = gpu->views[i],
-                                                      .calls = ps_sampler_book(gpu->drivers[i])};
-    }
-    for (size_t i = 0; i < ps_scrape_count(gpu->scrape) && count < most; i++) {
-        struct ps_scrape_view view;
-        ps_scrape_read(gpu->scrape, i, now, &view);
-        if (view.result != NULL && view.result->devices != NULL) {
-            struct ps_profile_source *source = &sources[count++];
-            *source = (struct ps_profile_source){.name = view.name};
-            source->view.state =
-                view.state == PS_SCRAPE_FRESH ? PS_SAMPLER_FRESH : PS_SAMPLER_STALE;
-            source->view.snapshot = view.result->devices;
-            source->view.age = view.age;
-            snprintf(source->view.why, sizeof source->view.why, "%s", view.why);
-        }
-    }
-    return count;
-}
-
 /* Devices that a server or exporter told of carry its address. */
 static void add_endpoints(json_t *root, struct ps_gpu *gpu, ps_time now)
 {
@@ -126,7 +100,7 @@ static json_t *devices_json(struct ps_gpu *gpu, ps_time now)
     struct ps_buf text = ps_buf_make(TEXT_LIMIT);
     json_t *json = NULL;
     if (sources != NULL) {
-        size_t count = list_sources(gpu, now, sources, PS_OPTIMIZER_TARGETS);
+        size_t count = ps_gpu_list_sources(gpu, now, sources, PS_OPTIMIZER_TARGETS);
         if (ps_profile_write(sources, count, &text) == PS_OK) {
             json = json_loadb(text.data, text.len, 0, NULL);
             add_endpoints(json, gpu, now);
@@ -255,19 +229,6 @@ static json_t *engines_json(struct ps_gpu *gpu, ps_time now,
 
 /* --- the profile ------------------------------------------------------------------------------ */
 
-static const struct ps_optimizer_target *fullest(const struct ps_optimizer_target *targets,
-                                                 size_t count)
-{
-    const struct ps_optimizer_target *most = NULL;
-    for (size_t i = 0; i < count; i++) {
-        if (targets[i].fresh && targets[i].effective.known &&
-            (most == NULL || targets[i].effective.value > most->effective.value)) {
-            most = &targets[i];
-        }
-    }
-    return most;
-}
-
 static double share_of(const json_t *device)
 {
     const json_t *share = json_object_get(device, "utilization_percent");
@@ -351,7 +312,7 @@ static void add_plain(json_t *root, const struct ps_gpu *gpu)
 static void add_effective(json_t *root, const struct ps_gpu *gpu,
                           const struct ps_optimizer_target *targets, size_t count)
 {
-    const struct ps_optimizer_target *most = fullest(targets, count);
+    const struct ps_optimizer_target *most = ps_gpu_fullest(targets, count);
     struct ps_gpu_view view;
     if (most == NULL) {
         add_plain(root, gpu);

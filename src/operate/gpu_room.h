@@ -102,6 +102,25 @@ void ps_gpu_forget(struct ps_gpu *gpu); /* gives them back */
 /* How a server's fullness is measured: "kv_cache" or "device"; NULL: it is not. */
 const char *ps_gpu_basis(const struct ps_optimizer_target *target);
 
+/* What is known of devices, from whom. Names are those of sources; snapshots are borrowed. */
+size_t ps_gpu_list_sources(struct ps_gpu *gpu, ps_time now, struct ps_profile_source *sources,
+                           size_t most);
+
+/* The server that `profile` is about: the fullest that is heard of now, or NULL. */
+const struct ps_optimizer_target *ps_gpu_fullest(const struct ps_optimizer_target *targets,
+                                                 size_t count);
+
+/* The figures of `profile`, in percent. */
+struct ps_gpu_headline {
+    struct ps_device_reading used;
+    struct ps_device_reading effective;
+    bool foreseen; /* there is a view */
+    struct ps_gpu_view view;
+};
+
+void ps_gpu_headline(struct ps_gpu *gpu, ps_time now, const struct ps_optimizer_target *targets,
+                     size_t count, struct ps_gpu_headline *out);
+
 /* NULL when out of memory. */
 struct ps_gpu_gates *ps_gpu_gates_new(void);
 void ps_gpu_gates_free(struct ps_gpu_gates *gates); /* NULL is fine */

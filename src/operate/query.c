@@ -27,7 +27,7 @@ static int next_char(struct ps_str text, size_t *at)
     return low < 0 ? -1 : high * 16 + low;
 }
 
-static int decode(struct ps_str text, char out[PS_QUERY_TEXT])
+static int decode(struct ps_str text, char *out, size_t size)
 {
     size_t len = 0;
     for (size_t at = 0; at < text.len;) {
@@ -35,7 +35,7 @@ static int decode(struct ps_str text, char out[PS_QUERY_TEXT])
         if (c < ' ' || c == 0x7f) {
             return PS_EPARSE;
         }
-        if (len == PS_QUERY_TEXT - 1) {
+        if (len + 1 >= size) {
             return PS_ELIMIT;
         }
         out[len++] = (char)c;
@@ -54,7 +54,19 @@ int ps_query_next(struct ps_str *rest, struct ps_query_pair *pair)
     }
     size_t equals = ps_str_find(part, '=');
     bool has_value = equals < part.len;
-    int err = decode(ps_str_first(part, equals), pair->name);
+    int err = decode(ps_str_first(part, equals), pair->name, sizeof pair->name);
     struct ps_str value = has_value ? ps_str_skip(part, equals + 1) : (struct ps_str){"", 0};
-    return err != PS_OK ? err : decode(value, pair->value);
+    return err != PS_OK ? err : decode(value, pair->value, sizeof pair->value);
+}
+
+int ps_query_value(struct ps_str query, struct ps_str name, char *out, size_t size)
+{
+    struct ps_str part;
+    while (query.len > 0 && ps_str_split(&query, '&', &part)) {
+        size_t equals = ps_str_find(part, '=');
+        if (equals < part.len && ps_str_eq(ps_str_first(part, equals), name)) {
+            return decode(ps_str_skip(part, equals + 1), out, size);
+        }
+    }
+    return PS_ENOTFOUND;
 }

@@ -12,6 +12,8 @@
 #ifndef PS_OPERATE_QUERY_H
 #define PS_OPERATE_QUERY_H
 
+#include <stddef.h>
+
 #include "base/err.h"
 #include "base/str.h"
 
@@ -25,5 +27,9 @@ struct ps_query_pair {
 /* The next parameter; *rest moves on behind it. PS_OK, PS_ENOTFOUND at the end, PS_EPARSE or
  * PS_ELIMIT. Empty ones ("&&") are left out. */
 PS_MUST_CHECK int ps_query_next(struct ps_str *rest, struct ps_query_pair *pair);
+
+/* The value of the first parameter of a name, which needs no decoding, into `out`, terminated.
+ * Errors as above; PS_ENOTFOUND: there is none. */
+PS_MUST_CHECK int ps_query_value(struct ps_str query, struct ps_str name, char *out, size_t size);
 
 #endif

@@ -62,6 +62,9 @@ labels become a string, and a hash table has the number.
     "scrape": """`make bench NAME=scrape`: what the page costs, and those who count while it is written. The peer holds
 its lock for the whole page.
 """,
+    "board": """`make bench NAME=board`: what the dashboard costs control, which has 2 ms for a turn
+([docs/dashboard.md](dashboard.md)). The peer is the same document made as a tree with jansson and written.
+""",
     "predict": """`make bench NAME=predict`: is trouble with memory foreseen ([docs/foresight.md](foresight.md))?
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
 recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.

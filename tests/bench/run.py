@@ -8,11 +8,13 @@
     run.py eviction [--quick] [--only traces|gpu]
     run.py fanout [--quick] [--only few|many|requests] [--rounds N]
     run.py flight [--quick] [--rounds N]
+    run.py loadgen [--quick] [--only closed|jitter|truth|streams|memory] [--rounds N]
     run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
     run.py ring [--quick] [--only ring|redis] [--rounds N]
     run.py scrape [--quick] [--rounds N]
+    run.py board [--quick] [--rounds N]
     run.py statsd [--quick] [--rounds N]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
@@ -37,11 +39,13 @@ import sys
 import tempfile
 
 import batch
+import board
 import cache
 import chaos
 import eviction
 import fanout
 import flight
+import loadgen
 import metrics
 import predict
 import pressure
@@ -112,9 +116,24 @@ def raise_priority():
         say("the priority stays as it is: raising it needs more rights")
 
 
-BENCHES = {"batch": batch, "cache": cache, "chaos": chaos, "eviction": eviction, "fanout": fanout, "flight": flight, "metrics": metrics,
-           "predict": predict, "pressure": pressure, "proxy": proxy, "ring": ring, "scrape": scrape, "statsd": statsd,
-           "telemetry": telemetry}
+BENCHES = {module.__name__: module for module in (
+    batch,
+    board,
+    cache,
+    chaos,
+    eviction,
+    fanout,
+    flight,
+    loadgen,
+    metrics,
+    predict,
+    pressure,
+    proxy,
+    ring,
+    scrape,
+    statsd,
+    telemetry,
+)}
 
 
 def main():

@@ -22,7 +22,8 @@ BUILD = ROOT / "build"
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes",
             "-Wmissing-prototypes", "-Wwrite-strings", "-Wcast-qual", "-Wpointer-arith",
             "-Wvla", "-Wformat=2", "-Wundef", "-Wimplicit-fallthrough"]
-PROGRAMS = {"upstream": ["upstream.c"], "client": ["client.c", "load.c"], "fanout": ["fanout.c"]}
+PROGRAMS = {"upstream": ["upstream.c"], "client": ["client.c", "load.c"], "fanout": ["fanout.c"],
+            "truth": ["truth.c"]}
 
 NGINX = """
 {user}daemon off;
@@ -128,7 +129,7 @@ def compile_programs(out):
         if program.exists() and program.stat().st_mtime > newest:
             continue
         command = [os.environ.get("CC", "gcc"), "-std=c17", "-D_GNU_SOURCE", "-O2", *WARNINGS,
-                   *[str(HERE / source) for source in sources], "-o", str(program)]
+                   *[str(HERE / source) for source in sources], "-o", str(program), "-lm"]
         subprocess.run(command, check=True)
 
 

@@ -7,6 +7,7 @@
 #include "daemon/access_log.h"
 #include "daemon/caches.h"
 #include "daemon/engines.h"
+#include "daemon/machine.h"
 #include "daemon/live.h"
 #include "daemon/process.h"
 #include "daemon/recorder.h"
@@ -25,6 +26,7 @@ int main(void)
     static const struct ps_metric_family *const tables[] = {ps_traffic_metric_families,
                                                             ps_engines_metric_families,
                                                             ps_process_metric_families,
+                                                            ps_machine_metric_families,
                                                             ps_access_log_metric_families,
                                                             ps_caches_metric_families,
                                                             ps_gpu_metric_families,

@@ -131,6 +131,12 @@ test('docs/metrics.md is what the tables say', async () => {
     'run: build/tests/helpers/metric_manual > docs/metrics.md');
 });
 
+test('docs/dashboard.md has the names that the table has', async () => {
+  const { stdout } = await promisify(execFile)(path.join(helpers, 'board_manual'));
+  const page = fs.readFileSync(path.join(root, 'docs/dashboard.md'), 'utf8');
+  assert.ok(page.endsWith(stdout), 'what follows the mark in docs/dashboard.md is printed by build/tests/helpers/board_manual');
+});
+
 test('every counter of a running gateway is in docs/metrics.md', async (t) => {
   const { gate } = await startAll(t);
   const page = await (await fetch(`${gate.url}/metrics`)).text();

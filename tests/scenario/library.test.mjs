@@ -24,6 +24,7 @@ const run = promisify(execFile);
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const build = path.dirname(program);
 const example = path.join(root, 'examples/cache.c');
+const dashboardExample = path.join(root, 'examples/dashboard.c');
 const gpuExample = path.join(root, 'examples/gpu.c');
 const fakeDriver = path.join(build, 'tests/fake/libnvidia-ml.so.1');
 const header = fs.readFileSync(path.join(root, 'include/penstock/penstock.h'), 'utf8');
@@ -232,6 +233,17 @@ test('without a card and a source the GPU example names the settings', { skip: w
       + 'no server or exporter\n');
     return true;
   });
+});
+
+test('the dashboard example hears its own samples', { skip: whyNot() }, async (t) => {
+  const place = await install();
+  const out = await compile(t, dashboardExample, [...(await flags(place, '--cflags', '--libs')), '-lm']);
+  const lines = (await say(place, out, undefined, '5')).trim().split('\n');
+  assert.equal(lines.length, 7);
+  lines.slice(0, 5).forEach((line, n) => assert.match(line, new RegExp(
+    `^frame ${n + 1}: \\{"type":"metrics_update","seq":${n + 1},"time":\\d+\\.\\d+,"metrics":\\{"queue_length`)));
+  assert.equal(lines[5], '5 frames, 5 points of queue_length{room="a"}');
+  assert.equal(lines[6], 'min 20.0, mean 23.7, p95 27.2, max 27.2');
 });
 
 /// Each C program of the page with what it prints.

@@ -285,6 +285,7 @@ static void a_counter_is_a_rate(void **state)
     open_world(&world, 100);
     assert_int_equal(ps_metric_counter(world.metrics, &rows[COUNTER], PS_LABELS(PS_STR("old")), &old), PS_OK);
     ps_counter_add_shared(old, 1000);
+    ps_clock_advance(&world.clock, 5 * PS_SECOND);
     tick(&world);
     assert_last(&world, "rate(t_things_total{a=\"old\"})", NAN); /* how many of them in this second? */
     ps_counter_add_shared(old, 7);
@@ -371,7 +372,9 @@ static void a_histogram_tells_of_the_second_alone(void **state)
     for (int i = 0; i < 1000; i++) {
         ps_histogram_observe_shared(histogram, 100);
     }
+    ps_clock_advance(&world.clock, 5 * PS_SECOND);
     tick(&world);
+    assert_last(&world, "rate(t_explicit)", NAN);
     tick(&world);
     assert_last(&world, "rate(t_explicit)", 0);
     assert_last(&world, "mean(t_explicit)", NAN); /* nothing was observed: there is no mean, nor 0 */

@@ -298,6 +298,36 @@ static void native_histograms_tell_every_value(void **state)
     }
 }
 
+static void what_is_native_alone_is_in_protobuf_alone(void **state)
+{
+    static const struct ps_metric_family fine[] = {{.name = "t_fine_seconds",
+                                                    .type = PS_METRIC_EXPONENTIAL,
+                                                    .help = "Fine",
+                                                    .unit = "seconds",
+                                                    .native = true},
+                                                   {0}};
+    static const struct {
+        enum ps_prometheus_format format;
+        bool shown;
+    } cases[] = {{PS_PROMETHEUS_TEXT, false},
+                 {PS_PROMETHEUS_OPENMETRICS, false},
+                 {PS_PROMETHEUS_PROTOBUF, true}};
+    struct ps_metrics *metrics = make();
+    struct ps_histogram *histogram;
+    (void)state;
+    assert_int_equal(ps_metrics_declare(metrics, fine, NULL), PS_OK);
+    assert_int_equal(ps_metric_histogram(metrics, &fine[0], NULL, &histogram), PS_OK);
+    ps_histogram_observe_shared(histogram, 0.5);
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        struct ps_buf page = ps_buf_make(1024 * 1024);
+        assert_int_equal(ps_prometheus_write(metrics, cases[i].format, &page), PS_OK);
+        assert_int_equal(ps_str_contains(ps_buf_str(&page), PS_STR("t_fine")), cases[i].shown);
+        assert_true(ps_str_contains(ps_buf_str(&page), PS_STR("t_wait_seconds")));
+        ps_buf_fini(&page);
+    }
+    ps_metrics_free(metrics);
+}
+
 static void a_protobuf_page_over_its_limit_leaves_the_buffer_as_it_was(void **state)
 {
     (void)state;
@@ -321,6 +351,7 @@ int main(void)
         cmocka_unit_test(text_shows_them_as_it_can),
         cmocka_unit_test(protobuf_shows_all_kinds),
         cmocka_unit_test(native_histograms_tell_every_value),
+        cmocka_unit_test(what_is_native_alone_is_in_protobuf_alone),
         cmocka_unit_test(a_protobuf_page_over_its_limit_leaves_the_buffer_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

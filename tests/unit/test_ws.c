@@ -520,6 +520,17 @@ static void many_small_messages_are_read_a_few_at_a_time(void **state)
     assert_string_equal(bench->heard, "a;b;c;d;e;f;");
 }
 
+static void who_hangs_up_while_it_is_held_is_gone_at_once(void **state)
+{
+    struct bench *bench = *state;
+    bench->opts.max_rate = 1000;
+    join(bench);
+    SAY(bench, "\x81\x81" M0 "a\x81\x81" M0 "b\x81\x81" M0 "c\x81\x81" M0 "d\x81\x81" M0 "e");
+    raw_close(&bench->client);
+    await_gone(bench, PS_WS_LOST);
+    assert_string_equal(bench->heard, "a;b;");
+}
+
 /* --- through a server ------------------------------------------------------------------------- */
 
 struct house {
@@ -586,6 +597,7 @@ int main(void)
         CASE(a_goodbye_follows_what_is_on_its_way),
         CASE(who_sends_too_much_is_read_on_a_second_later),
         CASE(many_small_messages_are_read_a_few_at_a_time),
+        CASE(who_hangs_up_while_it_is_held_is_gone_at_once),
         CASE(what_a_client_sends_before_the_answer_is_heard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ export const noBrowser = program === undefined && 'Chromium is not installed';
 let browser;
 
 /// One browser for all stories of a file; each has a context of its own.
-async function launch() {
+export async function launch() {
   browser ??= await chromium.launch({ executablePath: program, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
   return browser;
 }
