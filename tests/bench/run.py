@@ -16,6 +16,7 @@
     run.py scrape [--quick] [--rounds N]
     run.py board [--quick] [--rounds N]
     run.py statsd [--quick] [--rounds N]
+    run.py stress [--quick] [--only quick|thorough|spike|endurance]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -53,6 +54,7 @@ import proxy
 import ring
 import scrape
 import statsd
+import stress
 import telemetry
 from rows import say
 from targets import BUILD, BenchError
