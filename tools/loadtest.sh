@@ -30,8 +30,11 @@ until curl -fs -o /dev/null "$url/readyz"; do
     sleep 0.2
 done
 
+case $command in
+suite | endurance) set -- --target-metrics "$url/metrics" "$@" ;;
+esac
 status=0
-"$penstock" "$command" "$url/v1/chat/completions" --target-metrics "$url/metrics" --out "$out" "$@" || status=$?
+"$penstock" "$command" "$url/v1/chat/completions" --out "$out" "$@" || status=$?
 if [ -f "$out" ]; then
     "$penstock" report "$out" --html "$build/load_test_report.html" && echo "page: $build/load_test_report.html"
 fi

@@ -134,6 +134,7 @@ BENCHES = {module.__name__: module for module in (
     ring,
     scrape,
     statsd,
+    stress,
     telemetry,
 )}
 

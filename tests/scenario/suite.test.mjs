@@ -186,6 +186,16 @@ test('a target that is not there ends each with 3, wrong usage with 2', async (t
   }
 });
 
+test('the four run into one report', async (t) => {
+  const url = await serve(t, limited(70));
+  const result = await run(t, ['suite', url, '--quick', '--threshold', 'http_req_failed: rate<0.9'], { ms: 240_000 });
+  assert.ok([0, 1].includes(result.code), result.stdout + result.stderr);
+  assert.deepEqual(Object.keys(result.report.summary.tests).sort(), ['endurance', 'load', 'spike', 'stress']);
+  assert.equal(result.report.load_test.target_rps, 50);
+  assert.ok(result.report.load_test.error_rate_percent < 1);
+  assert.ok(result.report.stress_test.breaking_point_rps > 50);
+});
+
 test('what the page shows is understood', async (t) => {
   const url = `http://127.0.0.1:${await freePort()}/`;
   const page = fs.readFileSync(path.join(root, 'docs', 'load-tests.md'), 'utf8');
