@@ -172,7 +172,7 @@ static void say_point(struct test *test, const struct ps_stress_result *result)
 {
     char interval[64] = "";
     if (!isnan(result->low) && !isnan(result->high)) {
-        snprintf(interval, sizeof interval, " (95 %%: %.1f to %.1f)", result->low, result->high);
+        snprintf(interval, sizeof interval, " (between %.1f and %.1f)", result->low, result->high);
     }
     ps_tester_reason(test->tester, PS_VERDICT_PASS, "it breaks at %.1f requests/s%s: %s%s", result->breaking_point,
                      interval, sentence_of(result->signal),
