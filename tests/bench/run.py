@@ -16,7 +16,7 @@
     run.py scrape [--quick] [--rounds N]
     run.py board [--quick] [--rounds N]
     run.py statsd [--quick] [--rounds N]
-    run.py stress [--quick] [--only quick|thorough|spike|endurance]
+    run.py stress [--quick] [--only queue|batch|limit|thorough|spike|leak|steady]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and

@@ -1,9 +1,9 @@
 """stress - the verdicts of load tests against servers whose truth is known, with the real generator.
 
-    stress.py [--quick] [--only quick|thorough|spike|endurance]
+    run.py stress [--quick] [--only queue|batch|limit|thorough|spike|leak|steady]
 
-`quick` and `spike` are the usual run; `thorough` (three searches of up to ten minutes) and `endurance` take longer. The
-servers are tests/bench/curve.c on one core, the generator has the other.
+The usual run searches three curves with --quick and measures a recovery; `thorough` (the same curves, up to ten minutes
+each), `leak` (a minute) and `steady` (20 minutes) take longer. The servers are tests/bench/curve.c on one core, the generator has the other.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -27,7 +27,7 @@ WHAT = {
     "endurance_leak": "A leak of 1 % over a run of 60 s (an hour, compressed), under a sawtooth of garbage of 2 %",
     "endurance_steady": "Runs of 60 s of the same server without a leak in which something drifts",
 }
-PARTS = ("quick", "thorough", "spike", "endurance")
+PARTS = ("queue", "batch", "limit", "thorough", "spike", "leak", "steady")
 TRUTH = {"queue": 400.0, "batch": 32 / (0.050 + 32 * 0.002), "limit": 230 / 0.99}
 CURVES = {"queue": ["queue", "16", "40"], "batch": ["batch", "32", "50", "2000", "4"], "limit": ["limit", "230", "20"]}
 ROOMY = ["queue", "64", "20", "2"]
@@ -99,7 +99,6 @@ def leak(args, folder):
 
 
 def steady(args, folder, runs):
-    """Several at a time: most of a run is waiting."""
     drifting = []
     with Server([*ROOMY, "leak=256,0,60,2"]) as server:
         for number in range(runs):
@@ -111,22 +110,23 @@ def steady(args, folder, runs):
 
 
 def run(args, folder, save):
-    parts = args.only or ["quick", "spike"]
+    parts = args.only or (["queue"] if args.quick else ["queue", "batch", "limit", "spike"])
     report = {"name": "stress", "results": [], "environment": {
         **machine(), "quick": args.quick, "skipped": {},
         "programs": [version for version in (version_of("penstock", [args.penstock, "version"]),) if version],
         "placement": "server on the last core, generator on the first; peers are the analytic truth"}}
     subprocess.run(["ninja", "-C", str(BUILD), "tests/bench/bench_curve"], check=True, capture_output=True)
     jobs = {
-        "quick": [lambda curve=curve: breaking_point(args, folder, "quick", curve, 0.1, 60)
-                  for curve in (["queue"] if args.quick else CURVES)],
+        **{curve: [lambda curve=curve: breaking_point(args, folder, "quick", curve, 0.1, 60)] for curve in CURVES},
         "thorough": [lambda curve=curve: breaking_point(args, folder, "thorough", curve, 0.05, 600) for curve in CURVES],
         "spike": [lambda: recovery(args, folder)],
-        "endurance": [lambda: leak(args, folder), lambda: steady(args, folder, 2 if args.quick else 20)],
+        "leak": [lambda: leak(args, folder)],
+        "steady": [lambda: steady(args, folder, 2 if args.quick else 20)],
     }
     for part in parts:
         for job in jobs[part]:
             report["results"].append(job())
-            say(f"stress: {report['results'][-1]['metric']} {report['results'][-1]['ours']}")
+            report["results"].sort(key=lambda r: list(WHAT).index(r["metric"]))
+            say(f"stress: {report['results'][-1]['metric']}")
             save(report)
     return report
