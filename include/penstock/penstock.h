@@ -630,6 +630,55 @@ PS_API int ps_dashboard_stats(struct ps_dashboard *dashboard, const char *name,
 /* All of it, as the JSON of GET /api/dashboard/summary: *json is the caller's: ps_free(). PS_OK,
  * PS_ENOMEM, PS_ECLOSED. */
 PS_API int ps_dashboard_summary(struct ps_dashboard *dashboard, char **json);
+/* --- load tests ------------------------------------------------------------------------------- */
+
+/* What `penstock load`, `stress`, `spike` and `endurance` do, from a program: a service is put under load, and there
+ * is a verdict. The generator is the program `penstock`, started as a process of its own (the one that the variable
+ * PENSTOCK_PROGRAM names, else the first in PATH): its processor time, descriptors and signals are not the
+ * caller's, so neither measures the other. Each call writes its section of the report and waits until the
+ * test is over. */
+struct ps_load_opts {
+    const char *url;    /* what is tested */
+    const char *report; /* the file; NULL: load_test_report.json */
+    /* Further options as on the command line ("--rate", "50", "--duration", "10s"), ended by NULL; NULL: none.
+     * --out is `report`'s. */
+    const char *const *options;
+    uint64_t reserved[4];
+};
+
+enum ps_load_verdict {
+    PS_LOAD_PASS = 0,              /* the numbers are the command's exit status */
+    PS_LOAD_FAIL = 1,              /* a threshold was not kept */
+    PS_LOAD_UNREACHABLE = 3,       /* the target can't be reached, or answered nothing */
+    PS_LOAD_GENERATOR_LIMITED = 4, /* the figures are not the server's */
+    PS_LOAD_ABORTED = 5            /* ended early */
+};
+
+/* What came of a test. Numbers that are not known, or of another kind of test, are NAN. */
+struct ps_load_result {
+    enum ps_load_verdict verdict;
+    char reason[512]; /* a sentence */
+    double duration_seconds;
+    double total_requests, successful_requests, failed_requests;
+    double error_rate_percent;
+    double rps; /* achieved */
+    double median_ms, p95_ms, p99_ms; /* from the intended time */
+    double breaking_point_rps;        /* stress */
+    double recovery_time_seconds;     /* spike */
+    uint64_t reserved[8];
+};
+
+/* Each: PS_OK, whatever the verdict; PS_EINVAL: options that can't be, as ps_last_error() says; PS_ENOTFOUND: no
+ * program penstock; PS_EIO: it could not be run, or left no report; PS_ENOMEM. Any thread; *out is untouched on
+ * failure. */
+PS_API int ps_load_run_load(const struct ps_load_opts *opts, struct ps_load_result *out);
+PS_API int ps_load_run_stress(const struct ps_load_opts *opts, struct ps_load_result *out);
+PS_API int ps_load_run_spike(const struct ps_load_opts *opts, struct ps_load_result *out);
+PS_API int ps_load_run_endurance(const struct ps_load_opts *opts, struct ps_load_result *out);
+
+/* The report as JSON, which *json gets: ps_free() it. `file` NULL: load_test_report.json. PS_OK; PS_ENOTFOUND,
+ * PS_EPARSE (no report), PS_EIO, PS_ENOMEM. */
+PS_API int ps_load_report(const char *file, char **json);
 
 #ifdef __cplusplus
 }

@@ -12,7 +12,7 @@
 /* clang-format off */
 const struct ps_option ps_history_options[] = {
     PS_OPTION_ROW(ps_history_opts, max_series, U64, "4000",
-     "series of numbers that are remembered: one for a gauge or a counter, five for a histogram; each takes up to 4.7 kB; "
+     "series of numbers that are remembered: one for a gauge or a counter, five for a histogram; each takes about 5 kB; "
      "what comes later is left out and counted",
      .min = 1, .max = 1e6, .no_reload = true),
     PS_OPTION_ROW(ps_history_opts, points, U64, "300",

@@ -12,7 +12,7 @@
  * that fails halfway is written once more, so a row has a key of its own and an upsert does it.
  *
  * The module knows no table: a room hands in the SQL of its own. Time in tables is in microseconds
- * since 1970-01-01 UTC.
+ * since 1970-01-01 UTC (`_us`), in seconds (`_s`) where rows are many.
  *
  * Thread: new, free, read, forget and everything with a reply belong to the loop's owner; a write
  * without a reply and the figures may come from any thread.

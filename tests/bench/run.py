@@ -8,7 +8,7 @@
     run.py eviction [--quick] [--only traces|gpu]
     run.py fanout [--quick] [--only few|many|requests] [--rounds N]
     run.py flight [--quick] [--rounds N]
-    run.py loadgen [--quick] [--only closed|jitter|truth|streams|memory] [--rounds N]
+    run.py loadgen [--quick] [--only closed|jitter|truth|streams|growth] [--rounds N]
     run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
