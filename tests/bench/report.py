@@ -69,6 +69,9 @@ this, that does what a StatsD server has to: split lines, match them, keep numbe
     "scrape": """`make bench NAME=scrape`: what the page costs, and those who count while it is written. The peer holds
 its lock for the whole page.
 """,
+    "history": """`make bench NAME=history`: what writing down every number each second costs control, which has 2 ms for a turn
+([docs/history.md](history.md)). The peer is the page that a scraper would ask for instead.
+""",
     "board": """`make bench NAME=board`: what the dashboard costs control, which has 2 ms for a turn
 ([docs/dashboard.md](dashboard.md)). The peer is the same document made as a tree with jansson and written.
 """,

@@ -8,6 +8,7 @@
     run.py eviction [--quick] [--only traces|gpu]
     run.py fanout [--quick] [--only few|many|requests] [--rounds N]
     run.py flight [--quick] [--rounds N]
+    run.py history [--quick] [--rounds N]
     run.py loadgen [--quick] [--only closed|jitter|truth|streams|memory] [--rounds N]
     run.py loadreport [--quick] [--rounds N]
     run.py metrics [--quick] [--rounds N]
@@ -47,6 +48,7 @@ import chaos
 import eviction
 import fanout
 import flight
+import history
 import loadgen
 import loadreport
 import metrics
@@ -128,6 +130,7 @@ BENCHES = {module.__name__: module for module in (
     eviction,
     fanout,
     flight,
+    history,
     loadgen,
     loadreport,
     metrics,
