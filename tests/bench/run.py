@@ -8,7 +8,8 @@
     run.py eviction [--quick] [--only traces|gpu]
     run.py fanout [--quick] [--only few|many|requests] [--rounds N]
     run.py flight [--quick] [--rounds N]
-    run.py loadgen [--quick] [--only closed|jitter|truth|streams|growth] [--rounds N]
+    run.py loadgen [--quick] [--only closed|jitter|truth|streams|memory] [--rounds N]
+    run.py loadreport [--quick] [--rounds N]
     run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
@@ -47,6 +48,7 @@ import eviction
 import fanout
 import flight
 import loadgen
+import loadreport
 import metrics
 import predict
 import pressure
@@ -127,6 +129,7 @@ BENCHES = {module.__name__: module for module in (
     fanout,
     flight,
     loadgen,
+    loadreport,
     metrics,
     predict,
     pressure,

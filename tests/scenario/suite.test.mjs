@@ -5,59 +5,22 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { after } from './lib/after.mjs';
+import { LAX, limited, read, run, serve } from './lib/loadtest.mjs';
 import { Penstock, runPenstock, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
 import { until } from './lib/wait.mjs';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 
-// The machine that runs the tests has more to do than to be punctual.
-const LAX = ['--max-lag', '1h'];
-
-// A server of this process; `handle` may be replaced.
-async function serve(t, handle = (request, response) => response.end('ok')) {
-  const server = http.createServer((request, response) => {
-    request.resume();
-    request.on('end', () => handle(request, response));
-  });
-  server.listen(0, '127.0.0.1');
-  await new Promise((resolve) => { server.once('listening', resolve); });
-  after(t, () => { server.closeAllConnections(); server.close(); });
-  return `http://127.0.0.1:${server.address().port}/`;
-}
-
-// Serves `rate` requests a second and refuses the others.
-function limited(rate) {
-  let tokens = 0;
-  let last = performance.now();
-  return (request, response) => {
-    const now = performance.now();
-    tokens = Math.min(tokens + (now - last) / 1000 * rate, 4);
-    last = now;
-    response.statusCode = tokens < 1 ? 503 : 200;
-    tokens -= tokens < 1 ? 0 : 1;
-    response.end('ok');
-  };
-}
-
 function start(t, args) {
   const command = new Penstock(args);
   after(t, () => command.kill());
   return command;
-}
-
-const read = (out) => JSON.parse(fs.readFileSync(out, 'utf8'));
-
-async function run(t, args, options = {}) {
-  const out = options.out ?? path.join(tempDir(t), 'report.json');
-  const result = await runPenstock(t, [...args, ...LAX, '--out', out], { ms: 120_000, ...options });
-  return { ...result, out, report: fs.existsSync(out) ? read(out) : undefined };
 }
 
 test('a search ends with a breaking point, its interval, a reason and at least five levels', async (t) => {
