@@ -5,59 +5,22 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { after } from './lib/after.mjs';
+import { LAX, limited, read, run, serve } from './lib/loadtest.mjs';
 import { Penstock, runPenstock, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
 import { until } from './lib/wait.mjs';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 
-// The machine that runs the tests has more to do than to be punctual.
-const LAX = ['--max-lag', '1h'];
-
-// A server of this process; `handle` may be replaced.
-async function serve(t, handle = (request, response) => response.end('ok')) {
-  const server = http.createServer((request, response) => {
-    request.resume();
-    request.on('end', () => handle(request, response));
-  });
-  server.listen(0, '127.0.0.1');
-  await new Promise((resolve) => { server.once('listening', resolve); });
-  after(t, () => { server.closeAllConnections(); server.close(); });
-  return `http://127.0.0.1:${server.address().port}/`;
-}
-
-// Serves `rate` requests a second and refuses the others.
-function limited(rate) {
-  let tokens = 0;
-  let last = performance.now();
-  return (request, response) => {
-    const now = performance.now();
-    tokens = Math.min(tokens + (now - last) / 1000 * rate, 4);
-    last = now;
-    response.statusCode = tokens < 1 ? 503 : 200;
-    tokens -= tokens < 1 ? 0 : 1;
-    response.end('ok');
-  };
-}
-
 function start(t, args) {
   const command = new Penstock(args);
   after(t, () => command.kill());
   return command;
-}
-
-const read = (out) => JSON.parse(fs.readFileSync(out, 'utf8'));
-
-async function run(t, args, options = {}) {
-  const out = options.out ?? path.join(tempDir(t), 'report.json');
-  const result = await runPenstock(t, [...args, ...LAX, '--out', out], { ms: 120_000, ...options });
-  return { ...result, out, report: fs.existsSync(out) ? read(out) : undefined };
 }
 
 test('a search ends with a breaking point, its interval, a reason and at least five levels', async (t) => {
@@ -186,14 +149,17 @@ test('a target that is not there ends each with 3, wrong usage with 2', async (t
   }
 });
 
-test('the four run into one report', async (t) => {
-  const url = await serve(t, limited(70));
-  const result = await run(t, ['suite', url, '--quick', '--threshold', 'http_req_failed: rate<0.9'], { ms: 240_000 });
-  assert.ok([0, 1].includes(result.code), result.stdout + result.stderr);
-  assert.deepEqual(Object.keys(result.report.summary.tests).sort(), ['endurance', 'load', 'spike', 'stress']);
-  assert.equal(result.report.load_test.target_rps, 50);
-  assert.ok(result.report.load_test.error_rate_percent < 1);
-  assert.ok(result.report.stress_test.breaking_point_rps > 50);
+test('what CI keeps: 50 requests a second with errors under 1 %, and a page of the report in under 30 s', async (t) => {
+  const url = await serve(t);
+  const result = await run(t, ['load', url, '--rate', '50', '--duration', '6s', '--threshold', 'http_req_failed: rate<0.01']);
+  assert.equal(result.code, 0, result.stdout + result.stderr);
+  assert.equal(result.report.load_test.total_requests, 300);
+  const html = `${result.out}.html`;
+  const began = performance.now();
+  const report = await runPenstock(t, ['report', result.out, '--html', html], { ms: 30_000 });
+  assert.equal(report.code, 0, report.stderr);
+  assert.ok(performance.now() - began < 30_000); // what was promised; it takes milliseconds
+  assert.match(fs.readFileSync(html, 'utf8'), /<svg/);
 });
 
 test('what the page shows is understood', async (t) => {
