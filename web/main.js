@@ -161,6 +161,7 @@ function refresh() {
 }
 
 function refreshCharts() {
+  setHidden(byId('kept'), view.isLive || past.isKept);
   for (const chart of charts) {
     chart.refresh();
   }

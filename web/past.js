@@ -2,17 +2,18 @@
 //
 // SPDX-License-Identifier: Apache-2.0
 const URL_BYTES = 3000;
+const KNOWN = 'requests';
 const NAMES = 10; // a name may have many tracks, and an answer holds so many
 const SETTLE_MS = 150;
 
-/// Names in lots that fit into a URL.
+/// Names in lots that fit into a URL. One of each is always known: a question that is about nothing known is an error.
 function lots(names) {
   const all = [];
   let size = Infinity;
   for (const name of names) {
     const bytes = encodeURIComponent(name).length + 6;
     if (size + bytes > URL_BYTES || all.at(-1).length === NAMES) {
-      all.push([]);
+      all.push([KNOWN]);
       size = 0;
     }
     all.at(-1).push(name);
@@ -29,9 +30,9 @@ async function ask(names, { min, max }, signal) {
     const problem = await answer.json().catch(() => ({}));
     throw new Error(problem.detail ?? `the history answered ${answer.status}`);
   }
-  const { step_seconds: step, series = [] } = await answer.json();
+  const { step_seconds: step, store, series = [] } = await answer.json();
   const time = series[0]?.time ?? [];
-  return { step, time, series: series.map((one) => [one.key, valuesOf(one)]) };
+  return { step, time, isKept: store !== false, series: series.map((one) => [one.key, valuesOf(one)]) };
 }
 
 /// Seconds have one value, rollups several.
@@ -52,6 +53,7 @@ export class Past {
     this.abort?.abort();
     clearTimeout(this.timer);
     this.time = [];
+    this.isKept = true; // are there rollups?
     this.series = new Map();
     this.step = 60;
     this.error = null;
@@ -76,6 +78,7 @@ export class Past {
       this.series = new Map(answers.flatMap(({ time, series }) => series.map(([key, values]) => [key, onGrid(this.time, time, values)])));
       this.fetchedAt = Date.now();
       this.error = null;
+      this.isKept = answers.every(({ isKept }) => isKept);
       this.onData();
     } catch (error) {
       if (!abort.signal.aborted) {

@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include "base/check.h"
 #include "io/stream.h"
 
 /* SO_REUSEPORT lets us listen beside another program of the same user: whether the port is taken is
@@ -38,10 +39,30 @@ static int try_address(struct ps_loop *loop, struct ps_address *address)
     return err;
 }
 
+/* The ports that were given: the kernel may offer one again before its user listens there. */
+static uint16_t given[64];
+static size_t given_count;
+
+static bool was_given(uint16_t port)
+{
+    for (size_t i = 0; i < given_count && i < PS_ARRAY_LEN(given); i++) {
+        if (given[i] == port) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int ps_demo_place_free(struct ps_loop *loop, struct ps_address *out)
 {
-    int err = ps_address_parse(PS_STR("127.0.0.1:0"), out);
-    return err == PS_OK ? try_address(loop, out) : err;
+    int err;
+    size_t tries = 0;
+    do {
+        err = ps_address_parse(PS_STR("127.0.0.1:0"), out);
+        err = err == PS_OK ? try_address(loop, out) : err;
+    } while (err == PS_OK && was_given((uint16_t)ps_address_port(out)) && ++tries < 100);
+    given[given_count++ % PS_ARRAY_LEN(given)] = (uint16_t)ps_address_port(out);
+    return err;
 }
 
 int ps_demo_place_take(struct ps_loop *loop, struct ps_address *address, bool *moved)

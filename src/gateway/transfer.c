@@ -160,12 +160,13 @@ int ps_transfer_remember(struct ps_transfer *transfer)
 }
 
 /* Tells the log and the metrics; `exchange` is still there, or NULL after a tunnel. */
-static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int status, bool complete,
-                 ps_time now)
+static void tell(struct ps_transfer *transfer, struct ps_exchange *exchange, int status, bool complete)
 {
     const struct ps_transfer_memo *memo = transfer->memo;
     const struct ps_request *request = transfer->request;
     ps_time began = exchange != NULL ? ps_exchange_started(exchange) : memo->began;
+    /* Not the loop's instant: what is answered from memory begins and ends in one turn. */
+    ps_time now = ps_clock_now(ps_loop_clock(transfer->lane->loop));
     struct ps_record record = {
         .wall = ps_clock_wall(ps_loop_clock(transfer->lane->loop)) - (now - began),
         .duration = now - began,
@@ -251,7 +252,7 @@ void ps_transfer_finish(struct ps_transfer *transfer, int status, bool complete,
     transfer->endpoint = endpoint;
     transfer->exchange = NULL;
     if (exchange != NULL || transfer->memo != NULL) {
-        tell(transfer, exchange, status, complete, now);
+        tell(transfer, exchange, status, complete);
     }
     bury(transfer);
 }
@@ -294,7 +295,7 @@ void ps_transfer_fail(struct ps_transfer *transfer, const struct ps_answer *answ
     int endpoint = transfer->endpoint;
     let_go(transfer, PS_OUTCOME_NONE, now);
     transfer->endpoint = endpoint;
-    tell(transfer, exchange, answer->status, true, now);
+    tell(transfer, exchange, answer->status, true);
     transfer->exchange = NULL;
     bury(transfer);
     ps_exchange_handle(exchange, NULL, NULL);

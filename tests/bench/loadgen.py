@@ -38,7 +38,7 @@ WHAT = {
                   "the time to first token",
     "memory_growth": "Resident memory after a run of 20 s, beside one of 4 s, 5,000 requests/s",
 }
-PARTS = ("closed", "jitter", "truth", "streams", "memory")
+PARTS = ("closed", "jitter", "truth", "streams", "growth")
 SHARES = ("median", "p90", "p95", "p99")
 
 
@@ -252,7 +252,7 @@ def run(args, folder, save):
              "jitter": lambda: measure_jitter(args, rounds, folder),
              "truth": lambda: measure_truth(args, folder),
              "streams": lambda: measure_streams(args, folder),
-             "memory": lambda: measure_memory(args, folder)}
+             "growth": lambda: measure_memory(args, folder)}
     for name in PARTS:
         if name in only:
             report["results"] += parts[name]()

@@ -10,6 +10,7 @@
     run.py flight [--quick] [--rounds N]
     run.py history [--quick] [--rounds N]
     run.py loadgen [--quick] [--only closed|jitter|truth|streams|memory] [--rounds N]
+    run.py loadreport [--quick] [--rounds N]
     run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
@@ -48,6 +49,7 @@ import fanout
 import flight
 import history
 import loadgen
+import loadreport
 import metrics
 import predict
 import pressure
@@ -128,6 +130,7 @@ BENCHES = {module.__name__: module for module in (
     flight,
     history,
     loadgen,
+    loadreport,
     metrics,
     predict,
     pressure,

@@ -127,7 +127,7 @@ test('bash completes commands, options and values', async (t) => {
   assert.deepEqual(offer('replay', 'a'), ['a trace.gz']);
   assert.deepEqual(offer('config', '--check', 'pen'), ['penstock.bash']);
   assert.deepEqual(offer('completion', ''), ['bash', 'zsh']);
-  assert.deepEqual(offer('help', 'rep'), ['replay']);
+  assert.deepEqual(offer('help', 'repl'), ['replay']);
 });
 
 /// What zsh makes of a line when the tabulator is pressed behind it: the screen of a shell of its own.

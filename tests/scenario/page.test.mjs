@@ -15,7 +15,7 @@ import { COLOURS } from '../../web/colours.js';
 import { format, parts } from '../../web/format.js';
 import { closeBrowser, hasPage, noBrowser, openPage, panel, staysSmall, trafficStage as stage } from './lib/browser.mjs';
 import { call, front } from './lib/client.mjs';
-import { Penstock, get, startPenstock } from './lib/penstock.mjs';
+import { Penstock, get, startPenstock, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
 import { inference, startUpstream } from './lib/upstream.mjs';
 import { sleep, until } from './lib/wait.mjs';
@@ -270,6 +270,7 @@ browserTest('longer ranges come from the history, by button, key and dates', asy
     assert.equal(await pressed(), text);
     const query = new URL(asked().at(-1)).searchParams;
     assert.ok(Math.abs(query.get('to') - query.get('from') - width) <= 2);
+    await page.locator('#kept', { hasText: 'Nothing is kept on disk' }).waitFor();
   }
   await page.locator('#ranges button', { hasText: 'From–to' }).click();
   await page.locator('#from').fill('2026-01-01T00:00:01');
@@ -281,6 +282,7 @@ browserTest('longer ranges come from the history, by button, key and dates', asy
   await page.locator('#panel-requests .note', { hasText: 'Nothing was kept of this time' }).waitFor();
   await page.keyboard.press('2');
   await page.locator('#panel-requests .note').waitFor({ state: 'hidden' });
+  await page.locator('#kept').waitFor({ state: 'hidden' });
   await assertClean(page, seen);
 });
 
@@ -309,6 +311,23 @@ browserTest('a restart is a banner that goes, and a gap that stays', async (t) =
   const text = values.map((value) => (value === '–' ? '-' : 'x')).join('');
   assert.match(text, /^x+-{2,}x+/, 'known now, unknown while it was away, known before');
   await assertClean(page, seen, isLost);
+});
+
+browserTest('what was kept before a restart is on the chart of the hour', async (t) => {
+  const port = await freePort();
+  const store = `store: {path: ${path.join(tempDir(t), 'ledger.db')}}`;
+  const { gate, sim } = await stage(t, { port, config: store });
+  await sleep(4000);
+  await gate.stop();
+  const again = await startPenstock(t, { port, config: `upstreams: [{name: gpu, engine: vllm, endpoints: ["${sim.url}"]}]\n${store}` });
+  const { page, seen } = await openPage(t, again.url);
+  await page.keyboard.press('3');
+  await until('the hour has figures', async () => /^[\d.]+$/.test(await panel(page, 'requests').value('all')), 20000, 100);
+  const { series } = (await call(port, { path: '/api/history?name=requests&range=1h' })).json;
+  assert.equal(await page.locator('#panel-requests .note').isVisible(), false);
+  assert.ok(series[0].mean.some((value) => value > 0));
+  assert.equal(await page.locator('#kept').isVisible(), false);
+  await assertClean(page, seen);
 });
 
 browserTest('with a token it asks for it once and keeps none', async (t) => {
