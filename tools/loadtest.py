@@ -51,10 +51,12 @@ def start_demo(penstock, folder):
 
 
 def command(args, url, report):
+    watch = [] if args.url else ["--target-metrics", f"{url.removesuffix(PATH)}/metrics"]
     if args.test == "suite":
-        return [args.penstock, "suite", url, "--out", str(report), *([] if args.full else ["--quick"])]
+        return [args.penstock, "suite", url, "--out", str(report), *watch, *([] if args.full else ["--quick"])]
     resume = ["--resume"] if pathlib.Path(f"{report}.endurance.journal").exists() else []
-    return [args.penstock, "endurance", url, "--duration", f"{args.hours * 3600:g}s", "--out", str(report), *resume]
+    return [args.penstock, "endurance", url, "--duration", f"{args.hours * 3600:g}s", "--out", str(report), *watch,
+            *resume]
 
 
 def main():

@@ -631,6 +631,7 @@ PS_API int ps_dashboard_stats(struct ps_dashboard *dashboard, const char *name,
 /* All of it, as the JSON of GET /api/dashboard/summary: *json is the caller's: ps_free(). PS_OK,
  * PS_ENOMEM, PS_ECLOSED. */
 PS_API int ps_dashboard_summary(struct ps_dashboard *dashboard, char **json);
+
 /* --- load tests ------------------------------------------------------------------------------- */
 
 /* What `penstock load`, `stress`, `spike` and `endurance` do, from a program: a service is put under load, and there

@@ -18,6 +18,7 @@
     run.py scrape [--quick] [--rounds N]
     run.py board [--quick] [--rounds N]
     run.py statsd [--quick] [--rounds N]
+    run.py stress [--quick] [--only queue|batch|limit|thorough|spike|leak|steady]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -57,6 +58,7 @@ import proxy
 import ring
 import scrape
 import statsd
+import stress
 import telemetry
 from rows import say
 from targets import BUILD, BenchError
@@ -138,6 +140,7 @@ BENCHES = {module.__name__: module for module in (
     ring,
     scrape,
     statsd,
+    stress,
     telemetry,
 )}
 
