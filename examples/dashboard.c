@@ -48,9 +48,9 @@ static int run(struct ps_dashboard *dashboard, int samples)
     const char *queue = "queue_length{room=\"a\"}";
     err = err != PS_OK ? err : ps_dashboard_unsubscribe(dashboard, id);
     err = err != PS_OK ? err : ps_dashboard_stats(dashboard, queue, &stats);
-    err = err != PS_OK ? err
-                       : ps_dashboard_recent_history(dashboard, queue, points,
-                                                     PS_DASHBOARD_SAMPLES, &count);
+    err = err != PS_OK
+              ? err
+              : ps_dashboard_recent_history(dashboard, queue, points, PS_DASHBOARD_SAMPLES, &count);
     if (err == PS_OK) {
         printf("%d frames, %zu points of %s\n", frames, count, queue);
         printf("min %.1f, mean %.1f, p95 %.1f, max %.1f\n", stats.min, stats.mean, stats.p95,

@@ -66,10 +66,13 @@ int ps_buf_append_u64(struct ps_buf *buf, uint64_t number)
 /* A positive number of which `decimals` digits behind the point are wanted. */
 static size_t write_fixed(char *text, double number, unsigned decimals)
 {
-    static const double powers[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
+    static const double powers[] = {1,   1e1, 1e2, 1e3,  1e4,  1e5, 1e6,
+                                    1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
     char digits[24];
     size_t at = 0;
-    uint64_t scaled = (uint64_t)(number * powers[decimals] + 0.5);
+    double wanted = number * powers[decimals];
+    uint64_t scaled = (uint64_t)wanted;
+    scaled += wanted - (double)scaled >= 0.5 ? 1 : 0; /* adding a half first would round it twice */
     for (; decimals > 0 && scaled % 10 == 0; decimals--) {
         scaled /= 10;
     }

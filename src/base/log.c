@@ -86,7 +86,8 @@ static void put_time(struct line *line)
     clock_gettime(CLOCK_REALTIME, &at);
     gmtime_r(&at.tv_sec, &utc);
     line->len += strftime(line->text, sizeof line->text, "%Y-%m-%dT%H:%M:%S", &utc);
-    line->len += (size_t)snprintf(line->text + line->len, 16, ".%03dZ", (int)(at.tv_nsec / 1000000));
+    line->len +=
+        (size_t)snprintf(line->text + line->len, 16, ".%03dZ", (int)(at.tv_nsec / 1000000));
 }
 
 void ps_log_set_tap(ps_log_tap *new_tap, void *ctx)

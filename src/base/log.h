@@ -35,7 +35,8 @@ struct ps_log_pair {
 typedef void ps_log_tap(void *ctx, enum ps_log_level level, const char *event,
                         const struct ps_log_pair *pairs, size_t count);
 
-/* One for the process; NULL takes it away. When it returns the one before is not called any more. */
+/* One for the process; NULL takes it away. When it returns the one before is not called any more.
+ */
 void ps_log_set_tap(ps_log_tap *tap, void *ctx);
 
 #endif

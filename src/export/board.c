@@ -109,8 +109,8 @@ static bool put_text(char *key, size_t *len, const char *text)
     return true;
 }
 
-/* Metrics of the gateway name an endpoint by its authority, those of GPUs by its URL: here it is the
- * same word, and a short one. */
+/* Metrics of the gateway name an endpoint by its authority, those of GPUs by its URL: here it is
+ * the same word, and a short one. */
 static struct ps_str without_scheme(struct ps_str value)
 {
     size_t plain = ps_str_starts_with(value, PS_STR("http://"))    ? 7
@@ -132,7 +132,8 @@ static bool write_key(const struct ps_board_row *row, const struct ps_metric_sam
             continue;
         }
         fits = fits && put_text(key, &len, before) && put_text(key, &len, row->by[i]) &&
-               put_text(key, &len, "=\"") && put_quoted(key, &len, without_scheme(sample->labels[at])) &&
+               put_text(key, &len, "=\"") &&
+               put_quoted(key, &len, without_scheme(sample->labels[at])) &&
                put_text(key, &len, "\"");
         before = ",";
     }
@@ -148,11 +149,14 @@ static bool has_labels(const struct ps_board_row *row)
     return row->by[0] != NULL;
 }
 
-/* Are they quantiles of the same values? */
-static bool is_twin(const struct ps_board_row *row, const struct ps_board_row *before)
+/* Is it a quantile of the same values as the row before? */
+static bool is_twin(const struct ps_board_row *row)
 {
-    return row > ps_board_rows && row->way == PS_BOARD_QUANTILE && before->way == row->way &&
-           !has_labels(row) && !has_labels(before) && row->of.label == NULL &&
+    if (row == ps_board_rows || row->way != PS_BOARD_QUANTILE || row[-1].way != row->way) {
+        return false;
+    }
+    const struct ps_board_row *before = row - 1;
+    return !has_labels(row) && !has_labels(before) && row->of.label == NULL &&
            before->of.label == NULL && strcmp(row->of.family, before->of.family) == 0;
 }
 
@@ -190,7 +194,7 @@ static int new_track(struct ps_board *board, struct rank *rank, const struct ps_
         return PS_ENOMEM;
     }
     track->row = row;
-    track->borrowed = is_twin(row, row - 1);
+    track->borrowed = is_twin(row);
     if (track->borrowed) {
         track->bins = rank[-1].tracks[0]->bins;
     } else if (row->way == PS_BOARD_QUANTILE) {
@@ -546,7 +550,8 @@ static void list_keys(struct ps_board *board)
     }
 }
 
-/* A track whose series are away, and whose points have all left the history, gives its place back. */
+/* A track whose series are away, and whose points have all left the history, gives its place back.
+ */
 static void sweep(struct ps_board *board, struct rank *rank)
 {
     size_t kept = 0;

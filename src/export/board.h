@@ -1,4 +1,5 @@
-/* board - what an operator wants to see: short names, each computed once a second from the registry.
+/* board - what an operator wants to see: short names, each computed once a second from the
+ * registry.
  *
  *      registry --> rows: rate, sum, quantile, ... of the second --> history, under the row's name
  *
@@ -25,11 +26,11 @@
 struct ps_history;
 struct ps_metrics;
 
-#define PS_BOARD_TRACKS   512 /* of all rows together; what comes after is left out */
-#define PS_BOARD_CUSTOM   200 /* tracks of custom metrics that a frame has by default */
-#define PS_BOARD_KEY      320 /* bytes of a track's key, terminator included */
-#define PS_BOARD_BY       4   /* labels of a row */
-#define PS_BOARD_MATCHES  4   /* label values that a row's series may have */
+#define PS_BOARD_TRACKS  512 /* of all rows together; what comes after is left out */
+#define PS_BOARD_CUSTOM  200 /* tracks of custom metrics that a frame has by default */
+#define PS_BOARD_KEY     320 /* bytes of a track's key, terminator included */
+#define PS_BOARD_BY      4   /* labels of a row */
+#define PS_BOARD_MATCHES 4   /* label values that a row's series may have */
 
 enum ps_board_group {
     PS_BOARD_TRAFFIC,
@@ -69,10 +70,10 @@ struct ps_board_row {
     const char *help; /* one sentence, no full stop */
     enum ps_board_way way;
     struct ps_board_source of;
-    struct ps_board_source over;       /* ratio, share */
-    double factor;                     /* multiplies the result; 0 = 1 */
-    double quantile;                   /* 0 to 1 */
-    const char *by[PS_BOARD_BY + 1];   /* labels that are kept, in the order of the key */
+    struct ps_board_source over;     /* ratio, share */
+    double factor;                   /* multiplies the result; 0 = 1 */
+    double quantile;                 /* 0 to 1 */
+    const char *by[PS_BOARD_BY + 1]; /* labels that are kept, in the order of the key */
 };
 
 /* The table, in the order of the page. */
@@ -90,7 +91,8 @@ void ps_board_free(struct ps_board *board); /* NULL is fine */
 PS_MUST_CHECK int ps_board_begin(struct ps_board *board, ps_time now);
 
 /* Computes every row and puts the values into the history. `now` is a steady clock's. Without
- * ps_board_begin() the first call has nothing before it, and rates begin with the next. PS_OK, or PS_ENOMEM (what could be was put). */
+ * ps_board_begin() the first call has nothing before it, and rates begin with the next. PS_OK, or
+ * PS_ENOMEM (what could be was put). */
 PS_MUST_CHECK int ps_board_second(struct ps_board *board, ps_time now);
 
 /* The tracks of the latest second: `*keys` is the board's, until the next ps_board_second(). */

@@ -445,8 +445,8 @@ static void put_events(struct page *page, uint64_t after)
 {
     put(page, PS_STR(",\"alerts\":[],\"events\":["));
     if (page->frame->opts.events != NULL && page->err == PS_OK) {
-        page->err = ps_events_write(page->frame->opts.events, after, page->frame->events_now,
-                                    page->out);
+        page->err =
+            ps_events_write(page->frame->opts.events, after, page->frame->events_now, page->out);
     }
     put(page, PS_STR("]"));
 }
@@ -462,8 +462,8 @@ static void put_board(struct page *page)
 static void put_when(struct page *page)
 {
     if (page->err == PS_OK) {
-        page->err = ps_buf_printf(page->out, "\"seq\":%" PRIu64 ",\"time\":%.15g",
-                                  page->frame->seq, page->frame->at);
+        page->err = ps_buf_printf(page->out, "\"seq\":%" PRIu64 ",\"time\":%.15g", page->frame->seq,
+                                  page->frame->at);
     }
 }
 

@@ -49,11 +49,13 @@ PS_MUST_CHECK int ps_frame_second(struct ps_frame *frame, double time, const cha
 
 /* Appends the frame of the default set (`keys` NULL) or of these: keys of the history, or names of
  * rows with labels, which stand for all of their tracks; unknown ones are left out. `first`: with
- * all that a subscriber needs once. PS_OK, PS_ELIMIT or PS_ENOMEM; on failure `out` is as it was. */
+ * all that a subscriber needs once. PS_OK, PS_ELIMIT or PS_ENOMEM; on failure `out` is as it was.
+ */
 PS_MUST_CHECK int ps_frame_write(struct ps_frame *frame, const char *const *keys, size_t count,
                                  bool first, struct ps_buf *out);
 
-/* Likewise {"seq","time","current_metrics":{},"history":{},"stats":{key:{"min","max","mean","p95"}},
+/* Likewise
+ * {"seq","time","current_metrics":{},"history":{},"stats":{key:{"min","max","mean","p95"}},
  * "subscribers":0,"alerts":[],"events":[],"board":[]}: the same for scripts. */
 PS_MUST_CHECK int ps_frame_write_summary(struct ps_frame *frame, const char *const *keys,
                                          size_t count, size_t subscribers, struct ps_buf *out);

@@ -40,8 +40,8 @@ struct ps_dashboard {
     struct ps_frame *frame;
     char **names; /* seen so far, in the order of their first sample */
     size_t name_count;
-    size_t expected; /* where in it the next one is looked for first */
-    int64_t samples; /* so far */
+    size_t expected;                    /* where in it the next one is looked for first */
+    int64_t samples;                    /* so far */
     double times[PS_DASHBOARD_SAMPLES]; /* of sample n at n modulo their number */
     struct subscriber subscribers[PS_DASHBOARD_SUBSCRIBERS];
     size_t subscriber_count;
@@ -207,9 +207,9 @@ static int store(struct ps_dashboard *dashboard, const struct ps_dashboard_value
                                               values[i].value);
         err = err == PS_OK ? here : err;
     }
-    int framed = ps_frame_second(dashboard->frame, time,
-                                 (const char *const *)(void *)dashboard->names,
-                                 dashboard->name_count);
+    int framed =
+        ps_frame_second(dashboard->frame, time, (const char *const *)(void *)dashboard->names,
+                        dashboard->name_count);
     return err == PS_OK ? framed : err;
 }
 
@@ -377,8 +377,7 @@ int ps_dashboard_current(struct ps_dashboard *dashboard, const char *name, doubl
     }
     pthread_mutex_lock(&dashboard->lock);
     const struct ps_history_track *track = ps_history_find(dashboard->history, ps_str_from(name));
-    double now =
-        track == NULL ? NAN : ps_history_at(dashboard->history, track, dashboard->samples);
+    double now = track == NULL ? NAN : ps_history_at(dashboard->history, track, dashboard->samples);
     pthread_mutex_unlock(&dashboard->lock);
     if (isnan(now)) {
         return no_such_name(name);

@@ -63,9 +63,9 @@ static int write_line(struct ps_buf *line, ps_time wall, enum ps_log_level level
                       const struct ps_log_pair *pairs, size_t count)
 {
     static const char *const names[] = {"debug", "info", "warn", "error"};
-    int err = ps_buf_printf(line, "{\"time\":%lld.%03d,\"level\":\"%s\"",
-                            (long long)(wall / PS_SECOND),
-                            (int)(wall % PS_SECOND / PS_MILLISECOND), names[level]);
+    int err =
+        ps_buf_printf(line, "{\"time\":%lld.%03d,\"level\":\"%s\"", (long long)(wall / PS_SECOND),
+                      (int)(wall % PS_SECOND / PS_MILLISECOND), names[level]);
     err = err != PS_OK ? err : put_field(line, ",\"", "text", text);
     err = err != PS_OK ? err : ps_buf_append_str(line, PS_STR(",\"fields\":{"));
     for (size_t i = 0; i < count && err == PS_OK; i++) {

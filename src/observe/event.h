@@ -2,7 +2,8 @@
  *
  * A ring of lines, each as a JSON object made when it was logged:
  *
- *      {"time":1767323045.678,"level":"warn","text":"endpoint is unhealthy","fields":{"upstream":"a"}}
+ *      {"time":1767323045.678,"level":"warn","text":"endpoint is
+ * unhealthy","fields":{"upstream":"a"}}
  *
  * What is in a line was fit for the log, where no secret ever is. A line that would be longer than
  * PS_EVENT_BYTES loses its last fields.

@@ -344,9 +344,9 @@ static struct ps_device_reading until_of(bool foreseen, const struct ps_gpu_view
 static void show_server(struct ps_gpu_gauges *gauges, const struct ps_scrape_view *view,
                         const struct ps_optimizer_target *target)
 {
-    static const enum family families[] = {SERVER_RUNNING,   SERVER_WAITING, SERVER_KV,
-                                           SERVER_PREFIX,    SERVER_EFFECTIVE, SERVER_UP,
-                                           SERVER_LEVEL,     SERVER_UNTIL};
+    static const enum family families[] = {SERVER_RUNNING, SERVER_WAITING,   SERVER_KV,
+                                           SERVER_PREFIX,  SERVER_EFFECTIVE, SERVER_UP,
+                                           SERVER_LEVEL,   SERVER_UNTIL};
     struct ps_gpu_view outlook;
     bool foreseen =
         target->fresh && ps_gpu_outlook_read(gauges->gpu->outlook, target->id, &outlook);

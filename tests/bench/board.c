@@ -183,14 +183,17 @@ int main(int argc, char **argv)
         tries[0][i] = write_one(&scene, false, false, &bytes[0]);
         tries[1][i] = write_one(&scene, false, true, &bytes[1]);
         tries[2][i] = write_one(&scene, true, true, &bytes[2]);
-        tries[3][i] = peer_first(&scene);
+    }
+    for (size_t i = 0; i < TRIES; i++) {
+        tries[3][i] =
+            peer_first(&scene); /* behind ours: what it frees is tidied up in the next call */
     }
     double second = median_of(seconds + SECONDS / 2, SECONDS / 2); /* the history is full */
     printf("{\"keys\": %zu, \"second_ms\": %.4f, \"second_p99_ms\": %.4f, \"frame_ms\": %.4f, "
-           "\"first_ms\": %.4f, \"summary_ms\": %.4f, \"peer_first_ms\": %.4f, \"first_bytes\": %zu}\n",
-           ps_board_keys(scene.board, &keys), second,
-           seconds[SECONDS / 2 + SECONDS / 2 * 99 / 100], median_of(tries[0], TRIES),
-           median_of(tries[1], TRIES), median_of(tries[2], TRIES), median_of(tries[3], TRIES),
-           bytes[1]);
+           "\"first_ms\": %.4f, \"summary_ms\": %.4f, \"peer_first_ms\": %.4f, \"first_bytes\": "
+           "%zu}\n",
+           ps_board_keys(scene.board, &keys), second, seconds[SECONDS / 2 + SECONDS / 2 * 99 / 100],
+           median_of(tries[0], TRIES), median_of(tries[1], TRIES), median_of(tries[2], TRIES),
+           median_of(tries[3], TRIES), bytes[1]);
     return 0;
 }

@@ -29,6 +29,15 @@ static void check_pairs(struct ps_str query)
     PS_CHECK(pairs <= 100000);
 }
 
+/* One value, which fits or is refused. */
+static void check_value(struct ps_str query)
+{
+    char value[64];
+    if (ps_query_value(query, PS_STR("names"), value, sizeof value) == PS_OK) {
+        PS_CHECK(strlen(value) < sizeof value);
+    }
+}
+
 /* Whatever is asked, the answer is JSON or a reason. */
 static void check_answer(struct ps_str query)
 {
@@ -53,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     PS_CHECK(copy != NULL);
     memcpy(copy, data, size);
     check_pairs((struct ps_str){copy, size});
+    check_value((struct ps_str){copy, size});
     check_answer((struct ps_str){copy, size});
     free(copy);
     return 0;

@@ -12,6 +12,7 @@ import WebSocket from 'ws';
 
 import { call, chatBody, metric } from './lib/client.mjs';
 import { startPenstock } from './lib/penstock.mjs';
+import { needsRedis, startRedis } from './lib/redis.mjs';
 import { startSim } from './lib/sim.mjs';
 import { slowness, until } from './lib/wait.mjs';
 
@@ -167,6 +168,31 @@ test('an upstream that dies is seen in numbers and in words', async (t) => {
   assert.equal(told.history, undefined);
   assert.equal(frames.flatMap(({ events }) => events).filter(({ text }) => text === 'endpoint is unhealthy').length, 1);
   assert.equal((await summary(gate)).subscribers, 1);
+});
+
+test('cache servers show what they are asked, and that they are left alone', { skip: needsRedis }, async (t) => {
+  const redis = await startRedis(t);
+  const sim = await startSim(t, 'vllm', '--model', 'm');
+  const gate = await startPenstock(t, { config: `upstreams:
+  - {name: chat, engine: vllm, endpoints: ["${sim.url}"]}
+routes:
+  - {name: chat, path: "/v1/*", kind: openai, upstream: chat, cache: yes, sampled: yes}
+cache:
+  redis: {nodes: ["127.0.0.1:${redis.port}"]}
+` });
+  const name = `{node="127.0.0.1:${redis.port}"}`;
+  await summaryWhere(gate, 'the server is there', (now) => now[`cache_node_up${name}`] === 1);
+  for (let n = 0; n < 5; n++) {
+    await ask(gate, n);
+  }
+  await summaryWhere(gate, 'its operations', (_, { stats }) => stats[`cache_node_operations${name}`]?.max > 0);
+  assert.ok(await metric(gate.port, 'penstock_cache_node_operations_total') >= 5);
+  await redis.kill();
+  await until('it is left alone', async () => {
+    await ask(gate, 100 + Math.floor(Math.random() * 1e6));
+    const { current_metrics: now, events } = await summary(gate);
+    return now[`cache_node_up${name}`] === 0 && events.some(({ text }) => text === 'cache server is left alone');
+  });
 });
 
 test('a secret is in no event', async (t) => {

@@ -95,8 +95,8 @@ static void count_up(const struct scene *scene, const char *name, const char *fi
 {
     struct ps_counter *counter;
     const struct ps_metric_labels *labels = PS_LABELS(ps_str_from(first), ps_str_from(second));
-    assert_int_equal(
-        ps_metric_counter(scene->metrics, family(scene, name), labels, &counter), PS_OK);
+    assert_int_equal(ps_metric_counter(scene->metrics, family(scene, name), labels, &counter),
+                     PS_OK);
     ps_counter_add_shared(counter, n);
     ps_metric_put(scene->metrics, &counter->handle);
 }
@@ -177,10 +177,8 @@ static void a_row_is_told_to_the_page_and_to_the_manual(void **state)
     assert_int_equal(json_array_size(rows), ps_board_row_count);
     for (size_t i = 0; i < ps_board_row_count; i++) {
         json_t *row = json_array_get(rows, i);
-        assert_string_equal(json_string_value(json_object_get(row, "name")),
-                            ps_board_rows[i].name);
-        assert_string_equal(json_string_value(json_object_get(row, "unit")),
-                            ps_board_rows[i].unit);
+        assert_string_equal(json_string_value(json_object_get(row, "name")), ps_board_rows[i].name);
+        assert_string_equal(json_string_value(json_object_get(row, "unit")), ps_board_rows[i].unit);
         for (size_t j = 0; j < i; j++) {
             assert_string_not_equal(ps_board_rows[i].name, ps_board_rows[j].name);
         }
@@ -366,8 +364,8 @@ static void label_values_are_written_as_promql_does(void **state)
     set(&scene, "penstock_backend_up", PS_LABELS(PS_STR("a\"b\\c\nd"), PS_STR("h")), 1);
     set(&scene, "penstock_backend_up", PS_LABELS(PS_STR(""), PS_STR("")), 0);
     pass(&scene, PS_SECOND);
-    assert_true(
-        value(&scene, "upstream_healthy{upstream=\"a\\\"b\\\\c\\nd\",endpoint=\"h\"}") == 1);
+    assert_true(value(&scene, "upstream_healthy{upstream=\"a\\\"b\\\\c\\nd\",endpoint=\"h\"}") ==
+                1);
     assert_true(value(&scene, "upstream_healthy") == 0);
     close_scene(&scene);
 }

@@ -1,6 +1,7 @@
 /* Growable bytes: the cap holds, failure changes nothing. */
 #include "base/buf.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,6 +64,58 @@ static void numbers_and_formats_are_appended_without_terminator(void **state)
     assert_int_equal(buf.len, sizeof wide + 1);
     assert_int_equal(buf.data[buf.len - 1], '>');
     ps_buf_fini(&buf);
+}
+
+static void a_number_has_nine_digits_and_none_that_say_nothing(void **state)
+{
+    static const struct {
+        double number;
+        const char *text;
+    } cases[] = {
+        {0, "0"},
+        {-0.0, "0"},
+        {1, "1"},
+        {-2.5, "-2.5"},
+        {0.1, "0.1"},
+        {1.0 / 3, "0.333333333"},
+        {0.0123456789123, "0.0123456789"},
+        {0.00123456789123, "0.00123456789"},
+        {1e-5, "1e-05"},
+        {99.9999999999, "100"},
+        {123456.789012, "123456.789"},
+        {12345678.95, "12345679"},
+        {123456789.5, "123456790"},
+        {1234567890.5, "1234567891"},
+        {85899345920, "85899345920"},
+        {9007199254740991, "9007199254740991"},
+        {1e300, "1e+300"},
+        {NAN, "null"},
+        {INFINITY, "null"},
+        {-INFINITY, "null"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ps_buf buf = ps_buf_make(64);
+        assert_int_equal(ps_buf_append_double(&buf, cases[i].number), PS_OK);
+        assert_holds(&buf, cases[i].text);
+        ps_buf_fini(&buf);
+    }
+}
+
+/* Read back, a number is within half of its ninth digit. */
+static void a_number_that_is_read_back_is_the_same_to_nine_digits(void **state)
+{
+    struct ps_rng rng = ps_rng_make(7);
+    (void)state;
+    for (int i = 0; i < 200000; i++) {
+        struct ps_buf buf = ps_buf_make(64);
+        double number = ldexp(ps_rng_unit(&rng) - 0.5, (int)ps_rng_below(&rng, 120) - 60);
+        double back;
+        assert_int_equal(ps_buf_append_double(&buf, number), PS_OK);
+        assert_int_equal(ps_str_to_double(ps_buf_str(&buf), &back), PS_OK);
+        assert_true(fabs(back - number) <= 5.1e-9 * fabs(number));
+        ps_buf_fini(&buf);
+    }
 }
 
 static void drop_and_splice_move_the_rest(void **state)
@@ -154,6 +207,8 @@ int main(void)
         cmocka_unit_test(an_empty_buffer_owns_no_memory),
         cmocka_unit_test(the_limit_is_exact_and_failure_appends_nothing),
         cmocka_unit_test(numbers_and_formats_are_appended_without_terminator),
+        cmocka_unit_test(a_number_has_nine_digits_and_none_that_say_nothing),
+        cmocka_unit_test(a_number_that_is_read_back_is_the_same_to_nine_digits),
         cmocka_unit_test(drop_and_splice_move_the_rest),
         cmocka_unit_test(json_is_escaped_and_always_valid_utf8),
         cmocka_unit_test(random_operations_agree_with_a_plain_array),

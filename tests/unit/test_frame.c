@@ -200,8 +200,7 @@ static void a_key_that_comes_late_has_its_past(void **state)
     pass(&scene, 1, 5, 6); /* the set has two again */
     frame = frame_of(&scene, NULL, 0, true);
     assert_null(member(member(frame, "history", NULL), "series", "late"));
-    assert_int_equal(
-        json_array_size(member(member(frame, "history", NULL), "series", both[1])), 3);
+    assert_int_equal(json_array_size(member(member(frame, "history", NULL), "series", both[1])), 3);
     json_decref(frame);
     close_scene(&scene);
 }
@@ -221,8 +220,7 @@ static void who_wants_some_keys_gets_these(void **state)
     assert_int_equal(json_object_size(metrics), 2);
     assert_number(json_object_get(metrics, both[1]), 10); /* the name stands for all its tracks */
     assert_number(json_object_get(metrics, "other"), 5);  /* not in the default set, but known */
-    assert_number(
-        json_array_get(member(member(frame, "history", NULL), "series", "other"), 0), 5);
+    assert_number(json_array_get(member(member(frame, "history", NULL), "series", "other"), 0), 5);
     json_decref(frame);
     close_scene(&scene);
 }
@@ -275,7 +273,8 @@ static void events_are_told_once_and_to_whoever_comes(void **state)
     assert_number(member(event, "time", NULL), START + 0.25);
     assert_string_equal(json_string_value(member(event, "level", NULL)), "warn");
     assert_string_equal(json_string_value(member(event, "text", NULL)), "one");
-    assert_string_equal(json_string_value(member(event, "fields", "upstream")), "a\"\n\xef\xbf\xbd");
+    assert_string_equal(json_string_value(member(event, "fields", "upstream")),
+                        "a\"\n\xef\xbf\xbd");
     json_decref(frame);
     pass(&scene, 1, 1, 1);
     add_event(&scene, "two", "b"); /* in the second that is not over */

@@ -175,10 +175,12 @@ static void a_subscriber_hears_the_past_and_then_each_sample(void **state)
 static void a_subscriber_may_leave_while_it_is_called(void **state)
 {
     struct ps_dashboard *dashboard = make();
-    struct heard heard[3] = {{.dashboard = dashboard}, {.dashboard = dashboard}, {.dashboard = dashboard}};
+    struct heard heard[3] = {
+        {.dashboard = dashboard}, {.dashboard = dashboard}, {.dashboard = dashboard}};
     (void)state;
     for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(ps_dashboard_subscribe(dashboard, on_frame, &heard[i], &heard[i].id), PS_OK);
+        assert_int_equal(ps_dashboard_subscribe(dashboard, on_frame, &heard[i], &heard[i].id),
+                         PS_OK);
     }
     heard[1].leave = true;
     push(dashboard, "a", 1);

@@ -91,6 +91,42 @@ static void a_long_line_is_cut_but_ends(void **state)
     assert_int_equal(text[24 + len - 1], '\n');
 }
 
+struct heard {
+    int lines;
+    enum ps_log_level level;
+    char text[128];
+};
+
+static void on_line(void *ctx, enum ps_log_level level, const char *event,
+                    const struct ps_log_pair *pairs, size_t count)
+{
+    struct heard *heard = ctx;
+    heard->lines++;
+    heard->level = level;
+    snprintf(heard->text, sizeof heard->text, "%s %s=%s", event, count > 0 ? pairs[0].key : "",
+             count > 0 ? pairs[0].value : "");
+}
+
+static void a_tap_hears_what_counts_whatever_is_written(void **state)
+{
+    struct heard heard = {0};
+    (void)state;
+    ps_log_set_tap(on_line, &heard);
+    ps_log_set_level(PS_LOG_ERROR);
+    ps_log(PS_LOG_WARN, "endpoint is unhealthy", "endpoint", "a b", NULL);
+    assert_string_equal(logged(), "");
+    assert_int_equal(heard.lines, 1);
+    assert_int_equal(heard.level, PS_LOG_WARN);
+    assert_string_equal(heard.text, "endpoint is unhealthy endpoint=a b");
+    ps_log_set_level(PS_LOG_DEBUG);
+    ps_log(PS_LOG_DEBUG, "details", NULL);
+    assert_int_equal(heard.lines, 1); /* below info it hears nothing */
+    ps_log_set_tap(NULL, NULL);
+    ps_log(PS_LOG_WARN, "nobody hears", NULL);
+    assert_int_equal(heard.lines, 1);
+    (void)logged();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +134,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nobody_can_forge_a_line_or_a_pair, divert, restore),
         cmocka_unit_test_setup_teardown(lines_below_the_level_are_dropped, divert, restore),
         cmocka_unit_test_setup_teardown(a_long_line_is_cut_but_ends, divert, restore),
+        cmocka_unit_test_setup_teardown(a_tap_hears_what_counts_whatever_is_written, divert, restore),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
