@@ -168,6 +168,12 @@ static void on_round(void *ctx, uint32_t id)
     struct ps_gpu *gpu = ctx;
     const struct ps_optimizer_run *run = ps_optimizer_run(gpu->optimizer, 0);
     (void)id;
+    if (!gpu->shown && ps_gpu_is_known(gpu)) {
+        gpu->shown = true; /* the first figures are published at once, not after a second */
+        gpu->gauges_at = ps_loop_now(gpu->loop);
+        set_timer(gpu, gpu->gauges_at);
+        return;
+    }
     if (is_eager(gpu)) {
         set_timer(gpu, ps_loop_now(gpu->loop));
         return;
@@ -267,6 +273,7 @@ static void on_settle(struct ps_timer *timer, ps_time now)
         return;
     }
     gpu->settled = true;
+    gpu->gauges_at = now; /* whatever was shown before lacked somebody */
     on_time(&gpu->timer, now);
     if (gpu->observer.on_settled != NULL) {
         gpu->observer.on_settled(gpu->observer.ctx);
