@@ -168,11 +168,10 @@ static void on_round(void *ctx, uint32_t id)
     struct ps_gpu *gpu = ctx;
     const struct ps_optimizer_run *run = ps_optimizer_run(gpu->optimizer, 0);
     (void)id;
-    if (!gpu->shown && ps_gpu_is_known(gpu)) {
-        gpu->shown = true; /* the first figures are published at once, not after a second */
-        gpu->gauges_at = ps_loop_now(gpu->loop);
-        set_timer(gpu, gpu->gauges_at);
-        return;
+    if (!gpu->shown && !gpu->stepping && gpu->gauges != NULL) { /* not after a second */
+        size_t count =
+            ps_gpu_measure(gpu, ps_loop_now(gpu->loop), gpu->targets, PS_OPTIMIZER_TARGETS);
+        ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
     }
     if (is_eager(gpu)) {
         set_timer(gpu, ps_loop_now(gpu->loop));
@@ -213,6 +212,7 @@ static void on_second(struct ps_gpu *gpu, ps_time now, size_t count)
     ps_gpu_plain_push(gpu->plain, gpu, now);
     if (gpu->gauges != NULL) {
         ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
+        gpu->shown = gpu->shown || count > 0;
     }
 }
 
@@ -273,7 +273,6 @@ static void on_settle(struct ps_timer *timer, ps_time now)
         return;
     }
     gpu->settled = true;
-    gpu->gauges_at = now; /* whatever was shown before lacked somebody */
     on_time(&gpu->timer, now);
     if (gpu->observer.on_settled != NULL) {
         gpu->observer.on_settled(gpu->observer.ctx);
