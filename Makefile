@@ -9,6 +9,9 @@
 #   make test-slow          the slow ones
 #   make bench NAME=proxy   a benchmark beside its peer
 #   make pictures           pictures of the live page and the demo in docs/images, by the test itself
+#   make loadtest           the four load tests, shortened, against the demo: report, page and JUnit in build/loadtest
+#   make soak HOURS=24      a steady load on the demo for so long; goes on where it was interrupted
+#   make tier1-report       one trace without and with cache, optimizer and limits: docs/tier1-report.md
 #   make gpu-check          what is read from an NVIDIA driver, beside nvidia-smi; says so where there is none
 #   make fuzz               every fuzz target for FUZZ_SECONDS (60)
 #   make install            PREFIX (/usr/local), DESTDIR
@@ -20,9 +23,10 @@ NAME ?= proxy
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
+HOURS ?= 24
 ARGS ?=
 
-.PHONY: run build test test-slow bench pictures gpu-check fuzz install package format format-check clean
+.PHONY: run build test test-slow bench pictures loadtest soak tier1-report gpu-check fuzz install package format format-check clean
 
 run: build
 	@$(if $(CLUSTER),tools/deps.sh cluster)
@@ -50,6 +54,15 @@ pictures: build
 	@cd tests/scenario && test -d node_modules/playwright-core || npm ci --ignore-scripts --no-audit --no-fund
 	@cd tests/scenario && PENSTOCK_BIN=$(abspath $(BUILD))/penstock PENSTOCK_PICTURES=1 \
 		node --test --test-name-pattern=pictures page.test.mjs
+
+loadtest: build
+	@python3 tools/loadtest.py suite --penstock $(BUILD)/penstock --folder $(BUILD)/loadtest $(ARGS)
+
+soak: build
+	@python3 tools/loadtest.py soak --hours $(HOURS) --penstock $(BUILD)/penstock --folder $(BUILD)/soak $(ARGS)
+
+tier1-report: build
+	@python3 tools/tier1.py --penstock $(BUILD)/penstock $(ARGS)
 
 # A compiler and libc are enough; 77 says that there is no driver to check.
 gpu-check:

@@ -23,6 +23,7 @@
 #include "cli/spike.h"
 #include "cli/stress.h"
 #include "cli/suite.h"
+#include "cli/top.h"
 #include "daemon/config.h"
 #include "daemon/config_command.h"
 #include "daemon/doctor.h"
@@ -96,7 +97,7 @@ static const struct ps_command completion_command = {
 static const struct ps_command *const commands[] = {
     &ps_serve_command,  &ps_demo_command,   &ps_sim_command,    &ps_load_command,   &ps_stress_command,
     &ps_spike_command,  &ps_endurance_command, &ps_suite_command, &ps_replay_command, &ps_report_command,
-    &ps_compare_command, &ps_config_command, &ps_doctor_command, &ps_gpu_command,  &version_command,   &manual_command,
+    &ps_compare_command, &ps_config_command, &ps_doctor_command, &ps_gpu_command,  &ps_top_command, &version_command,   &manual_command,
     &completion_command,
     &help_command,
     NULL,

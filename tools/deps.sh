@@ -14,11 +14,11 @@ set -eu
 # package          or package:command (the command on the PATH is as good as the package)
 BUILD="make:make gcc:gcc libc6-dev meson:meson ninja-build:ninja pkgconf:pkg-config
     libuv1-dev libssl-dev libyajl-dev libjansson-dev libyaml-dev zlib1g-dev libwslay-dev
-    libhiredis-dev libzstd-dev libsqlite3-dev libprotobuf-c-dev protobuf-c-compiler:protoc-c
+    libhiredis-dev libzstd-dev libsqlite3-dev libncurses-dev libprotobuf-c-dev protobuf-c-compiler:protoc-c
     python3:python3 git:git xz-utils:xz ca-certificates"
 TEST="libcmocka-dev clang:clang curl:curl openssl:openssl wrk:wrk slowhttptest:slowhttptest
-    mandoc:mandoc prometheus:promtool chromium:chromium"
-BENCH="nginx:nginx libnginx-mod-nchan haproxy:haproxy varnish:varnishd varnish-modules wrk:wrk"
+    mandoc:mandoc tmux:tmux prometheus:promtool"
+BENCH="nginx:nginx libnginx-mod-nchan haproxy:haproxy varnish:varnishd varnish-modules wrk:wrk nghttp2-client:h2load"
 CLUSTER="redis-server:redis-server redis-tools:redis-cli" # make run CLUSTER=1
 PACKAGE="dpkg-dev:dpkg-shlibdeps"
 SYSTEM="debootstrap:debootstrap systemd-container:systemd-nspawn" # a Debian to install the package on
@@ -59,6 +59,13 @@ node_packages() {
         echo nodejs
     fi
     has_command npm || echo npm
+}
+
+# Tests of the page. Ubuntu has Chromium as a snap only, which is for its user to choose: they are left out there.
+browser_packages() {
+    if ! has_command chromium && ! has_command chromium-browser && [ "$(. /etc/os-release && echo "$ID")" = debian ]; then
+        echo chromium
+    fi
 }
 
 # Reads "package" or "package:command" words, prints the packages that are not there.
@@ -139,7 +146,7 @@ for group in "${@:-build test bench}"; do
     for name in $group; do
         case $name in
         build) wanted="$wanted $BUILD" ;;
-        test) wanted="$wanted $BUILD $PACKAGE $CLUSTER $TEST $(clang_runtime)" ;;
+        test) wanted="$wanted $BUILD $PACKAGE $CLUSTER $TEST $(clang_runtime) $(browser_packages)" ;;
         bench) wanted="$wanted $BUILD $CLUSTER $BENCH" ;;
         cluster) wanted="$wanted $CLUSTER" ;;
         package) wanted="$wanted $BUILD $PACKAGE" ;;

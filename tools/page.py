@@ -74,12 +74,20 @@ def write_c(file, document, policy):
         + f'    .policy = "{policy}",\n    .tag = "{tag}",\n}};\n')
 
 
+def licences(stage):
+    """Of what is inside, to go with it; esbuild itself leaves nothing behind."""
+    text = (stage / "node_modules" / "uplot" / "LICENSE").read_text().strip()
+    assert "--" not in text
+    return f"<!-- The charts are drawn by uPlot.\n{text}\n-->\n"
+
+
 def bundle(web, stage, out_c, out_html, deps):
     script, from_script = esbuild(web, stage, web / "main.js")
     style, from_style = esbuild(web, stage, web / "page.css")
     template = (web / "index.html").read_text()
     document = template.replace("<style></style>", f"<style>{style}</style>")
-    document = document.replace("<script></script>", f"<script>{script}</script>").encode()
+    document = document.replace("<script></script>", f"<script>{script}</script>")
+    document = (document + licences(stage)).encode()
     policy = POLICY.format(script=source_hash(script), style=source_hash(style))
     write_c(out_c, document, policy)
     out_html.write_bytes(document)

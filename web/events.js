@@ -45,7 +45,7 @@ export class Events {
 }
 
 function line({ time, level = 'info', text = '', fields = {} }) {
-  const told = Object.entries(fields).map(([name, value]) => `${name}=${value}`).join('  ');
+  const told = Object.entries(fields).filter(([, value]) => value !== '').map(([name, value]) => `${name}=${value}`).join('  ');
   return el('li', { 'data-level': level }, el('time', { datetime: new Date(time * 1000).toISOString() }, clock(Math.floor(time))),
     el('span', { class: 'level' }, level), el('span', { class: 'text' }, text), el('span', { class: 'fields' }, told));
 }

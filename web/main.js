@@ -199,15 +199,17 @@ function tellReasons(reasons) {
   const id = (reason) => `reason-${reason.id}`;
   const wanted = new Set(reasons.map(id));
   [...list.children].filter((item) => !wanted.has(item.id)).forEach((item) => item.remove());
-  for (const reason of reasons) {
+  reasons.forEach((reason, at) => {
     let item = byId(id(reason));
     if (item === null) {
       item = el('li', { id: id(reason) }, el('a', { href: `#panel-${reason.panel}`, on: { click: (event) => { event.preventDefault(); go(reason.panel); } } }));
-      list.append(item);
+    }
+    if (list.children[at] !== item) {
+      list.insertBefore(item, list.children[at] ?? null);
     }
     setAttribute(item, 'data-level', reason.level);
     setText(item.firstChild, reason.text);
-  }
+  });
 }
 
 /// The tab: a word and a sign, by its shape too.

@@ -36,7 +36,7 @@ export const SECTIONS = [
       { id: 'cache-answers', title: 'Where answers come from', unit: 'answers/s',
         series: [{ name: 'cache_l1_hits', text: 'memory (L1)', colour: 2 }, { name: 'cache_l2_hits', text: 'Redis (L2)', colour: 6 },
           { name: 'cache_coalesced', text: 'joined', colour: 4 }, { name: 'cache_misses', text: 'servers', colour: 1 }] },
-      { id: 'cache-saved', title: 'GPUs saved', area: true, series: [{ name: 'cache_gpus_saved', text: 'now' }],
+      { id: 'cache-saved', title: 'GPU time saved', unit: 'GPU-seconds/s', area: true, series: [{ name: 'cache_gpus_saved', text: 'now' }],
         also: [{ name: 'cache_gpu_seconds_saved', text: 'in all' }] },
       { id: 'cache-nodes', title: 'Node balance', series: [many('cache_node_operations')] },
       { id: 'cache-size', title: 'Memory of the cache', series: [{ name: 'cache_mb', text: 'in use' }], also: [{ name: 'cache_entries', text: 'entries' }] },

@@ -46,8 +46,9 @@ const RULES = {
     const left = store.latest(isServer ? `gpu_server_seconds_to_critical${suffix}` : 'gpu_seconds_to_critical', 3).value;
     const { value } = store.latest(isServer ? `gpu_server_percent${suffix}` : 'gpu_effective_percent', 3);
     const who = isServer ? `${partsOf(worst.key).labels.upstream} ${endpointOf(worst.key, keys)}` : 'a GPU';
-    const soon = left !== null && left < 600 ? `, critical in about ${format(left < 120 ? Math.round(left / 5) * 5 : left, 's')}` : '';
-    return [worst.level >= 3 ? 'bad' : 'watch', `Memory of ${who} is at ${format(value === null ? value : Math.round(value), '%')}${soon}`, 'gpu-memory'];
+    const soon = left !== null && left > 0 && left < 600 ? `, critical in about ${format(left < 120 ? Math.ceil(left / 5) * 5 : left, 's')}` : '';
+    const full = value === null ? '' : ` at ${Math.round(value)}\u00a0%`;
+    return worst.level >= 3 ? ['bad', `Memory of ${who} is critical${full}`, 'gpu-memory'] : ['watch', `Memory of ${who} is filling up${full}${soon}`, 'gpu-memory'];
   },
   refusals(store) {
     const rate = store.mean('refused', 10);

@@ -1,4 +1,5 @@
-/* penstock - Penstock's engine rooms for C programs: the cache, the GPU optimizer, the dashboard.
+/* penstock - Penstock's engine rooms for C programs: the cache, metrics, the GPU optimizer, the
+ * dashboard.
  *
  *      #include <penstock/penstock.h>          cc program.c $(pkg-config --cflags --libs penstock)
  *
@@ -216,6 +217,107 @@ struct ps_cache_node {
  * PS_ECLOSED. */
 PS_API int ps_cache_node_distribution(struct ps_cache *cache, struct ps_cache_node *nodes,
                                       size_t max, size_t *count);
+
+/* --- metrics ---------------------------------------------------------------------------------- */
+
+/* Numbers of a program's own, moved by all of its threads and read as the page that Prometheus
+ * scrapes. A metric is registered once, and bound once to its label values; a bound series is then
+ * moved without a lock, in cells that no other thread writes.
+ *
+ *      page --> metric app_jobs_total{queue} --> bound {queue="images"} --> add()    a few ns
+ *
+ * It starts no thread and opens no port: whoever serves the page renders it. */
+struct ps_metric_page;
+struct ps_metric;       /* belongs to its page */
+struct ps_metric_bound; /* a series; belongs to its page */
+
+/* The program's page, made by the first call; there is nothing to configure. Freed by
+ * ps_shutdown(), by nobody else. NULL: ps_last_error(). */
+PS_API struct ps_metric_page *ps_metric_default(void);
+
+/* One more. PS_OK, PS_ENOMEM or PS_EIO (no random numbers). */
+PS_API int ps_metric_page_new(struct ps_metric_page **out);
+
+/* With all that belongs to it. */
+PS_API void ps_metric_page_free(struct ps_metric_page *page);
+
+enum ps_metric_kind {
+    PS_METRIC_KIND_COUNTER,     /* only grows; its name ends with _total */
+    PS_METRIC_KIND_GAUGE,       /* any number; not shown before it is set */
+    PS_METRIC_KIND_HISTOGRAM,   /* counts between bounds */
+    PS_METRIC_KIND_EXPONENTIAL, /* the same, with bounds that it finds itself: a native histogram */
+    PS_METRIC_KIND_INFO,        /* only its labels count; its name ends with _info */
+    PS_METRIC_KIND_STATESET     /* which of its states are on */
+};
+
+/* What a metric is. Zero-initialise; all is copied. */
+struct ps_metric_about {
+    const char *name; /* letters, digits, _ and :, no digit first; not penstock_... */
+    enum ps_metric_kind kind;
+    const char *help;          /* one sentence */
+    const char *unit;          /* "seconds", "bytes"..., the end of the name; NULL = none */
+    const char *const *labels; /* names, ended by NULL, at most 8; NULL = none */
+    const double *bounds;      /* of a histogram: 1 to 64, rising; NULL = 0.2 ms to 10 min */
+    size_t bounds_count;
+    const char *const *states; /* of a stateset: 1 to 62 names, ended by NULL */
+    uint64_t reserved[4];
+};
+
+/* Makes a metric known, or finds the one that is known already. It keeps up to 2,000 series (a
+ * histogram 500); what comes after shares one whose labels all say "_overflow", so that sums stay
+ * exact. PS_OK; PS_EINVAL: not a name, label, unit or bound that pages may have; PS_EBUSY: it is
+ * known as something else; PS_ELIMIT: there are 10,000; PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_metric_register(struct ps_metric_page *page, const struct ps_metric_about *about,
+                              struct ps_metric **out);
+
+/* Finds or makes the series with these label values: as many as the metric has labels, in their
+ * order; NULL when it has none. Good as long as its page. What is not UTF-8 in a value becomes
+ * U+FFFD, what is beyond 256 bytes is cut. The series of an info is there from now on. PS_OK,
+ * PS_ENOMEM or PS_ECLOSED. */
+PS_API int ps_metric_bind(struct ps_metric *metric, const char *const *values,
+                          struct ps_metric_bound **out);
+
+/* The same for label values that are only known as the work comes. What this thread has looked up
+ * lately it finds again without a lock; good until its next ps_metric_find(). PS_OK, PS_ENOMEM or
+ * PS_ECLOSED. */
+PS_API int ps_metric_find(struct ps_metric *metric, const char *const *values,
+                          struct ps_metric_bound **out);
+
+/* Moves a counter or a gauge. A counter leaves out what is below zero or not finite; other kinds
+ * leave out everything. */
+PS_API void ps_metric_add(struct ps_metric_bound *bound, double by);
+
+/* Sets a gauge; NAN takes it off the page. */
+PS_API void ps_metric_set(struct ps_metric_bound *bound, double value);
+
+/* Counts a value in a histogram of either kind; what is not finite is left out. */
+PS_API void ps_metric_observe(struct ps_metric_bound *bound, double value);
+
+/* Sets the states of a stateset: bit n for the n-th. */
+PS_API void ps_metric_state(struct ps_metric_bound *bound, uint64_t states);
+
+/* Remembers the trace (W3C Trace Context) that a value which was counted came from: one for each
+ * bucket, or for the counter, for a second at least. span_id may be NULL. */
+PS_API void ps_metric_trace(struct ps_metric_bound *bound, double value,
+                            const unsigned char trace_id[16], const unsigned char span_id[8]);
+
+enum ps_metric_format {
+    PS_METRIC_FORMAT_TEXT,        /* Prometheus text 0.0.4 */
+    PS_METRIC_FORMAT_OPENMETRICS, /* OpenMetrics 1.0 */
+    PS_METRIC_FORMAT_PROTOBUF     /* protobuf, with native histograms */
+};
+
+/* The format that an Accept header asks for; NULL = text. */
+PS_API enum ps_metric_format ps_metric_negotiate(const char *accept);
+
+/* What to send as Content-Type; static. */
+PS_API const char *ps_metric_content_type(enum ps_metric_format format);
+
+/* Writes the page into the caller's buffer, without a terminator, and tells its length. Nobody who
+ * counts waits meanwhile. PS_OK; PS_ELIMIT: it is larger than size, *len says how large it was;
+ * PS_ENOMEM, PS_ECLOSED. */
+PS_API int ps_metric_render(struct ps_metric_page *page, enum ps_metric_format format, void *buffer,
+                            size_t size, size_t *len);
 
 /* --- the GPU optimizer ------------------------------------------------------------------------ */
 
@@ -529,6 +631,7 @@ PS_API int ps_dashboard_stats(struct ps_dashboard *dashboard, const char *name,
 /* All of it, as the JSON of GET /api/dashboard/summary: *json is the caller's: ps_free(). PS_OK,
  * PS_ENOMEM, PS_ECLOSED. */
 PS_API int ps_dashboard_summary(struct ps_dashboard *dashboard, char **json);
+
 /* --- load tests ------------------------------------------------------------------------------- */
 
 /* What `penstock load`, `stress`, `spike` and `endurance` do, from a program: a service is put under load, and there

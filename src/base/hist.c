@@ -25,6 +25,11 @@ static unsigned shift_of(unsigned step)
     return step < 2 * STEPS_PER_POWER ? 0 : (step >> PS_HIST_STEP_BITS) - 1;
 }
 
+unsigned ps_hist_step(int64_t value)
+{
+    return step_of(value < 0 ? 0 : (uint64_t)value);
+}
+
 uint64_t ps_hist_step_start(unsigned step)
 {
     if (step < 2 * STEPS_PER_POWER) {

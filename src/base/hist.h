@@ -48,7 +48,8 @@ double ps_hist_percentile(const struct ps_hist *hist, double share);
 /* The exact mean; NAN when empty. */
 double ps_hist_mean(const struct ps_hist *hist);
 
-/* The smallest value of a step (below PS_HIST_STEPS). */
+/* The step of a value, and the smallest value of a step (below PS_HIST_STEPS). */
+unsigned ps_hist_step(int64_t value);
 uint64_t ps_hist_step_start(unsigned step);
 
 /* For tests and for what was read from a file: do the steps add up to count, and do min and max lie in the

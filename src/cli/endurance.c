@@ -99,6 +99,9 @@ static void on_second(void *ctx, struct ps_second *second, const struct ps_run_r
     if (values.began_anew) {
         ps_drift_part(&test->drift);
     }
+    if (ps_tester_is_dead(test->tester)) {
+        ps_run_stop(ps_tester_current(test->tester));
+    }
     double left = ps_span_seconds(test->opts->duration) - test->behind - ps_span_seconds(row->at);
     if (left > 0) {
         ps_drift_push(&test->drift, second);

@@ -85,6 +85,9 @@ static void on_second(void *ctx, struct ps_second *second, const struct ps_run_r
     second->phase = ps_spike_phase_words[ps_spike_phase(test->spike)];
     ps_spike_push(test->spike, second);
     int phase = ps_spike_phase(test->spike);
+    if (ps_tester_is_dead(test->tester)) {
+        ps_run_stop(run);
+    }
     if (phase == test->phase) {
         return;
     }

@@ -122,7 +122,9 @@ static void on_second(void *ctx, struct ps_second *second, const struct ps_run_r
     ps_stress_push(test->stress, second);
     tell_levels(test);
     double rate = ps_stress_rate(test->stress);
-    if (ps_stress_is_over(test->stress)) {
+    if (ps_tester_is_dead(test->tester)) {
+        ps_run_stop(run);
+    } else if (ps_stress_is_over(test->stress)) {
         ps_run_drain(run);
     } else if (rate != test->rate) {
         (void)ps_run_change(run, &(struct ps_phase){.from = rate, .to = rate});
@@ -170,7 +172,7 @@ static void say_point(struct test *test, const struct ps_stress_result *result)
 {
     char interval[64] = "";
     if (!isnan(result->low) && !isnan(result->high)) {
-        snprintf(interval, sizeof interval, " (95 %%: %.1f to %.1f)", result->low, result->high);
+        snprintf(interval, sizeof interval, " (between %.1f and %.1f)", result->low, result->high);
     }
     ps_tester_reason(test->tester, PS_VERDICT_PASS, "it breaks at %.1f requests/s%s: %s%s", result->breaking_point,
                      interval, sentence_of(result->signal),

@@ -185,6 +185,9 @@ void ps_tester_threshold(struct ps_tester *tester, const struct ps_report_thresh
 void ps_tester_reason(struct ps_tester *tester, enum ps_verdict verdict, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Has something failed and nothing at all been answered for the first seconds? Then no test is worth its time. */
+bool ps_tester_is_dead(const struct ps_tester *tester);
+
 /* Control's loop: for what a command asks beside the run. */
 struct ps_loop *ps_tester_loop(const struct ps_tester *tester);
 

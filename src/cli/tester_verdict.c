@@ -65,6 +65,8 @@ static void judge_thresholds(struct ps_tester *tester)
     tester->section.threshold_count = tester->thresholds.count;
 }
 
+#define PATIENCE 5.0 /* seconds */
+
 static const struct ps_report_threshold *first_failed(const struct ps_tester *tester)
 {
     for (size_t i = 0; i < tester->thresholds.count; i++) {
@@ -100,6 +102,11 @@ static bool never_answered(const struct ps_tester *tester)
         }
     }
     return figures->failed > 0 && figures->succeeded == 0;
+}
+
+bool ps_tester_is_dead(const struct ps_tester *tester)
+{
+    return tester->figures->at >= PATIENCE && never_answered(tester);
 }
 
 static void say_threshold(struct ps_tester *tester, const struct ps_report_threshold *failed)

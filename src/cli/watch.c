@@ -111,9 +111,12 @@ static int open_page(struct ps_watch *watch, struct ps_loop *loop)
     return ps_probe_new(&watch->probe, loop, watch->base, path == NULL ? "/metrics" : path, on_page, watch);
 }
 
-static double read_series(const struct ps_watch *watch, const char *name, const char *fallback)
+/* The series by the name that was given; else by Prometheus's usual name, else by that of Penstock. */
+static double read_series(const struct ps_watch *watch, const char *name, const char *usual, const char *ours)
 {
-    return ps_probe_sum(ps_probe_body(watch->probe), name != NULL ? name : fallback, "");
+    struct ps_str page = ps_probe_body(watch->probe);
+    double value = ps_probe_sum(page, name != NULL ? name : usual, "");
+    return isnan(value) && name == NULL ? ps_probe_sum(page, ours, "") : value;
 }
 
 static void look_at_page(struct ps_watch *watch, struct ps_watch_values *values, double *began)
@@ -123,9 +126,11 @@ static void look_at_page(struct ps_watch *watch, struct ps_watch_values *values,
     }
     if (watch->fresh) {
         watch->fresh = false;
-        values->memory_bytes = read_series(watch, watch->opts.memory, "process_resident_memory_bytes");
-        values->descriptors = read_series(watch, watch->opts.descriptors, "process_open_fds");
-        *began = read_series(watch, NULL, "process_start_time_seconds");
+        values->memory_bytes = read_series(watch, watch->opts.memory, "process_resident_memory_bytes",
+                                           "penstock_process_resident_bytes");
+        values->descriptors = read_series(watch, watch->opts.descriptors, "process_open_fds",
+                                          "penstock_process_open_descriptors");
+        *began = ps_probe_sum(ps_probe_body(watch->probe), "process_start_time_seconds", "");
     }
 }
 

@@ -1,7 +1,8 @@
 /* watch - memory and open files of the process under test, while it is tested.
  *
  *      --target-pid      /proc/PID: resident memory, descriptors
- *      --target-metrics  a Prometheus page: process_resident_memory_bytes and process_open_fds, or series by name
+ *      --target-metrics  a Prometheus page: process_resident_memory_bytes and process_open_fds (or what Penstock calls
+ *                        them), or series by name
  *
  * A page is asked for every few seconds on the loop; between two answers, and where a process can't be read, the values
  * are unknown.

@@ -20,7 +20,6 @@ struct ps_caches;
 struct ps_clerk;
 struct ps_gpu;
 struct ps_live;
-struct ps_metrics;
 struct ps_numbers;
 struct ps_panel;
 struct ps_recorder;

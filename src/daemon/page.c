@@ -78,7 +78,7 @@ void ps_page_answer(const struct ps_page *page, struct ps_ask *ask, int status)
     ask->reply_type = "text/html; charset=utf-8";
     PS_IGNORE(ps_buf_printf(&ask->headers,
                             "Content-Security-Policy: %s\r\nX-Content-Type-Options: nosniff\r\n"
-                            "Referrer-Policy: no-referrer\r\nCross-Origin-Opener-Policy: same-origin\r\n"
+                            "Referrer-Policy: no-referrer\r\n"
                             "Cross-Origin-Resource-Policy: same-origin\r\nVary: Accept, Accept-Encoding\r\n"
                             "Cache-Control: %s\r\n",
                             page->policy, status == 200 ? "private, no-cache" : "no-store"));

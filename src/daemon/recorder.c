@@ -38,7 +38,7 @@ const struct ps_metric_family ps_recorder_metric_families[] = {
 };
 /* clang-format on */
 
-enum phase { WAITING, COLLECTING, ROLLING };
+enum phase { WAITING, COLLECTING, TELLING, ROLLING };
 
 struct listener {
     void (*on_second)(void *ctx, int64_t second);
@@ -89,13 +89,17 @@ static void begin(struct ps_recorder *recorder, int64_t second)
     }
 }
 
+/* Out of memory some points are missing, and show as gaps. */
 static void collect(struct ps_recorder *recorder)
 {
-    int err = ps_history_collect(recorder->history, recorder->parts.metrics, SLICE);
-    if (err == PS_EBUSY) {
-        return;
+    if (ps_history_collect(recorder->history, recorder->parts.metrics, SLICE) != PS_EBUSY) {
+        recorder->phase = TELLING;
     }
-    recorder->phase = ROLLING; /* out of memory: some points are missing, and show as gaps */
+}
+
+static void tell(struct ps_recorder *recorder)
+{
+    recorder->phase = ROLLING;
     for (size_t i = 0; i < recorder->listener_count; i++) {
         const struct listener *listener = &recorder->listeners[i];
         listener->on_second(listener->ctx, ps_history_second(recorder->history));
@@ -104,14 +108,22 @@ static void collect(struct ps_recorder *recorder)
 
 static void work(struct ps_recorder *recorder)
 {
-    if (recorder->phase != COLLECTING &&
-        wall_second(recorder) != ps_history_second(recorder->history)) {
+    bool done = recorder->phase == WAITING || recorder->phase == ROLLING;
+    if (done && wall_second(recorder) != ps_history_second(recorder->history)) {
         begin(recorder, wall_second(recorder));
     }
-    if (recorder->phase == COLLECTING) {
+    switch (recorder->phase) {
+    case WAITING:
+        break;
+    case COLLECTING:
         collect(recorder);
-    } else if (recorder->phase == ROLLING) {
+        break;
+    case TELLING:
+        tell(recorder);
+        break;
+    case ROLLING:
         recorder->phase = ps_rollup_write(recorder->rollup, ROLL_SLICE) ? ROLLING : WAITING;
+        break;
     }
 }
 

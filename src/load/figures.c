@@ -272,10 +272,11 @@ static struct ps_figures_block *block_for(struct ps_figures *figures, double spa
 /* A step of a ps_hist lies within one of ours: both cut each power of two, ours into fewer parts. */
 static void add_steps(struct ps_figures_block *block, const struct ps_hist *hist)
 {
-    for (unsigned i = 0; hist != NULL && i < PS_HIST_STEPS; i++) {
-        if (hist->steps[i] > 0) {
-            block->steps[ps_figures_step(ps_hist_step_start(i))] += hist->steps[i];
-        }
+    if (hist == NULL || hist->count == 0) {
+        return;
+    }
+    for (unsigned i = ps_hist_step(hist->min), last = ps_hist_step(hist->max); i <= last; i++) {
+        block->steps[ps_figures_step(ps_hist_step_start(i))] += hist->steps[i];
     }
 }
 

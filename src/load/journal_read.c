@@ -70,6 +70,22 @@ static int get_number(const json_t *json, const char *name, double *out, struct 
     return PS_OK;
 }
 
+static int read_hist(struct ps_hist *hist, struct ps_str text, int64_t least, int64_t most)
+{
+    struct ps_sparse_span span;
+    ps_hist_clear(hist);
+    int err = ps_sparse_read(text, hist->steps, PS_HIST_STEPS, &span);
+    bool agree = least >= 0 && most >= least && span.total > 0 && span.first == ps_hist_step(least) &&
+                 span.last == ps_hist_step(most);
+    if (err != PS_OK || !agree) {
+        return PS_EPARSE;
+    }
+    hist->count = span.total;
+    hist->min = least;
+    hist->max = most;
+    return PS_OK;
+}
+
 static int get_hist(const json_t *json, const char *name, struct ps_hist *hist, const struct ps_hist **out,
                     struct ps_report_error *error)
 {
@@ -79,23 +95,15 @@ static int get_hist(const json_t *json, const char *name, struct ps_hist *hist, 
     }
     const json_t *least = json_array_get(value, 0), *most = json_array_get(value, 1);
     const json_t *sum = json_array_get(value, 2), *steps = json_array_get(value, 3);
-    ps_hist_clear(hist);
     if (!json_is_integer(least) || !json_is_integer(most) || !json_is_number(sum) || !json_is_string(steps)) {
         return complain(error, name, "expected [least, most, sum, steps]");
     }
     struct ps_str text = {json_string_value(steps), json_string_length(steps)};
-    hist->min = json_integer_value(least);
-    hist->max = json_integer_value(most);
+    if (read_hist(hist, text, json_integer_value(least), json_integer_value(most)) != PS_OK) {
+        memset(hist, 0, sizeof *hist); /* it doesn't hold together: ps_hist_clear() could not find what is in it */
+        return complain(error, name, "its steps can't be read, or they and its bounds don't agree");
+    }
     hist->sum = json_number_value(sum);
-    if (ps_sparse_read(text, hist->steps, PS_HIST_STEPS) != PS_OK) {
-        return complain(error, name, "its steps can't be read");
-    }
-    for (unsigned i = 0; i < PS_HIST_STEPS; i++) {
-        hist->count += hist->steps[i];
-    }
-    if (hist->min < 0 || hist->max < hist->min || !ps_hist_is_sane(hist)) {
-        return complain(error, name, "its steps and its bounds don't agree");
-    }
     *out = hist;
     return PS_OK;
 }

@@ -117,13 +117,11 @@ struct opinion {
     enum ps_stress_signal signal;
 };
 
-/* At least and at most so many of all, the one beyond doubt, the other with confidence. */
+/* At least and at most so many of all. */
 static void share_of(double hits, double all, double *low, double *high)
 {
-    double unused = 0;
     if (all > 0) {
-        ps_slope_share(hits, all, BEYOND_DOUBT, low, &unused);
-        ps_slope_share(hits, all, PS_STRESS_CONFIDENCE, &unused, high);
+        ps_slope_share(hits, all, BEYOND_DOUBT, low, high);
     }
 }
 

@@ -54,7 +54,7 @@ struct ps_recovery {
 
 bool ps_recover_is_journal(const char *path)
 {
-    static const char *const starts[] = {"{\"penstock_journal\"", "\x1f\x8b", "\xfd" "7zXZ"};
+    static const char *const starts[] = {"{\"penstock_journal\"", "\x1f\x8b", "\xfd\x37zXZ"};
     char head[20] = "";
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, head, sizeof head - 1);

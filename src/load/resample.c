@@ -46,7 +46,9 @@ static int read_steps(const json_t *blocks, size_t count, uint64_t *steps)
     for (size_t i = 0; i < count; i++) {
         const json_t *text = json_object_get(json_array_get(blocks, i), "steps");
         struct ps_str str = {json_string_value(text), json_string_length(text)};
-        if (!json_is_string(text) || ps_sparse_read(str, steps + i * PS_FIGURES_STEPS, PS_FIGURES_STEPS) != PS_OK) {
+        struct ps_sparse_span span;
+        if (!json_is_string(text) ||
+            ps_sparse_read(str, steps + i * PS_FIGURES_STEPS, PS_FIGURES_STEPS, &span) != PS_OK) {
             return PS_EPARSE;
         }
     }

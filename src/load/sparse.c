@@ -69,9 +69,10 @@ static bool take_byte(struct ps_str *text, char byte)
     return there;
 }
 
-int ps_sparse_read(struct ps_str text, uint64_t *steps, size_t count)
+int ps_sparse_read(struct ps_str text, uint64_t *steps, size_t count, struct ps_sparse_span *span)
 {
     uint64_t at = 0;
+    *span = (struct ps_sparse_span){0};
     for (bool first = true; text.len > 0; first = false) {
         uint64_t distance = 0, times = 1;
         if ((!first && !take_byte(&text, ' ')) || !take_number(&text, &distance) ||
@@ -82,10 +83,14 @@ int ps_sparse_read(struct ps_str text, uint64_t *steps, size_t count)
             return PS_EPARSE;
         }
         at += distance;
-        if (distance >= count || at >= count || steps[at] > UINT64_MAX - times) {
+        if (distance >= count || at >= count || steps[at] > UINT64_MAX - times ||
+            span->total > UINT64_MAX - times) {
             return PS_EPARSE;
         }
         steps[at] += times;
+        span->first = first ? at : span->first;
+        span->last = at;
+        span->total += times;
     }
     return PS_OK;
 }

@@ -22,7 +22,15 @@
 /* Appends the text. PS_OK, PS_ELIMIT or PS_ENOMEM. */
 PS_MUST_CHECK int ps_sparse_write(const uint64_t *steps, size_t count, struct ps_buf *out);
 
-/* Adds what a text says to steps[0..count). PS_OK; PS_EPARSE for anything that the above would not write. */
-PS_MUST_CHECK int ps_sparse_read(struct ps_str text, uint64_t *steps, size_t count);
+/* What a text said: the first and the last step that are not 0, and the sum of all. */
+struct ps_sparse_span {
+    size_t first;
+    size_t last;
+    uint64_t total; /* 0: the text was empty */
+};
+
+/* Adds what a text says to steps[0..count). PS_OK; PS_EPARSE for anything that the above would not write: then some
+ * of it was added. */
+PS_MUST_CHECK int ps_sparse_read(struct ps_str text, uint64_t *steps, size_t count, struct ps_sparse_span *span);
 
 #endif

@@ -459,7 +459,9 @@ static double find_sure_low(const struct ps_stress *stress)
     double low = NAN;
     for (size_t i = 0; i < stress->levels; i++) {
         const struct ps_stress_level *level = &stress->level[i];
-        if (level->verdict == PS_STRESS_HOLDS && level->clear && !level->overruled) {
+        /* What could not be made sure of but without an error is only its growth, which is taken off. */
+        bool sure = level->clear || level->error_share <= 0;
+        if (level->verdict == PS_STRESS_HOLDS && sure && !level->overruled) {
             double grown = isnan(level->growth) ? 0 : fmax(level->growth + 2 * level->growth_error, 0);
             low = fmax(isnan(low) ? 0 : low, level->rate * (1 - fmin(grown, 1)));
         }

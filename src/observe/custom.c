@@ -14,6 +14,7 @@ struct entry {
     struct entry *next;              /* in its bucket */
     struct ps_metric_family rows[2]; /* the second ends the table */
     double bounds[PS_METRIC_BOUNDS_MAX];
+    const char *states[PS_METRIC_STATES_MAX + 1];
     char text[];
 };
 
@@ -75,6 +76,21 @@ static bool is_text(struct ps_str text)
     return true;
 }
 
+static bool states_are_sound(const struct ps_custom_definition *definition)
+{
+    size_t count = 0;
+    if (definition->type != PS_METRIC_STATESET || definition->states == NULL) {
+        return definition->type != PS_METRIC_STATESET && definition->states == NULL;
+    }
+    for (; definition->states[count] != NULL && count <= PS_METRIC_STATES_MAX; count++) {
+        struct ps_str state = ps_str_from(definition->states[count]);
+        if (state.len == 0 || state.len > PS_CUSTOM_STATE_MAX || !is_text(state)) {
+            return false;
+        }
+    }
+    return count > 0 && count <= PS_METRIC_STATES_MAX;
+}
+
 /* Lengths, and bytes that a C string can't hold; the registry judges the rest. */
 static const char *objection_to_sizes(const struct ps_custom_definition *definition)
 {
@@ -97,6 +113,9 @@ static const char *objection_to_sizes(const struct ps_custom_definition *definit
             return "the name of a label is text of at most 200 bytes";
         }
     }
+    if (!states_are_sound(definition)) {
+        return "a stateset has 1 to 62 states of 1 to 64 bytes, and nothing else has any";
+    }
     return is_text(definition->name) && is_text(definition->unit) ? NULL : "names are text";
 }
 
@@ -104,8 +123,8 @@ static const char *objection_to_sizes(const struct ps_custom_definition *definit
 static const char *objection_to_row(const struct ps_metric_family *row)
 {
     struct ps_str name = ps_str_from(row->name);
-    if (row->type == PS_METRIC_STATESET || row->type == PS_METRIC_UPDOWN) {
-        return "the type has to be counter, gauge, histogram, exponential or info";
+    if (row->type == PS_METRIC_UPDOWN) {
+        return "the type has to be counter, gauge, histogram, exponential, info or stateset";
     }
     if (ps_str_starts_with(name, PS_STR("penstock_"))) {
         return "names that begin with penstock_ are the program's own";
@@ -122,6 +141,7 @@ static const char *objection_to_row(const struct ps_metric_family *row)
     struct ps_metric_family bare = {.name = row->name,
                                     .type = row->type,
                                     .help = "x",
+                                    .states = row->states,
                                     .bounds = row->bounds,
                                     .bounds_count = row->bounds_count};
     if (!ps_metric_family_is_sane(&bare)) {
@@ -189,6 +209,9 @@ static struct entry *make_entry(const struct ps_custom_definition *definition, c
     for (size_t i = 0; i < definition->label_count; i++) {
         bytes += definition->labels[i].len + 1;
     }
+    for (size_t i = 0; definition->states != NULL && definition->states[i] != NULL; i++) {
+        bytes += strlen(definition->states[i]) + 1;
+    }
     struct entry *entry = calloc(1, sizeof *entry + bytes);
     if (entry == NULL) {
         return NULL;
@@ -202,6 +225,10 @@ static struct entry *make_entry(const struct ps_custom_definition *definition, c
     row->unit = definition->unit.len > 0 ? keep(&at, definition->unit) : NULL;
     for (size_t i = 0; i < definition->label_count; i++) {
         row->labels[i] = keep(&at, definition->labels[order[i]]);
+    }
+    for (size_t i = 0; definition->states != NULL && definition->states[i] != NULL; i++) {
+        entry->states[i] = keep(&at, ps_str_from(definition->states[i]));
+        row->states = entry->states;
     }
     bool histogram =
         definition->type == PS_METRIC_HISTOGRAM || definition->type == PS_METRIC_EXPONENTIAL;
@@ -253,6 +280,20 @@ static bool same_bounds(const struct ps_metric_family *row,
                                                  row->bounds_count * sizeof row->bounds[0]) == 0);
 }
 
+static bool same_states(const struct ps_metric_family *row,
+                        const struct ps_custom_definition *definition)
+{
+    size_t i = 0;
+    if (row->states == NULL || definition->states == NULL) {
+        return row->states == definition->states;
+    }
+    while (row->states[i] != NULL && definition->states[i] != NULL &&
+           strcmp(row->states[i], definition->states[i]) == 0) {
+        i++;
+    }
+    return row->states[i] == definition->states[i]; /* both at their end */
+}
+
 /* `order` NULL = any labels will do. */
 static int agree(const struct ps_metric_family *row, const struct ps_custom_definition *definition,
                  const size_t *order, char *reason, size_t size)
@@ -277,6 +318,10 @@ static int agree(const struct ps_metric_family *row, const struct ps_custom_defi
         snprintf(reason, size, "%s has another unit already", row->name);
         return PS_EBUSY;
     }
+    if (!same_states(row, definition)) {
+        snprintf(reason, size, "%s has other states already", row->name);
+        return PS_EBUSY;
+    }
     if (!same_bounds(row, definition)) {
         snprintf(reason, size, "%s has other bounds already", row->name);
         return PS_EBUSY;
@@ -289,7 +334,7 @@ static int add(struct ps_custom *custom, const struct ps_custom_definition *defi
 {
     if (custom->count >= custom->limit) {
         return refuse(PS_ELIMIT, reason, size,
-                      "as many custom metrics as metrics.max_custom allows are there");
+                      "there are as many metrics as may be (metrics.max_custom)");
     }
     struct entry *entry = make_entry(definition, order);
     if (entry == NULL) {

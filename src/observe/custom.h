@@ -21,6 +21,7 @@
 
 #define PS_CUSTOM_NAME_MAX         200 /* bytes of a metric's or a label's name */
 #define PS_CUSTOM_HELP_MAX         1024
+#define PS_CUSTOM_STATE_MAX        64  /* bytes of a state's name */
 #define PS_CUSTOM_METRICS          200 /* the bound when none is given */
 #define PS_CUSTOM_HISTOGRAM_SERIES 500 /* series of one histogram: each takes a few KiB */
 
@@ -35,13 +36,14 @@ void ps_custom_free(struct ps_custom *custom); /* NULL is fine */
 /* What somebody says of a metric. All borrowed. */
 struct ps_custom_definition {
     struct ps_str name;
-    enum ps_metric_type type; /* not stateset */
+    enum ps_metric_type type; /* not updown */
     struct ps_str help;       /* empty = nothing said; only the first definition's counts */
     struct ps_str unit;       /* empty = none */
     struct ps_str labels[PS_METRIC_LABELS_MAX]; /* names, in any order */
     size_t label_count;
     const double *bounds; /* histogram; NULL = ps_metric_seconds for a new one, else as it is */
     size_t bounds_count;
+    const char *const *states; /* stateset: as in a family */
 };
 
 /* The metric of this definition, made when there is none of the name; a counter is fractional, and

@@ -199,6 +199,28 @@ static void settle(struct ps_ledger *ledger, struct ps_loop *loop)
     ps_loop_run(loop);
 }
 
+struct counting {
+    struct ps_loop *loop;
+    unsigned long long rows;
+};
+
+static void on_count(void *ctx, int err, const struct ps_ledger_rows *counted)
+{
+    struct counting *counting = ctx;
+    PS_CHECK(err == PS_OK);
+    counting->rows = (unsigned long long)ps_ledger_at(counted, 0, 0)->integer;
+    ps_loop_stop(counting->loop);
+}
+
+static unsigned long long count_rows(struct ps_ledger *ledger, struct ps_loop *loop)
+{
+    struct counting counting = {.loop = loop};
+    const struct ps_ledger_statement count = {"SELECT count(*) FROM history_minute", NULL, 0};
+    PS_CHECK(ps_ledger_read(ledger, &count, 1, on_count, &counting) == PS_OK);
+    ps_loop_run(loop);
+    return counting.rows;
+}
+
 static int day(size_t series, const char *path)
 {
     static const struct ps_ledger_room *const rooms[] = {&ps_rollup_ledger_room, NULL};
@@ -232,9 +254,11 @@ static int day(size_t series, const char *path)
     ps_rollup_finish(rollup);
     settle(ledger, loop);
     ps_ledger_stats(ledger, &stats);
+    unsigned long long wrote = count_rows(ledger, loop);
     ps_rollup_free(rollup);
     ps_ledger_free(ledger, PS_MINUTE);
-    printf("{\"tracks\":%zu,\"minutes\":%d,\"write_ms\":%.2f,\"dropped\":%llu,\"transactions\":%llu}\n", tracks, HOURS * 60,
+    printf("{\"tracks\":%zu,\"minutes\":%d,\"rows\":%llu,\"write_ms\":%.2f,\"dropped\":%llu,\"transactions\":%llu}\n", tracks, HOURS * 60,
+           wrote,
            cpu / 1e3 / (HOURS * 60), (unsigned long long)stats.dropped, (unsigned long long)stats.transactions);
     return 0;
 }

@@ -55,12 +55,22 @@ time. Added is the difference of the two 99th percentiles in one round, and the 
 ketama; what that makes of recorded keys behind the memory of one gateway, with six real nodes; and how long
 hits of both tiers take.
 """,
+    "loadreport": """`make bench NAME=loadreport`: making the report of a load test of more than a day from its journal
+([docs/load-report.md](load-report.md)).
+""",
     "metrics": """`make bench NAME=metrics`: what counting costs the thread that counts
 ([docs/custom-metrics.md](custom-metrics.md)). The peer is what is usually written first: under one lock, name and
 labels become a string, and a hash table has the number.
 """,
+    "statsd": """`make bench NAME=statsd`: lines of StatsD over loopback ([docs/custom-metrics.md](custom-metrics.md)). Sender
+and receiver have a core each; every line sent is compared with what the receiver counted. The peer is a reader in Node, made for
+this, that does what a StatsD server has to: split lines, match them, keep numbers in a Map.
+""",
     "scrape": """`make bench NAME=scrape`: what the page costs, and those who count while it is written. The peer holds
 its lock for the whole page.
+""",
+    "history": """`make bench NAME=history`: what writing down every number each second costs control, which has 2 ms for a turn
+([docs/history.md](history.md)). The peer is the page that a scraper would ask for instead.
 """,
     "board": """`make bench NAME=board`: what the dashboard costs control, which has 2 ms for a turn
 ([docs/dashboard.md](dashboard.md)). The peer is the same document made as a tree with jansson and written.

@@ -8,7 +8,9 @@
     run.py eviction [--quick] [--only traces|gpu]
     run.py fanout [--quick] [--only few|many|requests] [--rounds N]
     run.py flight [--quick] [--rounds N]
-    run.py loadgen [--quick] [--only closed|jitter|truth|streams|growth] [--rounds N]
+    run.py history [--quick] [--rounds N]
+    run.py loadgen [--quick] [--only closed|jitter|truth|streams|memory] [--rounds N]
+    run.py loadreport [--quick] [--rounds N]
     run.py metrics [--quick] [--rounds N]
     run.py predict [--quick] [--only shapes|level|series]
     run.py pressure [--quick] [--only ramp|step|sawtooth|leak|burst]
@@ -16,6 +18,7 @@
     run.py scrape [--quick] [--rounds N]
     run.py board [--quick] [--rounds N]
     run.py statsd [--quick] [--rounds N]
+    run.py stress [--quick] [--only queue|batch|limit|thorough|spike|leak|steady]
     run.py telemetry [--quick] [--only telemetry|profile] [--rounds N]
 
 Each benchmark is a module with PARTS (what --only may name), WHAT (its metrics in their order, and
@@ -45,7 +48,9 @@ import chaos
 import eviction
 import fanout
 import flight
+import history
 import loadgen
+import loadreport
 import metrics
 import predict
 import pressure
@@ -53,6 +58,7 @@ import proxy
 import ring
 import scrape
 import statsd
+import stress
 import telemetry
 from rows import say
 from targets import BUILD, BenchError
@@ -124,7 +130,9 @@ BENCHES = {module.__name__: module for module in (
     eviction,
     fanout,
     flight,
+    history,
     loadgen,
+    loadreport,
     metrics,
     predict,
     pressure,
@@ -132,6 +140,7 @@ BENCHES = {module.__name__: module for module in (
     ring,
     scrape,
     statsd,
+    stress,
     telemetry,
 )}
 

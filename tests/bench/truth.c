@@ -3,7 +3,8 @@
  *      truth canned PORT                       answers at once, as fast as one core can
  *      truth delays PORT STALL_AT STALL        answers after a drawn time (log-normal, median 20 ms); what arrives
  *                                              in a stall (seconds after the first request) is answered at its end
- *      truth streams PORT GAP_MS EVENTS        streams: the first event after 50 to 550 ms, then one every GAP_MS
+ *      truth streams PORT GAP_MS EVENTS        chats: the first event after 50 to 550 ms, then one every GAP_MS; the usage
+ *                                              at the end says as "completion_tokens" when the first was sent, in ns
  *      truth spin RATE SECONDS EARLY_US        no server: sleeps, then spins, and prints how late it was
  *
  * Each answer is stamped with the monotonic clock right before it is sent. GET /truth gives, as JSON in
@@ -26,7 +27,8 @@ enum { CONNS_MAX = 32768, REQUESTS_MAX = 4 << 20, EVENTS = 512 };
 
 #define CANNED "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nhello world\n"
 #define STREAM "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-#define CHUNK "18\r\ndata: {\"text\":\"token\"}\n\n\r\n"
+#define EVENT "data: {\"choices\":[{\"delta\":{\"content\":\"token\"}}]}\n\n"
+#define CHUNK "33\r\n" EVENT "\r\n"
 #define LAST "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 
 enum mode { MODE_CANNED, MODE_DELAYS, MODE_STREAMS };
@@ -34,6 +36,7 @@ enum mode { MODE_CANNED, MODE_DELAYS, MODE_STREAMS };
 struct conn {
     int64_t arrived;
     int64_t due;    /* of its next answer or event */
+    int64_t stamp;  /* of its first event */
     size_t place;   /* in the heap, from 1; 0 = not there */
     int left;       /* events */
     int matched;    /* of the four bytes that end a head */
@@ -170,6 +173,15 @@ static void note(struct conn *conn)
     }
 }
 
+static void say_last(int fd, const struct conn *conn)
+{
+    char usage[200], text[400];
+    int len = snprintf(usage, sizeof usage, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":%lld}}\n\n",
+                       (long long)conn->stamp);
+    len = snprintf(text, sizeof text, "%x\r\n%s\r\n" LAST, (unsigned)len, usage);
+    say(fd, text, (size_t)len);
+}
+
 static void on_due(int fd)
 {
     struct conn *conn = &server.conns[fd];
@@ -181,6 +193,7 @@ static void on_due(int fd)
     }
     if (conn->left == server.events) {
         note(conn);
+        conn->stamp = bench_now();
         say(fd, STREAM CHUNK, sizeof STREAM CHUNK - 1);
     } else {
         say(fd, CHUNK, sizeof CHUNK - 1);
@@ -189,7 +202,7 @@ static void on_due(int fd)
         set_due(fd, conn->due + server.gap);
     } else {
         forget(fd);
-        say(fd, LAST, sizeof LAST - 1);
+        say_last(fd, conn);
     }
 }
 

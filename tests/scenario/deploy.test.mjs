@@ -85,3 +85,28 @@ test('a node starts with its own command', async (t) => {
   await until('the node is ready', () => said.includes('Ready to accept connections'), 20000);
   assert.match(said, /Running mode=cluster/);
 });
+
+test('the jobs for CI are YAML, and their commands are ours', async (t) => {
+  for (const name of ['github.yml', 'gitlab.yml']) {
+    const text = fs.readFileSync(path.resolve(path.dirname(file), 'ci', name), 'utf8');
+    const lines = [];
+    const walk = (value) => {
+      if (typeof value === 'string') {
+        lines.push(...value.replaceAll('\\\n', ' ').split('\n'));
+      } else if (value !== null && typeof value === 'object') {
+        Object.values(value).forEach(walk);
+      }
+    };
+    walk(YAML.parse(text, { strict: true }));
+    const commands = lines.flatMap((line) => [...line.matchAll(/\bpenstock ([a-z]+) ([^;&>]*)/g)])
+      .filter(([, command]) => command !== 'sim' && command !== 'serve');
+    assert.ok(commands.length >= 4, name);
+    for (const [, command, rest] of commands) {
+      const help = (await runPenstock(t, [command, '--help'])).stdout;
+      assert.match(help, /^usage: penstock/, `${name}: ${command}`);
+      for (const [option] of rest.matchAll(/--[a-z][a-z-]*/g)) {
+        assert.ok(help.includes(`  ${option} `), `${name}: ${command} ${option}`);
+      }
+    }
+  }
+});

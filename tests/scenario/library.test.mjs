@@ -221,6 +221,19 @@ test('the GPU example shows a made-up card and frees memory of a simulated serve
   assert.match(done, new RegExp(`^freed: ${freed.toFixed(1)} GiB$`, 'm'));
 });
 
+test('the metrics example counts on four threads and loses nothing', { skip: whyNot('ldd') }, async (t) => {
+  const place = await install();
+  const words = [...(await flags(place, '--static', '--cflags', '--libs'))
+    .map((word) => word === '-lpenstock' ? '-l:libpenstock.a' : word), '-pthread'];
+  for (const more of [words, [...(await flags(place, '--cflags', '--libs')), '-pthread']]) {
+    const page = await say(place, await compile(t, path.join(root, 'examples/metric.c'), more));
+    for (const line of ['app_jobs_total{queue="images"} 4000', 'app_wait_seconds_bucket{le="0.1"} 2000', 'app_wait_seconds_sum 1125',
+      'app_failures_total{reason="timeout"} 40', 'app_info{version="1.2"} 1', 'app_state{app_state="serving"} 1']) {
+      assert.ok(page.split('\n').includes(line), `${line} in ${page}`);
+    }
+  }
+});
+
 test('without a card and a source the GPU example names the settings', { skip: whyNot('ldd') }, async (t) => {
   const place = await install();
   const words = [...(await flags(place, '--static', '--cflags', '--libs'))
@@ -257,7 +270,7 @@ test('the programs of docs/library.md print what it says', { skip: whyNot('redis
   const port = await startRedis(t);
   const box = await startBox(t);
   const words = await flags(place, '--cflags', '--libs');
-  const configs = [undefined, redisConfig(t, port), box.config, undefined];
+  const configs = [undefined, redisConfig(t, port), box.config, undefined, undefined];
   assert.equal(programs().length, configs.length);
   for (const [n, { source, prints }] of programs().entries()) {
     const file = path.join(tempDir(t), `program${n}.c`);

@@ -92,7 +92,7 @@ test('the state is one sentence, with all that is to be looked at', () => {
     [{ errors: 0.2 }, 'watch', '2 % of requests fail', 'requests'],
     [{ errors: 1 }, 'bad', '10.0 % of requests fail', 'requests'],
     [{ 'gpu_server_level{upstream="a",endpoint="h:1"}': 2, 'gpu_server_percent{upstream="a",endpoint="h:1"}': 81.4, 'gpu_server_seconds_to_critical{upstream="a",endpoint="h:1"}': 57 },
-      'watch', 'Memory of a h:1 is at 81.0 %, critical in about 55 s', 'gpu-memory'],
+      'watch', 'Memory of a h:1 is filling up at 81 %, critical in about 60 s', 'gpu-memory'],
     [{ refused: 2 }, 'bad', '2 requests/s are refused at the gate', 'refused'],
     [{ queue: 3 }, 'watch', '3 requests wait for room', 'in-flight'],
     [{ latency_p95_ms: 6000 }, 'watch', 'Latency p95 is 6 s', 'latency'],

@@ -142,17 +142,18 @@ static void sparse_text_comes_back(void **state)
 {
     (void)state;
     uint64_t steps[300] = {0}, again[300] = {0};
+    struct ps_sparse_span span;
     steps[0] = 1, steps[1] = 5, steps[150] = 1, steps[299] = 1000000000000ull;
     struct ps_buf text = ps_buf_make(1000);
     assert_int_equal(ps_sparse_write(steps, 300, &text), PS_OK);
     assert_true(ps_str_eq(ps_buf_str(&text), PS_STR("0 1x5 149 149x1000000000000")));
-    assert_int_equal(ps_sparse_read(ps_buf_str(&text), again, 300), PS_OK);
+    assert_int_equal(ps_sparse_read(ps_buf_str(&text), again, 300, &span), PS_OK);
     assert_memory_equal(steps, again, sizeof steps);
     ps_buf_fini(&text);
     static const char *const bad[] = {"300", "1 0", " 1", "1 ", "1x0", "1x", "x3", "1,2", "-1", "299 1",
                                       "99999999999999999999", "1  2"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_int_equal(ps_sparse_read(ps_str_from(bad[i]), again, 300), PS_EPARSE);
+        assert_int_equal(ps_sparse_read(ps_str_from(bad[i]), again, 300, &span), PS_EPARSE);
     }
 }
 

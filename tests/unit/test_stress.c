@@ -86,12 +86,12 @@ static struct score score(const struct service_opts *opts, bool quick, unsigned 
 
 static void check(const struct service_opts *opts)
 {
-    struct score thorough = score(opts, false, 40, 0.05);
+    struct score thorough = score(opts, false, 20, 0.05);
     assert_int_equal(thorough.close, thorough.runs);
     assert_true(thorough.longest <= 600);
     assert_true(thorough.fewest >= PS_STRESS_LEAST);
     assert_true(thorough.covered * 100 >= thorough.runs * 65);
-    struct score quick = score(opts, true, 200, 0.1);
+    struct score quick = score(opts, true, 100, 0.1);
     assert_true(quick.close * 100 >= quick.runs * 94);
     assert_true(quick.longest < 60);
 }
