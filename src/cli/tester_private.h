@@ -19,6 +19,7 @@
 
 /* What is asked for, made of URL and arguments (tester_requests.c). */
 struct ps_tester_what {
+    char *url;  /* with its scheme, where it was given without */
     char *base; /* of the URL what comes before the API's own path */
     char *path;
     char *model;

@@ -178,14 +178,32 @@ static int split_url(struct ps_tester *tester, struct ps_str *path)
     return 0;
 }
 
+/* "127.0.0.1:5000/path" is http. */
+static int complete_url(struct ps_tester *tester)
+{
+    if (strstr(tester->args.url, "://") != NULL) {
+        return 0;
+    }
+    if (asprintf(&tester->what.url, "http://%s", tester->args.url) < 0) {
+        tester->what.url = NULL;
+        return ps_args_usage_error(tester->command, "%s", ps_err_text(PS_ENOMEM));
+    }
+    tester->args.url = tester->what.url;
+    return 0;
+}
+
 int ps_tester_what_make(struct ps_tester *tester)
 {
     const struct ps_tester_args *args = &tester->args;
     struct ps_str path;
+    int status = complete_url(tester);
+    if (status != 0) {
+        return status;
+    }
     if (tester->kind == PS_REPORT_REPLAY) {
         return 0; /* the trace says what */
     }
-    int status = split_url(tester, &path);
+    status = split_url(tester, &path);
     if (status != 0) {
         return status;
     }
@@ -206,6 +224,7 @@ int ps_tester_what_make(struct ps_tester *tester)
 
 void ps_tester_what_fini(struct ps_tester_what *what)
 {
+    free(what->url);
     free(what->base);
     free(what->path);
     free(what->model);

@@ -62,6 +62,11 @@ hits of both tiers take.
 ([docs/custom-metrics.md](custom-metrics.md)). The peer is what is usually written first: under one lock, name and
 labels become a string, and a hash table has the number.
 """,
+    "loadgen": """`make bench NAME=loadgen`: what the load generator costs and how true its figures are
+([docs/load.md](load.md)). The server of each row knows what really happened and stamps its answers with the clock that both
+read; generators run in turns on one core, the server on the other. wrk and h2load are the peers; wrk2, the only other
+one that keeps to a rate and counts from the intended time, is not packaged.
+""",
     "statsd": """`make bench NAME=statsd`: lines of StatsD over loopback ([docs/custom-metrics.md](custom-metrics.md)). Sender
 and receiver have a core each; every line sent is compared with what the receiver counted. The peer is a reader in Node, made for
 this, that does what a StatsD server has to: split lines, match them, keep numbers in a Map.
@@ -74,6 +79,11 @@ its lock for the whole page.
 """,
     "board": """`make bench NAME=board`: what the dashboard costs control, which has 2 ms for a turn
 ([docs/dashboard.md](dashboard.md)). The peer is the same document made as a tree with jansson and written.
+""",
+    "fanout": """`make bench NAME=fanout`: a frame a second to many WebSockets ([docs/live.md](live.md)). The peer is nginx with its
+module nchan and a publisher that posts the same frame at the turn of each second. A delivery counts from the turn of the
+second to the last byte at the subscriber; ours holds what control needs to collect the figures and to write them down. To
+thousands we spread a frame over half a second on purpose, so that requests come between.
 """,
     "predict": """`make bench NAME=predict`: is trouble with memory foreseen ([docs/foresight.md](foresight.md))?
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
