@@ -26,6 +26,10 @@ const ASK_MS = 2000;
 const MARKS = { ok: '✓', watch: '▲', bad: '✕', idle: '○', unknown: '?' };
 const ASK_AGAIN_MS = 60000; // where there is no GPU to ask about
 
+// First of all: figures come while the rest is built.
+const feed = new Feed({ frame: onFrame, state: onState });
+feed.open();
+
 const store = new Store();
 let frozen = null; // the store as it was when the page was paused
 let connection = { state: 'new' };
@@ -54,26 +58,34 @@ const byElement = (element) => [...charts].find((chart) => chart.element === ele
 // ---- drawing: as many plots a frame as leave time for the mouse
 
 const FRAME_MS = 7;
+const FIRST_MS = 30; // when panels come to be: better soon than smooth
 const waiting = new Set();
+let isDrawing = false;
 
 function drawSoon(chart) {
-  if (waiting.size === 0) {
+  waiting.add(chart);
+  if (!isDrawing) {
+    isDrawing = true;
     requestAnimationFrame(drawSome);
   }
-  waiting.add(chart);
 }
 
 function drawSome() {
-  const until = performance.now() + FRAME_MS;
+  drawFor(FRAME_MS);
+  isDrawing = waiting.size > 0;
+  if (isDrawing) {
+    requestAnimationFrame(drawSome);
+  }
+}
+
+function drawFor(ms) {
+  const until = performance.now() + ms;
   for (const chart of waiting) {
     waiting.delete(chart);
     chart.draw();
     if (performance.now() > until) {
-      break;
+      return;
     }
-  }
-  if (waiting.size > 0) {
-    requestAnimationFrame(drawSome);
   }
 }
 
@@ -137,11 +149,24 @@ function onFrame(frame) {
   store.take(frame);
   lastFrameAt = Date.now();
   view.tick(store.end);
-  if (sections.map((section) => section.grow()).some(Boolean)) {
+  const grown = sections.map((section) => section.grow()).some(Boolean);
+  if (grown) {
     layout();
     find();
+    showAtOnce();
   }
   refresh();
+  if (grown) {
+    drawFor(FIRST_MS);
+  }
+}
+
+/// New panels that are in sight needn't wait to be told so.
+function showAtOnce() {
+  for (const chart of charts) {
+    const { top, bottom } = chart.element.getBoundingClientRect();
+    chart.isVisible ||= bottom > 0 && top < innerHeight;
+  }
 }
 
 function refresh() {
@@ -313,8 +338,6 @@ function tellBanner() {
 setInterval(tellBanner, 1000);
 byId('retry').addEventListener('click', () => feed.open());
 
-const feed = new Feed({ frame: onFrame, state: onState });
-
 // ---- what the reader chooses
 
 const rangeButtons = RANGES.map(({ text, seconds }, i) => el('button', { type: 'button', 'aria-pressed': 'false', title: `Key ${i + 1}`, on: { click: () => chooseRange(i) } }, text));
@@ -429,5 +452,4 @@ setUpKeyboard([
 ]);
 
 tellRanges();
-feed.open();
 askBeside();

@@ -10,7 +10,7 @@
 enum {
     MOST_MESSAGE = 64 * 1024,
     MOST_A_SECOND = 256 * 1024, /* bytes that one subscriber may send */
-    SEND_ROOM = 256 * 1024,     /* of a socket; the kernel doubles it */
+    SEND_ROOM = 128 * 1024,     /* of a socket; the kernel doubles it */
     FIRSTS_A_SECOND = 16,       /* for sets of their own: each costs control a millisecond or two */
     AT_ONCE = 256,              /* subscribers that get a frame in one turn, when there are no more */
     SLICE = 32,                 /* otherwise, and what is due */

@@ -391,10 +391,19 @@ static void say_metric(const struct metric *metric, char *text, size_t size)
              metric->points ? "points" : "%");
 }
 
+static size_t count_regressions(const struct comparison *comparison)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < comparison->count; i++) {
+        count += is_regression(comparison, &comparison->metrics[i]) ? 1 : 0;
+    }
+    return count;
+}
+
 static const char *conclude(const struct comparison *comparison, char *text, size_t size)
 {
     static const char *const order[] = {"regression", "worse", "better"};
-    char what[200];
+    char what[260];
     bool tested = false;
     for (size_t i = 0; i < PS_ARRAY_LEN(order); i++) {
         const struct metric *metric = find(comparison, order[i]);
@@ -403,6 +412,12 @@ static const char *conclude(const struct comparison *comparison, char *text, siz
         }
         say_metric(metric, what, sizeof what);
         if (i == 0) {
+            size_t more = count_regressions(comparison) - 1;
+            size_t used = strlen(what);
+            if (more > 0) {
+                snprintf(what + used, sizeof what - used, ", and %zu more %s worse", more,
+                         more == 1 ? "figure is" : "figures are");
+            }
             snprintf(text, size, "%s; at most %g %% is allowed", what, 100 * comparison->opts->max_regression);
         } else {
             snprintf(text, size, "%s%s", what, i == 1 ? ", which is within what is allowed" : "");

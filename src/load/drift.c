@@ -15,6 +15,7 @@
 #define WARM_SHARE  0.1
 #define STILL       (1.0 / 3)
 #define WIDE        4 /* buckets of which the lowest counts: a collector's round has to fit */
+#define ENOUGH      20 /* points, before they are made wider */
 #define NARROW      2 /* buckets of which the mean counts */
 #define HOUR        3600.0
 
@@ -132,7 +133,9 @@ static struct ps_drift_bucket gather(const struct ps_drift_series *series, size_
 static void take(const struct ps_drift *drift, enum ps_drift_signal signal, double from, struct points *points)
 {
     bool lowest = ps_drift_rows[signal].lowest;
-    size_t width = drift->buckets < 2 * WIDE * PS_DRIFT_LEAST ? 1 : lowest ? WIDE : NARROW;
+    size_t most = lowest ? WIDE : NARROW;
+    size_t fits = drift->buckets / ENOUGH;
+    size_t width = fits < 1 ? 1 : fits > most ? most : fits;
     points->count = 0;
     /* Only whole ones: the lowest of one in the making may not have come yet. */
     for (size_t i = 0; i + width <= drift->buckets; i += width) {

@@ -13,6 +13,7 @@
 #include "load/clean.h"
 
 #define STEPS_PER_POWER (1u << PS_FIGURES_STEP_BITS)
+#define SLIVER 0.5 /* seconds */
 #define SLACK 1e-6 /* seconds; spans are sums of floating point numbers */
 
 int ps_figures_new(struct ps_figures **out)
@@ -192,8 +193,10 @@ static void add_point(struct ps_figures *figures, const struct ps_second *second
     struct ps_figures_point point = point_of(second, figures->at);
     size_t count = figures->point_count;
     struct ps_figures_point *last = count == 0 ? NULL : &figures->points[count - 1];
+    /* The end of a run is a fraction of a second: as a point of its own its rates would be an accident. */
+    bool sliver = last != NULL && point.span < SLIVER;
     bool gap = last != NULL && point.at - point.span > last->at + figures->point_span;
-    if (last != NULL && !gap && last->span + point.span <= figures->point_span + SLACK) {
+    if (last != NULL && !gap && (sliver || last->span + point.span <= figures->point_span + SLACK)) {
         join_points(last, &point);
         return;
     }

@@ -17,6 +17,7 @@
 #define COLUMNS 240  /* points of a line: more than eyes tell apart at this width */
 #define POINTS_MAX 64 /* levels of a stress test */
 #define BINS 56      /* bars of a distribution */
+#define WIDE 8       /* times the fastest is the slowest: then the axis is logarithmic */
 
 struct charts {
     const json_t *section;
@@ -302,17 +303,38 @@ static double quantile(const struct distribution *d, double share)
     return NAN;
 }
 
-/* Spreads the steps over bins of equal width on a logarithmic axis. */
-static double fill_bins(const struct distribution *d, double low, double high, double bins[BINS])
+/* Bins of equal width on an axis that is logarithmic where it covers much. */
+struct bins {
+    double low, high;
+    bool log;
+    double count[BINS];
+};
+
+/* Where a value lies, in bins; and back. */
+static double bin_of(const struct bins *bins, double value)
+{
+    double share = bins->log ? log(value / bins->low) / log(bins->high / bins->low)
+                             : (value - bins->low) / (bins->high - bins->low);
+    return share * BINS;
+}
+
+static double bin_start(const struct bins *bins, double bin)
+{
+    return bins->log ? bins->low * pow(bins->high / bins->low, bin / BINS)
+                     : bins->low + (bins->high - bins->low) * bin / BINS;
+}
+
+/* Spreads the steps over the bins; the highest bin. */
+static double fill_bins(const struct distribution *d, struct bins *bins)
 {
     double most = 0;
     for (size_t i = 0; i < d->size; i++) {
-        double from = fmax(value_at(d->lower, i), low), to = fmax(value_at(d->upper, i), from * 1.0001);
-        double begin = log(from / low) / log(high / low) * BINS, end = log(to / low) / log(high / low) * BINS;
+        double from = fmax(value_at(d->lower, i), bins->low), to = fmax(value_at(d->upper, i), from * 1.0001);
+        double begin = bin_of(bins, from), end = bin_of(bins, to);
         for (int b = (int)fmax(0, floor(begin)); b < BINS && b < end; b++) {
             double part = (fmin(end, b + 1) - fmax(begin, b)) / (end - begin);
-            bins[b] += fmax(0, part) * fmax(0, value_at(d->count, i));
-            most = fmax(most, bins[b]);
+            bins->count[b] += fmax(0, part) * fmax(0, value_at(d->count, i));
+            most = fmax(most, bins->count[b]);
         }
     }
     return most;
@@ -321,23 +343,24 @@ static double fill_bins(const struct distribution *d, double low, double high, d
 static void draw_histogram(struct charts *charts)
 {
     struct distribution d = distribution_of(charts->section, "histogram");
-    double bins[BINS] = {0};
+    struct bins bins = {.low = fmax(value_at(d.lower, 0), 1e-3)};
     struct ps_plot plot;
     if (d.total == 0) {
         return;
     }
-    double low = fmax(value_at(d.lower, 0), 1e-3), high = fmax(value_at(d.upper, d.size - 1), low * 1.2);
-    double most = fill_bins(&d, low, high, bins);
+    bins.high = fmax(value_at(d.upper, d.size - 1), bins.low * 1.2);
+    bins.log = bins.high > WIDE * bins.low;
+    double most = fill_bins(&d, &bins);
     put(charts, "<figure><figcaption>Distribution <span>requests by response time</span></figcaption>");
-    ps_plot_begin(&plot, charts->out, (struct ps_plot_axis){low, high, true, PS_PLOT_MS},
+    ps_plot_begin(&plot, charts->out, (struct ps_plot_axis){bins.low, bins.high, bins.log, PS_PLOT_MS},
                   (struct ps_plot_axis){0, most, false, PS_PLOT_NUMBER}, "How many requests took how long");
     for (int b = 0; b < BINS; b++) {
         char hint[160], from[PS_REPORT_VALUE_MAX], to[PS_REPORT_VALUE_MAX];
-        double start = low * pow(high / low, (double)b / BINS), end = low * pow(high / low, (b + 1.0) / BINS);
+        double start = bin_start(&bins, b), end = bin_start(&bins, b + 1);
         snprintf(hint, sizeof hint, "%s to %s: %.0f requests", ps_report_write(start, PS_UNIT_MS, from, sizeof from),
-                 ps_report_write(end, PS_UNIT_MS, to, sizeof to), bins[b]);
-        if (bins[b] > 0) {
-            ps_plot_bar(&plot, "bar", start, start + (end - start) * 0.86, bins[b], hint);
+                 ps_report_write(end, PS_UNIT_MS, to, sizeof to), bins.count[b]);
+        if (bins.count[b] > 0) {
+            ps_plot_bar(&plot, "bar", start, start + (end - start) * 0.86, bins.count[b], hint);
         }
     }
     ps_plot_mark(&plot, "", quantile(&d, 0.5), "median");

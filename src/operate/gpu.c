@@ -168,6 +168,11 @@ static void on_round(void *ctx, uint32_t id)
     struct ps_gpu *gpu = ctx;
     const struct ps_optimizer_run *run = ps_optimizer_run(gpu->optimizer, 0);
     (void)id;
+    if (!gpu->shown && !gpu->stepping && gpu->gauges != NULL) { /* not after a second */
+        size_t count =
+            ps_gpu_measure(gpu, ps_loop_now(gpu->loop), gpu->targets, PS_OPTIMIZER_TARGETS);
+        ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
+    }
     if (is_eager(gpu)) {
         set_timer(gpu, ps_loop_now(gpu->loop));
         return;
@@ -207,6 +212,7 @@ static void on_second(struct ps_gpu *gpu, ps_time now, size_t count)
     ps_gpu_plain_push(gpu->plain, gpu, now);
     if (gpu->gauges != NULL) {
         ps_gpu_gauges_update(gpu->gauges, gpu->targets, count);
+        gpu->shown = gpu->shown || count > 0;
     }
 }
 

@@ -80,6 +80,7 @@ struct ps_gpu {
     struct ps_gpu_batch *batch;
     struct ps_gpu_gauges *gauges; /* NULL without metrics */
     ps_time gauges_at;            /* the next time that figures are published */
+    bool shown;                   /* a second has shown a server */
     struct ps_ledger *ledger;     /* NULL = nothing is kept */
     struct ps_gpu_recorded recorded;
     struct ps_gpu_past *past; /* runs of before the start, the latest first; or NULL */

@@ -246,6 +246,10 @@ def both(lab, frame, rounds, measure):
     return told
 
 
+def counted(results, rounds):
+    return [{**result, "rounds": rounds} for result in results]
+
+
 def rows_few(lab, frame, rounds, seconds):
     told = both(lab, frame, rounds, lambda name: one_shot(lab, name, frame, FEW, seconds))
     ours, peer = told["penstock"], told["nginx"]
@@ -293,7 +297,7 @@ def run(args, folder, save):
                 version_of("penstock", [str(lab.penstock), "version"])) if version]}}
         for name, measure in measures.items():
             if args.only is None or name in args.only:
-                report["results"] += measure(lab, frame, rounds, seconds)
+                report["results"] += counted(measure(lab, frame, rounds, seconds), rounds)
                 save(report)
     finally:
         lab.close()

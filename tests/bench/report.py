@@ -80,6 +80,11 @@ its lock for the whole page.
     "board": """`make bench NAME=board`: what the dashboard costs control, which has 2 ms for a turn
 ([docs/dashboard.md](dashboard.md)). The peer is the same document made as a tree with jansson and written.
 """,
+    "fanout": """`make bench NAME=fanout`: a frame a second to many WebSockets ([docs/live.md](live.md)). The peer is nginx with its
+module nchan and a publisher that posts the same frame at the turn of each second. A delivery counts from the turn of the
+second to the last byte at the subscriber; ours holds what control needs to collect the figures and to write them down. To
+thousands we spread a frame over half a second on purpose, so that requests come between.
+""",
     "predict": """`make bench NAME=predict`: is trouble with memory foreseen ([docs/foresight.md](foresight.md))?
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the
 recorded traces never predicting anything is right 84 and 85 % of the time: accuracy alone means nothing.

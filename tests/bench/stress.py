@@ -24,8 +24,8 @@ WHAT = {
     "thorough_batch": "Of the server of batches, default search",
     "thorough_limit": "Of the server with a limit, default search",
     "spike_recovery": "Recovery from a spike whose harm lasts 30 s",
-    "endurance_leak": "A leak of 1 % over a run of 60 s (an hour, compressed), under a sawtooth of garbage of 2 %",
-    "endurance_steady": "Runs of 60 s of the same server without a leak in which something drifts",
+    "endurance_leak": "A leak of 1 % over a run of 75 s (an hour, compressed), under a sawtooth of garbage of 2 %",
+    "endurance_steady": "Runs of 75 s of the same server without a leak in which something drifts",
 }
 PARTS = ("queue", "batch", "limit", "thorough", "spike", "leak", "steady")
 TRUTH = {"queue": 400.0, "batch": 32 / (0.050 + 32 * 0.002), "limit": 230 / 0.99}
@@ -90,8 +90,8 @@ def recovery(args, folder):
 
 
 def leak(args, folder):
-    with Server([*ROOMY, "leak=256,1,60,2"]) as server:
-        endurance, _ = test(args.penstock, folder, server, "endurance", "--duration", "60s", "--target-pid",
+    with Server([*ROOMY, "leak=256,1,75,2"]) as server:
+        endurance, _ = test(args.penstock, folder, server, "endurance", "--duration", "75s", "--target-pid",
                             str(server.process.pid))
     drift = {one["signal"]: one for one in endurance.get("drift", [])}.get("memory", {})
     return row("endurance_leak", "p", drift.get("p_value"), 0.005, "found (p below 0.005)", bool(drift.get("drifts")),
@@ -100,9 +100,9 @@ def leak(args, folder):
 
 def steady(args, folder, runs):
     drifting = []
-    with Server([*ROOMY, "leak=256,0,60,2"]) as server:
+    with Server([*ROOMY, "leak=256,0,75,2"]) as server:
         for number in range(runs):
-            endurance, _ = test(args.penstock, folder, server, "endurance", "--duration", "60s", "--target-pid",
+            endurance, _ = test(args.penstock, folder, server, "endurance", "--duration", "75s", "--target-pid",
                                 str(server.process.pid), "--seed", str(number + 1))
             drifting += [one["signal"] for one in endurance.get("drift", []) if one["drifts"]]
     return row("endurance_steady", "runs", len(drifting), 0, f"at most 1 of {runs}", len(drifting) <= 1,

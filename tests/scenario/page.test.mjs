@@ -491,6 +491,8 @@ test('pictures of the demo in both themes', { skip: noBrowser || (process.env.PE
   const themes = await Promise.all(['dark', 'light'].map((scheme) => openPage(t, url, { scheme, height: 1340, deviceScaleFactor: 1.25 })));
   const phone = await openPage(t, url, { width: 360, height: 780, deviceScaleFactor: 2 });
   await sleep(Number(process.env.PENSTOCK_PICTURES) > 1 ? Number(process.env.PENSTOCK_PICTURES) * 1000 : 150000);
+  await until('memory is foreseen to run out', () => Object.entries(themes[0].seen.frames.at(-1).metrics)
+    .some(([key, value]) => key.startsWith('gpu_server_seconds_to_critical{') && value > 20 && value < 60), 180000, 50);
   for (const [i, scheme] of ['dark', 'light'].entries()) {
     await themes[i].page.screenshot({ path: path.join(images, `page-${scheme}.png`) });
     await assertClean(themes[i].page, themes[i].seen);

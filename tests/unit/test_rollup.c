@@ -602,19 +602,24 @@ static pid_t start_writer(const char *path, int *out)
     return child;
 }
 
+static void assert_one_written(const char *path, const struct written *written)
+{
+    int64_t from = written->minute > written->since ? written->minute : written->since;
+    for (int track = 0; track < TRACKS && from < written->minute + 60; track++) {
+        struct ps_history_roll any = truth(track, from, written->minute + 60);
+        if (any.count > 0) {
+            assert_minute(path, track, written->minute, from, written->minute + 60);
+        }
+    }
+}
+
 /* What the writer said was written is there as it was. Returns how many minutes. */
 static int assert_written(const char *path, int fd)
 {
     struct written written;
     int minutes = 0;
     while (read(fd, &written, sizeof written) == sizeof written) {
-        int64_t from = written.minute > written.since ? written.minute : written.since;
-        for (int track = 0; track < TRACKS && from < written.minute + 60; track++) {
-            struct ps_history_roll any = truth(track, from, written.minute + 60);
-            if (any.count > 0) {
-                assert_minute(path, track, written.minute, from, written.minute + 60);
-            }
-        }
+        assert_one_written(path, &written);
         minutes++;
     }
     close(fd);
@@ -658,11 +663,18 @@ static void no_finished_minute_is_lost_by_kill_9(void **state)
         int out;
         int status;
         pid_t child = start_writer(stage.path, &out);
-        long wait = 20000000 + (long)ps_rng_below(&rng, 200) * 1000000;
+        /* Half of them at any moment, opening included; half once it has written a minute. */
+        struct written first = {0};
+        bool heard = i % 2 == 1 && read(out, &first, sizeof first) == sizeof first;
+        long wait = (long)ps_rng_below(&rng, 150) * 1000000;
         (void)nanosleep(&(const struct timespec){.tv_nsec = wait}, NULL);
         assert_int_equal(kill(child, SIGKILL), 0);
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFSIGNALED(status)); /* it had not failed before */
+        if (heard) {
+            assert_one_written(stage.path, &first);
+            minutes++;
+        }
         minutes += assert_written(stage.path, out);
     }
     assert_no_torn_row(stage.path);
