@@ -72,6 +72,7 @@ struct ps_control {
     struct ps_panel *panel;
     struct ps_live *live;
     struct ps_live_counter admin_counter; /* for connections that leave control's loop */
+    struct ps_live_counter client_counter; /* likewise, those of workers, which the hub outlives */
     struct ps_worker *workers[MAX_WORKERS];
     unsigned worker_count;
     unsigned running;
@@ -132,6 +133,14 @@ static void on_admin_gone(void *ctx, const struct ps_address *peer)
 {
     struct ps_control *control = ctx;
     ps_peers_leave(control->peers, peer);
+}
+
+/* Any thread. */
+static void on_client_gone(void *ctx, const struct ps_address *peer)
+{
+    struct ps_control *control = ctx;
+    ps_peers_leave(control->peers, peer);
+    atomic_fetch_sub_explicit(&control->connections, 1, memory_order_relaxed);
 }
 
 static void admin_opts(struct ps_control *control, struct ps_server_opts *opts)
@@ -469,6 +478,7 @@ static int setup_recorder(struct ps_control *control, const struct ps_config *co
 static int setup_panel(struct ps_control *control, const struct ps_config *config)
 {
     control->admin_counter = (struct ps_live_counter){on_admin_gone, control};
+    control->client_counter = (struct ps_live_counter){on_client_gone, control};
     int err = ps_panel_start(control->panel, control->loop, control->metrics,
                              ps_recorder_history(control->recorder));
     err = err != PS_OK ? err
@@ -648,6 +658,7 @@ static int setup_workers(struct ps_control *control, unsigned workers)
             .finished = ps_gpu_finished(control->gpu),
             .peers = control->peers,
             .connections = &control->connections,
+            .counter = &control->client_counter,
             .control = control->mailbox,
             .on_ask = on_worker_ask,
             .on_stopped = on_worker_stopped,

@@ -9,7 +9,6 @@
 #include "base/check.h"
 #include "daemon/access_log.h"
 #include "daemon/ask.h"
-#include "daemon/live.h"
 #include "daemon/peers.h"
 #include "gateway/proxy.h"
 #include "io/loop.h"
@@ -27,7 +26,6 @@ struct ps_worker {
     struct ps_timer drain_timer;
     struct ps_letter stopped;
     ps_time drain_until; /* 0 = not draining */
-    struct ps_live_counter counter; /* for connections that leave this thread */
     unsigned shard;
     pthread_t thread;
     bool started;
@@ -51,7 +49,7 @@ static void on_ask_complete(void *ctx, struct ps_ask *ask)
 {
     struct ps_worker *worker = ctx;
     ask->reply_to = worker->mailbox;
-    ask->counter = &worker->counter;
+    ask->counter = worker->opts.counter;
     ask->letter.on_delivery = worker->opts.on_ask;
     ps_mailbox_post(worker->opts.control, &ask->letter);
 }
@@ -79,7 +77,6 @@ static bool on_accept(void *ctx, const struct ps_address *peer)
     return false;
 }
 
-/* Any thread: the hub calls it too. */
 static void on_gone(void *ctx, const struct ps_address *peer)
 {
     struct ps_worker *worker = ctx;
@@ -240,7 +237,6 @@ int ps_worker_new(struct ps_worker **out, const struct ps_worker_opts *opts)
     worker->opts = *opts;
     worker->site = ps_site_ref(opts->site);
     worker->stopped.on_delivery = opts->on_stopped;
-    worker->counter = (struct ps_live_counter){on_gone, worker};
     int err = open_all(worker);
     worker->opts.listen_fds = NULL;
     if (err != PS_OK) {

@@ -33,6 +33,7 @@ struct ps_worker_opts {
     struct ps_finished_ring *finished; /* of the GPU room */
     struct ps_peers *peers;
     _Atomic size_t *connections; /* of all workers, bounded by max_connections */
+    const struct ps_live_counter *counter; /* hears of connections that left for the hub; outlives it */
     struct ps_mailbox *control; /* gets asks, and `stopped` */
     /* Runs on control's loop with an ask of this worker; it ends with ps_worker_reply(). */
     void (*on_ask)(struct ps_letter *letter, void *control);
