@@ -1,4 +1,5 @@
 // timeout: 400
+// tags: plain
 //
 // page - the live page in a real browser: what it shows is what the program says, and it can be used by all.
 //

@@ -1,4 +1,5 @@
 // timeout: 420
+// tags: plain
 //
 // specification - what was promised, asked of the running demo: each endpoint and its fields, each load test, and the
 // commands of the quick start. docs/specification.md says where each thing is and which test goes deeper.

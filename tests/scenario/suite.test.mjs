@@ -1,4 +1,5 @@
 // timeout: 300
+// tags: plain
 //
 // suite - penstock stress, spike, endurance and suite: tests that end with an answer, and with a report whatever happens.
 //
