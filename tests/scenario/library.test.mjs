@@ -262,7 +262,7 @@ test('the dashboard example hears its own samples', { skip: whyNot() }, async (t
 /// Each C program of the page with what it prints.
 function programs() {
   const page = fs.readFileSync(path.join(root, 'docs/library.md'), 'utf8');
-  return [...page.matchAll(/```c\n(.*?)```\n\nprints\n\n```text\n(.*?)```/gs)].map((found) => ({ source: found[1], prints: found[2] }));
+  return [...page.matchAll(/```c\n((?:(?!```).)*)```\n\nprints\n\n```text\n(.*?)```/gs)].map((found) => ({ source: found[1], prints: found[2] }));
 }
 
 test('the programs of docs/library.md print what it says', { skip: whyNot('redis-server') }, async (t) => {
