@@ -10,14 +10,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/option.h"
+#include "cli/output.h"
 #include "cli/tester_private.h"
 #include "io/loop.h"
 #include "load/clean.h"
+#include "load/report_html.h"
+#include "load/report_junit.h"
 #include "load/report_text.h"
 
 #define TEXT_MAX (4u << 20)
@@ -512,6 +516,38 @@ static void print_text(const struct ps_tester *tester, FILE *out)
     ps_buf_fini(&text);
 }
 
+/* Puts one more form of the document beside it: x.json, x.html. What fails is said and changes no verdict. */
+static void put_beside(const struct ps_tester *tester, const json_t *document, const char *end,
+                       int (*write)(const json_t *, struct ps_buf *))
+{
+    char path[4096];
+    size_t stem = strlen(tester->args.out);
+    stem -= stem > 5 && strcmp(tester->args.out + stem - 5, ".json") == 0 ? 5 : 0;
+    if (snprintf(path, sizeof path, "%.*s%s", (int)stem, tester->args.out, end) >= (int)sizeof path) {
+        return;
+    }
+    struct ps_buf text = ps_buf_make(PS_OUTPUT_MAX);
+    int made = write(document, &text);
+    if (ps_output_write(tester->command->name, path, made, &text) == PS_OK) {
+        fprintf(stderr, "%s: %s\n", strcmp(end, ".html") == 0 ? "page" : "JUnit", path);
+    }
+    ps_buf_fini(&text);
+}
+
+/* A page and JUnit of the whole document, with what other tests left there. */
+static void put_forms(const struct ps_tester *tester)
+{
+    json_t *document = NULL;
+    struct ps_report_error error;
+    struct stat file;
+    bool regular = stat(tester->args.out, &file) == 0 && S_ISREG(file.st_mode);
+    if (regular && ps_report_load_file(&document, tester->args.out, &error) == PS_OK) {
+        put_beside(tester, document, ".html", ps_report_write_html);
+        put_beside(tester, document, ".xml", ps_report_write_junit);
+    }
+    json_decref(document);
+}
+
 int ps_tester_status(const struct ps_tester *tester, int saved)
 {
     return ps_report_status(tester->section.verdict, saved);
@@ -524,6 +560,7 @@ int ps_tester_finish(struct ps_tester *tester)
     print_text(tester, saved == PS_OK ? stdout : stderr);
     if (saved == PS_OK) {
         fprintf(stderr, "report: %s\n", tester->args.out);
+        put_forms(tester);
     }
     return ps_tester_status(tester, saved);
 }
