@@ -494,6 +494,18 @@ static bool step_counts(struct taking *taking, struct ps_otlp_stream *stream, in
     return err == PS_OK;
 }
 
+/* Is there something to count? A point without a value is accepted and says nothing; one that is objected to is
+ * rejected. */
+static bool is_wanted(struct taking *taking, uint32_t flags, const char *objection)
+{
+    if ((flags & NO_VALUE) != 0) {
+        taking->accepted++;
+    } else if (objection != NULL) {
+        reject(taking, 1, objection);
+    }
+    return (flags & NO_VALUE) == 0 && objection == NULL;
+}
+
 static const char *objection_to_histogram(const Ps__Otlp__HistogramDataPoint *point)
 {
     uint64_t total = 0;
@@ -513,13 +525,7 @@ static void take_histogram_point(struct taking *taking, const Ps__Otlp__Histogra
                                  int32_t temporality)
 {
     struct kind kind = {PS_METRIC_HISTOGRAM, point->explicit_bounds, point->n_explicit_bounds};
-    const char *why = objection_to_histogram(point);
-    if ((point->flags & NO_VALUE) != 0) {
-        taking->accepted++;
-        return;
-    }
-    if (why != NULL) {
-        reject(taking, 1, why);
+    if (!is_wanted(taking, point->flags, objection_to_histogram(point))) {
         return;
     }
     struct ps_metric_handle *handle =
@@ -616,13 +622,7 @@ static void take_exponential_point(struct taking *taking,
                                     .zeros = point->zero_count,
                                     .sum = point->sum,
                                     .sides = {side_of(point->positive), side_of(point->negative)}};
-    const char *why = objection_to_exponential(point, &counts);
-    if ((point->flags & NO_VALUE) != 0) {
-        taking->accepted++;
-        return;
-    }
-    if (why != NULL) {
-        reject(taking, 1, why);
+    if (!is_wanted(taking, point->flags, objection_to_exponential(point, &counts))) {
         return;
     }
     struct ps_metric_handle *handle =
