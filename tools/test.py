@@ -57,11 +57,13 @@ class Sum:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    failures: list = dataclasses.field(default_factory=list)  # "leg suite program: case"
 
     def add(self, other):
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
+        self.failures += other.failures
 
     def __str__(self):
         skipped = f", {self.skipped} skipped" if self.skipped else ""
@@ -72,9 +74,23 @@ def say(words):
     print(words, flush=True)
 
 
+def cases_of(output):
+    """The names of the cases that failed, each with the first words that say why."""
+    cases = []
+    for line in output.splitlines():
+        case = re.match(r"\s*not ok \d+(?: -)? (?!# SKIP)(.*)$", line)
+        if case:
+            cases.append([case[1]])
+        elif cases and len(cases[-1]) < 4 and re.match(r"# .*|\s+(error|location): .*|    \S.*", line):
+            cases[-1].append(line.strip(" #"))
+    return [" | ".join(case) for case in cases] or ["no case was told to have failed"]
+
+
 def report(leg, what, outcome, seconds, output=""):
     """One line per program; what it said only when something went wrong."""
     mark = "FAIL" if outcome.failed else "ok  "
+    if outcome.failed:
+        outcome.failures = [f"{leg.name} {what}: {case}" for case in cases_of(output)]
     say(f"{mark} {leg.name:<6} {what:<32} {outcome}  {seconds:.1f} s")
     if outcome.failed and output:
         say("".join(f"     | {line}\n" for line in output.rstrip().splitlines()[-120:]).rstrip())
@@ -144,16 +160,16 @@ def run_suite(leg, suite, only):
     total = Sum()
     if done.returncode != 0 and not log.exists():
         say(done.stdout)
-        total.failed = 1
+        total.add(Sum(failed=1, failures=[f"{leg.name} {suite}: meson wrote no log"]))
     for line in log.read_text().splitlines() if log.exists() else ():
         entry = json.loads(line)
         what = f"{suite} {entry['name'].split(' / ')[-1]}"
         if only not in what:
             continue
         outcome = count_tap(entry.get("stdout", ""), entry["result"])
-        total.add(outcome)
         said = [entry.get("stdout", ""), entry.get("stderr", ""), f"result: {entry['result']}"]
         report(leg, what, outcome, entry["duration"], "\n".join(said))
+        total.add(outcome)
     return total
 
 
@@ -263,16 +279,15 @@ def run_scenarios(leg, only):
     if not files:
         return total
     if not install_node_modules():
-        total.failed = len(files)
-        return total
+        return Sum(failed=len(files), failures=[f"{leg.name} scenario: npm ci failed"])
     workers = int(os.environ.get("SCENARIO_JOBS", "2"))
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         running = {pool.submit(run_scenario, leg, file): file for file in files}
         for future in concurrent.futures.as_completed(running):
             outcome, seconds, output = future.result()
             name = running[future].name.removesuffix(".test.mjs")
-            total.add(outcome)
             report(leg, f"scenario {name}", outcome, seconds, without_passes(output))
+            total.add(outcome)
     return total
 
 
@@ -320,7 +335,7 @@ def run_leg(leg, only):
     total = Sum()
     if not build(leg):
         say(f"FAIL {leg.name:<6} does not build")
-        return Sum(failed=1)
+        return Sum(failed=1, failures=[f"{leg.name}: does not build"])
     for suite in leg.suites:
         total.add(run_suite(leg, suite, only))
     if leg.scenarios:
@@ -347,6 +362,8 @@ def main():
     if total.passed + total.failed == 0:
         say("no test ran")
         total.failed = 1
+    for failure in total.failures:  # once more, where a reader of the last lines finds them
+        say(f"FAIL {failure}")
     if args.total:
         pathlib.Path(args.total).write_text(f"{total}\n")
     else:

@@ -81,7 +81,6 @@ static void abandon(struct ps_live_hub *hub, struct ps_live_set *set)
         return; /* it stays, or control still reads its keys: see on_answer() */
     }
     ps_list_remove(&set->link);
-    hub->set_count--;
     ps_live_keys_fini(&set->keys);
     free(set);
 }
@@ -98,14 +97,16 @@ static struct ps_live_set *set_of(struct ps_live_hub *hub, struct ps_live_keys *
         ps_live_keys_fini(keys);
         return &hub->everything;
     }
+    size_t followed = 0; /* an abandoned one that control still reads is none */
     PS_LIST_FOREACH (node, &hub->sets) {
         struct ps_live_set *set = PS_CONTAINER_OF(node, struct ps_live_set, link);
         if (ps_live_keys_eq(&set->keys, keys)) {
             ps_live_keys_fini(keys);
             return set;
         }
+        followed += is_empty(set) ? 0 : 1;
     }
-    struct ps_live_set *set = hub->set_count < PS_LIVE_SETS_MOST ? calloc(1, sizeof *set) : NULL;
+    struct ps_live_set *set = followed < PS_LIVE_SETS_MOST ? calloc(1, sizeof *set) : NULL;
     if (set == NULL) {
         ps_live_keys_fini(keys);
         return NULL;
@@ -113,7 +114,6 @@ static struct ps_live_set *set_of(struct ps_live_hub *hub, struct ps_live_keys *
     init_set(set);
     set->keys = *keys;
     ps_list_push(&hub->sets, &set->link);
-    hub->set_count++;
     return set;
 }
 

@@ -86,7 +86,6 @@ struct ps_live_hub {
     /* the hub's own */
     struct ps_live_set everything; /* the default set */
     struct ps_list sets;           /* the others */
-    size_t set_count;
     struct ps_list wants;   /* sets about which control is to be asked */
     struct ps_list sending; /* sets whose frame is not with everybody yet */
     struct ps_timer slice_timer;

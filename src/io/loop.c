@@ -68,7 +68,7 @@ static void arm(struct ps_loop *loop, ps_time when)
     loop->armed = when;
 }
 
-/* A hand-moved clock gives no signal when it moves; look at it often. */
+/* A hand-moved clock gives no signal when it moves: wake up often. Every turn looks at it. */
 static void arm_manual(struct ps_loop *loop)
 {
     struct itimerspec spec = {.it_value = {0, MANUAL_POLL_NS}, .it_interval = {0, MANUAL_POLL_NS}};
@@ -207,6 +207,8 @@ static void on_check(uv_check_t *check)
     run_tasks(loop);
     if (loop->spinning) {
         spin(loop);
+    } else if (loop->clock->manual) {
+        run_due(loop);
     }
 }
 

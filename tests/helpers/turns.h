@@ -57,6 +57,8 @@ static inline bool raw_has(const struct raw *raw, const char *text)
     return ps_str_contains(ps_buf_str(&raw->got), ps_str_from(text));
 }
 
+#define TURNS_PATIENCE (20 * PS_SECOND)
+
 struct turns {
     struct ps_loop *loop;
     struct ps_task task;
@@ -64,6 +66,7 @@ struct turns {
     bool (*done)(void *ctx);
     void *ctx;
     int left; /* turns, when only some are wanted */
+    unsigned taken;
     ps_time give_up;
 };
 
@@ -75,6 +78,7 @@ static inline void turns_on_task(struct ps_task *task)
             raw_read(turns->raws[i]);
         }
     }
+    turns->taken++;
     bool late = ps_clock_now(&ps_clock_real) > turns->give_up;
     bool over = turns->done != NULL ? turns->done(turns->ctx) : turns->left-- <= 0;
     if (late || over) {
@@ -84,23 +88,29 @@ static inline void turns_on_task(struct ps_task *task)
     }
 }
 
-/* Runs until done(ctx), or 5 s. False when it never was. */
+/* Runs until done(ctx), or until patience ends. False when it never was. */
 static inline bool turns_until(struct turns *turns, bool (*done)(void *ctx), void *ctx)
 {
     turns->done = done;
     turns->ctx = ctx;
-    turns->give_up = ps_clock_now(&ps_clock_real) + 5 * PS_SECOND;
+    turns->taken = 0;
+    turns->give_up = ps_clock_now(&ps_clock_real) + TURNS_PATIENCE;
     turns->task.on_turn = turns_on_task;
     ps_loop_defer(turns->loop, &turns->task);
     ps_loop_run(turns->loop);
     return done == NULL || done(ctx);
 }
 
-/* Runs for a while: enough turns and time for everything under way on this machine. */
+/* Runs for a while: enough turns and time for everything under way on this machine. Time alone would
+ * not do: a process that has to wait for its processor may find it over in its first turn.
+ */
+#define TURNS_OF_A_REST 100
+
 static inline bool turns_rested(void *ctx)
 {
     const struct turns *turns = ctx;
-    return ps_clock_now(&ps_clock_real) > turns->give_up - 5 * PS_SECOND + 15 * PS_MILLISECOND;
+    return turns->taken >= TURNS_OF_A_REST &&
+           ps_clock_now(&ps_clock_real) > turns->give_up - TURNS_PATIENCE + 15 * PS_MILLISECOND;
 }
 
 static inline void turns_rest(struct turns *turns)

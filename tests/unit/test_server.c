@@ -873,7 +873,8 @@ static void the_last_answer_waits_for_a_client_that_reads_slowly(void **state)
     await(bench, "0\r\n\r\n");
     await_end(bench);
     assert_true(bench->client.got.len > sizeof big);
-    pass(bench, 3 * PS_SECOND); /* from now on it only lingers */
+    rest(bench); /* until the server has seen that all is out: from now on it only lingers */
+    pass(bench, 3 * PS_SECOND);
     assert_int_equal(ps_server_connections(bench->server), 0);
 }
 
