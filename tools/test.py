@@ -10,7 +10,9 @@ other compiler and the sanitizer builds:
     tsan     clang, thread                unit, scenarios tagged threads
 
 A scenario is tests/scenario/*.test.mjs; it runs in a process group of its own with a time limit,
-so that nothing hangs and nothing is left behind. Its first lines may hold
+so that nothing hangs and nothing is left behind. A program that fails among others is run once
+more, alone: when it passes then, it is told as FLAKY, with what it said, and does not fail the run;
+what a sanitizer found is never tried again. The first lines of a scenario may hold
 
     // tags: threads slow plain  threads: also under the thread sanitizer; slow: only with --slow;
                                  plain: not under the address sanitizer, whose story others tell
@@ -31,6 +33,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCENARIO = ROOT / "tests" / "scenario"
@@ -57,17 +60,30 @@ class Sum:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
-    failures: list = dataclasses.field(default_factory=list)  # "leg suite program: case"
+    flaky: int = 0  # programs that failed among others and passed alone
+    last_words: list = dataclasses.field(default_factory=list)  # a line for each that failed
 
     def add(self, other):
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
-        self.failures += other.failures
+        self.flaky += other.flaky
+        self.last_words += other.last_words
 
     def __str__(self):
         skipped = f", {self.skipped} skipped" if self.skipped else ""
-        return f"{self.passed} passed, {self.failed} failed{skipped}"
+        flaky = f", {self.flaky} flaky" if self.flaky else ""
+        return f"{self.passed} passed, {self.failed} failed{skipped}{flaky}"
+
+
+@dataclasses.dataclass
+class Run:
+    """One program that was run in a leg."""
+    what: str
+    outcome: Sum
+    seconds: float
+    output: str
+    again: Callable | None = None  # runs it once more, alone; another Run
 
 
 def say(words):
@@ -83,17 +99,36 @@ def cases_of(output):
             cases.append([case[1]])
         elif cases and len(cases[-1]) < 4 and re.match(r"# .*|\s+(error|location): .*|    \S.*", line):
             cases[-1].append(line.strip(" #"))
-    return [" | ".join(case) for case in cases] or ["no case was told to have failed"]
+    return [" | ".join(case) for case in cases] or output.split("\n")[-1:]
 
 
-def report(leg, what, outcome, seconds, output=""):
+def report(leg, run):
     """One line per program; what it said only when something went wrong."""
-    mark = "FAIL" if outcome.failed else "ok  "
-    if outcome.failed:
-        outcome.failures = [f"{leg.name} {what}: {case}" for case in cases_of(output)]
-    say(f"{mark} {leg.name:<6} {what:<32} {outcome}  {seconds:.1f} s")
-    if outcome.failed and output:
-        say("".join(f"     | {line}\n" for line in output.rstrip().splitlines()[-120:]).rstrip())
+    mark = "FAIL" if run.outcome.failed else "ok  "
+    say(f"{mark} {leg.name:<6} {run.what:<32} {run.outcome}  {run.seconds:.1f} s")
+    if run.outcome.failed and run.output:
+        say("".join(f"     | {line}\n" for line in run.output.rstrip().splitlines()[-120:]).rstrip())
+
+
+def found_by_sanitizer(output):
+    return re.search(r"(Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:", output)
+
+
+def settle(leg, runs):
+    """Tries what failed once more and sums up."""
+    total = Sum()
+    for run in runs:
+        words = [f"{leg.name} {run.what}: {case}" for case in cases_of(run.output)]
+        if run.outcome.failed and run.again and not found_by_sanitizer(run.output):
+            second = run.again()
+            report(leg, second)
+            if second.outcome.failed == 0:
+                total.add(Sum(flaky=1, last_words=[f"FLAKY {case}" for case in words]))
+            run = second
+        total.add(run.outcome)
+        if run.outcome.failed:
+            total.add(Sum(last_words=[f"FAIL {case}" for case in words]))
+    return total
 
 
 # ------------------------------------------------------------------------------------- building
@@ -145,32 +180,38 @@ def count_tap(stdout, result):
     return Sum(good, bad, skipped)
 
 
-def run_suite(leg, suite, only):
-    """Runs one suite; Meson's own words are in meson-logs/<suite>.txt, ours come from the JSON."""
+def names_of(leg, suite, only):
+    """The programs of a suite whose "suite name" holds this text."""
+    tests = json.loads((ROOT / leg.folder / "meson-info" / "intro-tests.json").read_text())
+    return [test["name"] for test in tests
+            if f"penstock:{suite}" in test["suite"] and only in f"{suite} {test['name']}"]
+
+
+def run_suite(leg, suite, names=()):
+    """Runs one suite, or these of it; Meson's own words are in meson-logs/<suite>.txt, ours come
+    from the JSON. A list of runs."""
     folder = ROOT / leg.folder
     log = folder / "meson-logs" / f"{suite}.json"
     log.unlink(missing_ok=True)
     command = [*leg.wrapper, "meson", "test", "-C", str(folder), "--no-rebuild", "--suite", suite,
-               "--logbase", suite, "--num-processes", str(os.cpu_count() or 1)]
+               "--logbase", suite, "--num-processes", str(os.cpu_count() or 1), *names]
     if leg.sanitizer:
         command += ["--timeout-multiplier", "5"]
     done = subprocess.run(command, env={**os.environ, **leg.env}, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace")
-    total = Sum()
     if done.returncode != 0 and not log.exists():
-        say(done.stdout)
-        total.add(Sum(failed=1, failures=[f"{leg.name} {suite}: meson wrote no log"]))
-    for line in log.read_text().splitlines() if log.exists() else ():
-        entry = json.loads(line)
-        what = f"{suite} {entry['name'].split(' / ')[-1]}"
-        if only not in what:
-            continue
-        outcome = count_tap(entry.get("stdout", ""), entry["result"])
-        said = [entry.get("stdout", ""), entry.get("stderr", ""), f"result: {entry['result']}"]
-        report(leg, what, outcome, entry["duration"], "\n".join(said))
-        total.add(outcome)
-    return total
+        return [Run(f"{suite} {' '.join(names)}", Sum(failed=1), 0, done.stdout)]
+    return [read_entry(leg, suite, json.loads(line))
+            for line in (log.read_text().splitlines() if log.exists() else ())]
+
+
+def read_entry(leg, suite, entry):
+    """What Meson wrote of one program."""
+    name = entry["name"].split(" / ")[-1]
+    said = [entry.get("stdout", ""), entry.get("stderr", ""), f"result: {entry['result']}"]
+    return Run(f"{suite} {name}", count_tap(entry.get("stdout", ""), entry["result"]),
+               entry["duration"], "\n".join(said), lambda: run_suite(leg, suite, (name,))[0])
 
 
 # ------------------------------------------------------------------------------------- scenarios
@@ -254,7 +295,8 @@ def run_scenario(leg, file):
     outcome = count_node(output, process.returncode)
     if late and outcome.failed == 0:
         outcome.failed = 1
-    return outcome, time.monotonic() - started, output
+    return Run(f"scenario {file.name.removesuffix('.test.mjs')}", outcome,
+               time.monotonic() - started, without_passes(output), lambda: run_scenario(leg, file))
 
 
 def without_passes(output):
@@ -274,21 +316,20 @@ def without_passes(output):
 
 
 def run_scenarios(leg, only):
-    files = choose_scenarios(leg.scenarios, only)
-    total = Sum()
+    """Runs them, some at once. A list of runs."""
+    files = choose_scenarios(leg.scenarios, only) if leg.scenarios else []
     if not files:
-        return total
+        return []
     if not install_node_modules():
-        return Sum(failed=len(files), failures=[f"{leg.name} scenario: npm ci failed"])
+        return [Run("scenario npm", Sum(failed=len(files)), 0, "npm ci failed")]
     workers = int(os.environ.get("SCENARIO_JOBS", "2"))
+    runs = []
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        running = {pool.submit(run_scenario, leg, file): file for file in files}
+        running = [pool.submit(run_scenario, leg, file) for file in files]
         for future in concurrent.futures.as_completed(running):
-            outcome, seconds, output = future.result()
-            name = running[future].name.removesuffix(".test.mjs")
-            report(leg, f"scenario {name}", outcome, seconds, without_passes(output))
-            total.add(outcome)
-    return total
+            runs.append(future.result())
+            report(leg, runs[-1])
+    return runs
 
 
 # ------------------------------------------------------------------------------------- the legs
@@ -332,14 +373,17 @@ def legs_of(args):
 def run_leg(leg, only):
     started = time.monotonic()
     say(f"---- {leg.name}: {leg.folder}")
-    total = Sum()
     if not build(leg):
         say(f"FAIL {leg.name:<6} does not build")
-        return Sum(failed=1, failures=[f"{leg.name}: does not build"])
+        return Sum(failed=1, last_words=[f"FAIL {leg.name}: does not build"])
+    runs = []
     for suite in leg.suites:
-        total.add(run_suite(leg, suite, only))
-    if leg.scenarios:
-        total.add(run_scenarios(leg, only))
+        names = names_of(leg, suite, only) if only else ()
+        of_suite = run_suite(leg, suite, names) if names or not only else []
+        for run in of_suite:
+            report(leg, run)
+        runs += of_suite
+    total = settle(leg, runs + run_scenarios(leg, only))
     say(f"---- {leg.name}: {total} in {time.monotonic() - started:.0f} s")
     return total
 
@@ -362,8 +406,8 @@ def main():
     if total.passed + total.failed == 0:
         say("no test ran")
         total.failed = 1
-    for failure in total.failures:  # once more, where a reader of the last lines finds them
-        say(f"FAIL {failure}")
+    for words in total.last_words:  # once more, where a reader of the last lines finds them
+        say(words)
     if args.total:
         pathlib.Path(args.total).write_text(f"{total}\n")
     else:
