@@ -19,6 +19,9 @@
 
 #include "base/buf.h"
 
+/* The same for functions that return an error: `err = PS_THEN(err, call)` calls only while all before it succeeded. */
+#define PS_THEN(err, call) ((err) == PS_OK ? (call) : (err))
+
 struct ps_writer {
     struct ps_buf *buf; /* borrowed */
     int err;            /* the first failure, PS_ELIMIT or PS_ENOMEM; nothing is written after it */

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "sim/call.h"
 #include "sim/engines.h"
 #include "sim/json.h"
@@ -21,8 +22,6 @@
 #include "sim/page.h"
 #include "sim/state.h"
 #include "sim/words.h"
-
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 /* --- /generate -------------------------------------------------------------------------------- */
 
@@ -60,22 +59,23 @@ static int put_meta(struct ps_buf *out, const struct ps_sim_answer *answer,
                             "\",\"output_ids\":[],\"simulated\":true,\"meta_info\":{\"id\":\"%s\","
                             "\"finish_reason\":",
                             answer->id);
-    err = THEN(err, put_finish(out, piece));
-    return THEN(err, ps_buf_printf(out,
-                                   ",\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%" PRIu64
-                                   ",\"cached_tokens\":%" PRIu64
-                                   ",\"weight_version\":\"default\",\"e2e_latency\":%g}}",
-                                   piece->tokens.prompt, piece->tokens.completion,
-                                   piece->tokens.cached, ps_span_seconds(piece->timing.total)));
+    err = PS_THEN(err, put_finish(out, piece));
+    return PS_THEN(err,
+                   ps_buf_printf(out,
+                                 ",\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%" PRIu64
+                                 ",\"cached_tokens\":%" PRIu64
+                                 ",\"weight_version\":\"default\",\"e2e_latency\":%g}}",
+                                 piece->tokens.prompt, piece->tokens.completion,
+                                 piece->tokens.cached, ps_span_seconds(piece->timing.total)));
 }
 
 static int put_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
                      const struct ps_sim_piece *piece)
 {
     int err = ps_buf_append_str(out, PS_STR("data: {\"text\":\""));
-    err = THEN(err, put_text_so_far(out, piece));
-    err = THEN(err, put_meta(out, answer, piece));
-    return THEN(err, ps_buf_append_str(out, PS_STR("\n\n")));
+    err = PS_THEN(err, put_text_so_far(out, piece));
+    err = PS_THEN(err, put_meta(out, answer, piece));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("\n\n")));
 }
 
 static int put_tail(struct ps_buf *out, const struct ps_sim_answer *answer,
@@ -103,8 +103,8 @@ static int put_choice(struct ps_buf *out, const struct ps_sim_answer *answer,
 {
     int err = ps_buf_append_str(out, piece->index == 0 ? PS_STR("{\"text\":\"")
                                                        : PS_STR(",{\"text\":\""));
-    err = THEN(err, ps_buf_append_str(out, piece->text));
-    return THEN(err, put_meta(out, answer, piece));
+    err = PS_THEN(err, ps_buf_append_str(out, piece->text));
+    return PS_THEN(err, put_meta(out, answer, piece));
 }
 
 static int put_end(struct ps_buf *out, const struct ps_sim_answer *answer,
