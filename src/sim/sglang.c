@@ -25,21 +25,6 @@
 
 /* --- /generate -------------------------------------------------------------------------------- */
 
-/* The text up to here, made again from its seed. */
-static int put_text_so_far(struct ps_buf *out, const struct ps_sim_piece *piece)
-{
-    struct ps_sim_words words = ps_sim_words_make(piece->prompt->seed);
-    int err = PS_OK;
-    for (uint64_t left = piece->shown; left > 0 && err == PS_OK;) {
-        char token[PS_SIM_TOKEN_BYTES];
-        size_t part = left < sizeof token ? (size_t)left : sizeof token;
-        ps_sim_words_next(&words, token);
-        err = ps_buf_append(out, token, part);
-        left -= part;
-    }
-    return err;
-}
-
 static int put_finish(struct ps_buf *out, const struct ps_sim_piece *piece)
 {
     if (piece->finish == NULL) {
@@ -73,7 +58,7 @@ static int put_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
                      const struct ps_sim_piece *piece)
 {
     int err = ps_buf_append_str(out, PS_STR("data: {\"text\":\""));
-    err = PS_THEN(err, put_text_so_far(out, piece));
+    err = PS_THEN(err, ps_sim_words_write(out, piece->prompt->seed, piece->shown));
     err = PS_THEN(err, put_meta(out, answer, piece));
     return PS_THEN(err, ps_buf_append_str(out, PS_STR("\n\n")));
 }

@@ -40,21 +40,6 @@ static int put_token(struct ps_buf *out, struct ps_str text)
     return PS_THEN(err, ps_buf_append_str(out, PS_STR("\",\"logprob\":-0.5,\"special\":false}")));
 }
 
-/* The whole text, made again from its seed. */
-static int put_text(struct ps_buf *out, const struct ps_sim_piece *piece)
-{
-    struct ps_sim_words words = ps_sim_words_make(piece->prompt->seed);
-    int err = PS_OK;
-    for (uint64_t left = piece->shown; left > 0 && err == PS_OK;) {
-        char token[PS_SIM_TOKEN_BYTES];
-        size_t part = left < sizeof token ? (size_t)left : sizeof token;
-        ps_sim_words_next(&words, token);
-        err = ps_buf_append(out, token, part);
-        left -= part;
-    }
-    return err;
-}
-
 static int put_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
                      const struct ps_sim_piece *piece)
 {
@@ -67,7 +52,7 @@ static int put_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
             err, ps_buf_append_str(out, PS_STR(",\"generated_text\":null,\"details\":null}\n\n")));
     }
     err = PS_THEN(err, ps_buf_append_str(out, PS_STR(",\"generated_text\":\"")));
-    err = PS_THEN(err, put_text(out, piece));
+    err = PS_THEN(err, ps_sim_words_write(out, piece->prompt->seed, piece->shown));
     return PS_THEN(
         err, ps_buf_printf(out,
                            "\",\"details\":{\"finish_reason\":\"%s\",\"generated_tokens\":%" PRIu64
