@@ -21,7 +21,7 @@ import threading
 import time
 
 from machine import machine, version_of
-from rows import say
+from rows import figure, ratio_below, say
 from targets import NGINX, PENSTOCK, BenchError, Lab, compile_programs, resident_kib, run_time
 
 PEER = "nginx + nchan"
@@ -230,10 +230,8 @@ def median(shots, figure):
 
 
 def result(metric, unit, ours, peer, target, holds, **more):
-    ratio = round(peer / ours, 3) if ours and peer and ours > 0 and peer > 0 else None
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, 3), "peer": round(peer, 3),
-            "peer_name": PEER, "ratio": ratio, "target": target, "holds": holds, "failed_requests": 0,
-            **({} if holds is not None else {"without": "reported"}), **more}
+    ratio = ratio_below(ours, peer) if ours > 0 and peer > 0 else None
+    return figure(WHAT, metric, unit, ours, peer, PEER, target, holds, ratio, 3, **more)
 
 
 def both(lab, frame, rounds, measure):
