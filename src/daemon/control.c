@@ -226,7 +226,7 @@ static void on_hand_time(struct ps_timer *timer, ps_time now)
 
 static void set_gpu(struct ps_control *control)
 {
-    char reason[256];
+    char reason[256] = "out of memory";
     if (ps_gpu_set(control->gpu, &control->site->config->gpu, control->site->gateway, reason, sizeof reason) !=
         PS_OK) {
         ps_log(PS_LOG_ERROR, "a gpu source can't be asked", "reason", reason, NULL);
