@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "operate/json.h"
+
 /* One value, read: whose it is, and what that is moved by. */
 struct move {
     struct ps_str labels[PS_METRIC_LABELS_MAX]; /* as in its request */
@@ -307,30 +309,16 @@ static void apply(struct intake *intake)
     }
 }
 
-static int parse(struct intake *intake, struct ps_str document, json_t **out)
-{
-    json_error_t error;
-    *out = json_loadb(document.ptr == NULL ? "" : document.ptr, document.len,
-                      JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (*out == NULL) {
-        snprintf(intake->reason, intake->size, "not valid JSON, line %d, column %d", error.line,
-                 error.column);
-        return PS_EINVAL;
-    }
-    return PS_OK;
-}
-
 int ps_intake_json(struct ps_custom *custom, struct ps_metrics *metrics, struct ps_str document,
                    ps_time wall, size_t *accepted, char *reason, size_t size)
 {
     struct intake intake = {
         .custom = custom, .metrics = metrics, .wall = wall, .reason = reason, .size = size};
-    json_t *root;
-    int err = parse(&intake, document, &root);
-    if (err != PS_OK) {
-        return err;
+    json_t *root = ps_json_read(document, JSON_ALLOW_NUL, reason, size);
+    if (root == NULL) {
+        return PS_EINVAL;
     }
-    err = take_all(&intake, root);
+    int err = take_all(&intake, root);
     err = err == PS_OK ? define_all(&intake) : err;
     err = err == PS_OK ? bind_all(&intake) : err;
     if (err == PS_OK) {
