@@ -8,11 +8,26 @@ import { format, mark, short } from '../../web/format.js';
 import { labelText, partsOf } from '../../web/key.js';
 import { lines } from '../../web/lines.js';
 import { SECTIONS, TILES, customPanels } from '../../web/panels.js';
+import { Rarely } from '../../web/rarely.js';
 import { COLUMNS, Store } from '../../web/store.js';
 import { Verdict } from '../../web/verdict.js';
 import { View } from '../../web/view.js';
 
 const plain = (text) => text.replaceAll('\u00a0', ' ');
+
+test('what is not there is asked for ever more rarely, and at once when it came', () => {
+  const tries = new Rarely();
+  const asked = [];
+  for (let minute = 0; minute < 300; minute++) {
+    if (tries.isDue(minute * 60_000 + 1)) {
+      asked.push(minute);
+      tries.failed(minute * 60_000 + 1);
+    }
+  }
+  assert.deepEqual(asked, [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]);
+  tries.reset();
+  assert.ok(tries.isDue(300 * 60_000));
+});
 
 test('numbers come with their units, and unknown is a dash', () => {
   const rows = [
