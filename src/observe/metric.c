@@ -317,8 +317,7 @@ static int new_set(struct ps_metrics *metrics, const struct ps_metric_family *ro
     return PS_OK;
 }
 
-/* How OpenMetrics calls a family: without the ends that stand at its samples only. */
-static struct ps_str stem_of(const struct ps_metric_family *row)
+struct ps_str ps_metric_family_stem(const struct ps_metric_family *row)
 {
     struct ps_str name = ps_str_from(row->name);
     size_t end = row->type == PS_METRIC_COUNTER ? PS_STR("_total").len
@@ -329,9 +328,9 @@ static struct ps_str stem_of(const struct ps_metric_family *row)
 
 static bool name_is_taken(const struct ps_metrics *metrics, const struct ps_metric_family *row)
 {
-    struct ps_str stem = stem_of(row);
+    struct ps_str stem = ps_metric_family_stem(row);
     for (size_t i = 0; i < metrics->sets_count; i++) {
-        if (ps_str_eq(stem_of(metrics->sets[i]->family), stem)) {
+        if (ps_str_eq(ps_metric_family_stem(metrics->sets[i]->family), stem)) {
             return true;
         }
     }
@@ -356,6 +355,14 @@ static int declare_row(struct ps_metrics *metrics, const struct ps_metric_family
         enter_index(metrics->index, metrics->index_mask, set);
     }
     return err;
+}
+
+bool ps_metrics_is_taken(struct ps_metrics *metrics, const struct ps_metric_family *row)
+{
+    pthread_mutex_lock(&metrics->lock);
+    bool taken = name_is_taken(metrics, row);
+    pthread_mutex_unlock(&metrics->lock);
+    return taken;
 }
 
 int ps_metrics_declare(struct ps_metrics *metrics, const struct ps_metric_family *table,
