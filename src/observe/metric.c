@@ -66,6 +66,14 @@ const char *ps_metric_type_name(enum ps_metric_type type)
     return names[type];
 }
 
+bool ps_metrics_is_taken(struct ps_metrics *metrics, const struct ps_metric_family *row)
+{
+    pthread_mutex_lock(&metrics->lock);
+    bool taken = ps_metric_set_is_taken(metrics, row);
+    pthread_mutex_unlock(&metrics->lock);
+    return taken;
+}
+
 int ps_metrics_declare(struct ps_metrics *metrics, const struct ps_metric_family *table,
                        const char **bad)
 {

@@ -90,6 +90,9 @@ PS_MUST_CHECK int ps_metric_set_declare(struct ps_metrics *metrics,
 struct ps_metric_set *ps_metric_set_of(const struct ps_metrics *metrics,
                                        const struct ps_metric_family *row);
 
+/* Whether a family has the row's name, or one that only differs by what its type appends. */
+bool ps_metric_set_is_taken(const struct ps_metrics *metrics, const struct ps_metric_family *row);
+
 /* The series with these packed label values and their hash, or NULL. */
 struct ps_metric_series *ps_metric_set_find(const struct ps_metric_set *set, struct ps_str packed,
                                             uint64_t hash);

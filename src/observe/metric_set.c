@@ -279,7 +279,7 @@ static int new_set(struct ps_metrics *metrics, const struct ps_metric_family *ro
 }
 
 /* How OpenMetrics calls a family: without the ends that stand at its samples only. */
-static struct ps_str stem_of(const struct ps_metric_family *row)
+struct ps_str ps_metric_family_stem(const struct ps_metric_family *row)
 {
     struct ps_str name = ps_str_from(row->name);
     size_t end = row->type == PS_METRIC_COUNTER ? PS_STR("_total").len
@@ -288,11 +288,11 @@ static struct ps_str stem_of(const struct ps_metric_family *row)
     return ps_str_first(name, name.len - end);
 }
 
-static bool name_is_taken(const struct ps_metrics *metrics, const struct ps_metric_family *row)
+bool ps_metric_set_is_taken(const struct ps_metrics *metrics, const struct ps_metric_family *row)
 {
-    struct ps_str stem = stem_of(row);
+    struct ps_str stem = ps_metric_family_stem(row);
     for (size_t i = 0; i < metrics->sets_count; i++) {
-        if (ps_str_eq(stem_of(metrics->sets[i]->family), stem)) {
+        if (ps_str_eq(ps_metric_family_stem(metrics->sets[i]->family), stem)) {
             return true;
         }
     }
@@ -304,7 +304,7 @@ int ps_metric_set_declare(struct ps_metrics *metrics, const struct ps_metric_fam
     if (ps_metric_set_of(metrics, row) != NULL) {
         return PS_OK;
     }
-    if (!ps_metric_family_is_sane(row) || name_is_taken(metrics, row)) {
+    if (!ps_metric_family_is_sane(row) || ps_metric_set_is_taken(metrics, row)) {
         return PS_EINVAL;
     }
     struct ps_metric_set *set;

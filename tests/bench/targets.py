@@ -24,7 +24,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes",
             "-Wmissing-prototypes", "-Wwrite-strings", "-Wcast-qual", "-Wpointer-arith",
             "-Wvla", "-Wformat=2", "-Wundef", "-Wimplicit-fallthrough"]
 PROGRAMS = {"upstream": ["upstream.c"], "client": ["client.c", "load.c"], "fanout": ["fanout.c"],
-            "truth": ["truth.c"]}
+            "sender": ["sender.c"], "truth": ["truth.c"]}
 
 NGINX = """
 {user}daemon off;
