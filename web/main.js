@@ -256,6 +256,7 @@ async function askJson(path) {
   return { ok: answer.ok, status: answer.status, body: await answer.json() };
 }
 
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 const profileTries = new Rarely(); // where no GPU is known it is a 503
 
 async function askProfile() {
@@ -270,7 +271,7 @@ async function askProfile() {
     profileTries.reset();
   }
   const section = sectionOf('gpu');
-  section.explain(!ok && status === 503 ? `No GPU is known: ${body.detail ?? 'no source tells of one'}` : undefined);
+  section.explain(!ok && status === 503 ? sentence(body.detail ?? 'no source tells of a GPU') : undefined);
   const simulated = [...(profile.engines ?? []), ...(profile.devices ?? [])].some((one) => one.simulated);
   setHidden(byId('simulated'), !simulated);
   setText(section.tag, 'simulated');
