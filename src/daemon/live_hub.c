@@ -1,8 +1,11 @@
 #include "daemon/live_hub.h"
 
+#include <assert.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -13,9 +16,11 @@ enum {
     MOST_A_SECOND = 256 * 1024, /* bytes that one subscriber may send */
     SEND_ROOM = 128 * 1024,     /* of a socket; the kernel doubles it */
     FIRSTS_A_SECOND = 16,       /* for sets of their own: each costs control a millisecond or two */
-    NICE = 5
+    TURN = 16,                  /* frames, until the loop looks for what else there is */
+    NICE = 5                    /* beside the process's own */
 };
 
+static const ps_span slice = 100 * PS_MICROSECOND;    /* of the scheduler's */
 static const ps_span farewell = 500 * PS_MILLISECOND; /* at the end, for clients to answer goodbyes */
 
 /* --- figures ---------------------------------------------------------------------------------- */
@@ -169,6 +174,14 @@ static void want(struct ps_live_hub *hub, struct ps_live_set *set)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
+/* Sends, and lets whoever waits for this core have it: what a request can lose to subscribers is the time of one send,
+ * and not a slice of the scheduler's, however low the priority is. */
+static void send_to(struct ps_live_subscriber *subscriber, struct ps_ws_frame *frame)
+{
+    ps_ws_send(subscriber->ws, frame);
+    sched_yield();
+}
+
 static void settle_in(struct ps_live_set *set, struct ps_live_subscriber *subscriber)
 {
     ps_list_remove(&subscriber->link);
@@ -180,43 +193,39 @@ static void welcome(struct ps_live_set *set)
     while (!ps_list_is_empty(&set->fresh)) {
         struct ps_live_subscriber *subscriber = PS_LIST_FIRST(&set->fresh, struct ps_live_subscriber, link);
         settle_in(set, subscriber);
-        ps_ws_send(subscriber->ws, set->first);
+        send_to(subscriber, set->first);
     }
 }
 
-/* Sends a set's frame to at most `most` of its members. Returns to how many. */
-static size_t send_some(struct ps_live_set *set, size_t most)
+static void end_sending(struct ps_live_set *set)
 {
-    size_t count = 0;
-    while (set->cursor != &set->members && count < most) {
+    ps_list_remove(&set->sending_link);
+    ps_ws_frame_unref(set->frame);
+    set->frame = NULL;
+    set->cursor = NULL;
+}
+
+static void send_next(struct ps_live_set *set)
+{
+    if (set->cursor != &set->members) { /* the last one may have left */
         struct ps_live_subscriber *subscriber = PS_CONTAINER_OF(set->cursor, struct ps_live_subscriber, link);
         set->cursor = set->cursor->next;
-        ps_ws_send(subscriber->ws, set->frame);
-        count++;
+        send_to(subscriber, set->frame);
     }
     if (set->cursor == &set->members) {
-        ps_list_remove(&set->sending_link);
-        ps_ws_frame_unref(set->frame);
-        set->frame = NULL;
-        set->cursor = NULL;
+        end_sending(set);
     }
-    return count;
 }
 
-static void on_turn(struct ps_timer *timer, ps_time now)
+static void on_turn(struct ps_task *task)
 {
-    struct ps_live_hub *hub = PS_CONTAINER_OF(timer, struct ps_live_hub, turn_timer);
-    size_t left = ps_live_pace_most(&hub->pace);
-    (void)now;
-    while (left > 0 && !ps_list_is_empty(&hub->sending)) {
-        size_t count = send_some(PS_LIST_FIRST(&hub->sending, struct ps_live_set, sending_link), left);
-        hub->pace.sent += count;
-        left -= count;
+    struct ps_live_hub *hub = PS_CONTAINER_OF(task, struct ps_live_hub, turn);
+    for (int i = 0; i < TURN && !ps_list_is_empty(&hub->sending); i++) {
+        send_next(PS_LIST_FIRST(&hub->sending, struct ps_live_set, sending_link));
     }
     publish(hub);
     if (!ps_list_is_empty(&hub->sending)) {
-        ps_time after = ps_clock_now(ps_loop_clock(hub->loop)); /* the loop's time is that before the sends */
-        PS_IGNORE(ps_timer_set(hub->loop, timer, ps_live_pace_next(&hub->pace, after))); /* else the next frame does */
+        ps_loop_defer(hub->loop, task);
     }
 }
 
@@ -238,15 +247,10 @@ static void broadcast(struct ps_live_hub *hub, struct ps_live_set *set, struct p
         set->cursor = NULL;
         return;
     }
-    if (ps_list_is_empty(&hub->sending)) {
-        hub->pace = ps_live_pace_begin(ps_loop_now(hub->loop), atomic_load_explicit(&hub->count, memory_order_relaxed));
-    }
     set->frame = ps_ws_frame_ref(frame);
     set->cursor = set->members.next;
     ps_list_push(&hub->sending, &set->sending_link);
-    if (!ps_heap_holds(&hub->turn_timer.node)) {
-        on_turn(&hub->turn_timer, ps_loop_now(hub->loop));
-    }
+    ps_loop_defer(hub->loop, &hub->turn);
 }
 
 /* --- subscribers ------------------------------------------------------------------------------ */
@@ -585,12 +589,21 @@ void ps_live_hub_set_ping(struct ps_live_hub *hub, ps_span interval)
 }
 
 /* Requests come first. Whoever is SCHED_BATCH interrupts nobody when it wakes up, and with a higher nice value it gets less
- * of a core that has more to do; neither needs a privilege, and a machine without a core to spare still sends frames,
- * which SCHED_IDLE would not promise. */
+ * of a core that has more to do. From Linux 6.12 on a thread may choose its slice, and from 6.18 on a yield costs the yielder
+ * one: a short slice keeps frames going where all cores are busy. SCHED_IDLE would not, and who is in it may not leave. */
 static void step_back(void)
 {
-    PS_IGNORE(pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){.sched_priority = 0}));
-    PS_IGNORE(nice(NICE)); /* on Linux of this thread alone, beside the process's own */
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attr = {.size = sizeof attr, .policy = SCHED_BATCH, .runtime = (uint64_t)slice}; /* sched_setattr(2) */
+    static_assert(sizeof attr == 48, "SCHED_ATTR_SIZE_VER0");
+    int own = getpriority(PRIO_PROCESS, 0); /* on Linux of this thread */
+    attr.nice = own + NICE < 19 ? own + NICE : 19;
+    PS_IGNORE(syscall(SYS_sched_setattr, 0, &attr, 0));
 }
 
 static void *run(void *arg)
@@ -608,7 +621,7 @@ int ps_live_hub_start(struct ps_live_hub *hub)
     ps_list_init(&hub->sets);
     ps_list_init(&hub->wants);
     ps_list_init(&hub->sending);
-    hub->turn_timer.on_time = on_turn;
+    hub->turn.on_turn = on_turn;
     hub->stop.on_delivery = on_stop;
     hub->want.hub = hub;
     hub->want.text = ps_buf_make(PS_LIVE_FRAME_MOST);
@@ -637,7 +650,7 @@ void ps_live_hub_fini(struct ps_live_hub *hub)
     ps_mailbox_free(hub->mailbox);
     if (hub->loop != NULL) {
         clear(hub);
-        ps_timer_clear(hub->loop, &hub->turn_timer);
+        ps_task_clear(&hub->turn);
         ps_timer_clear(hub->loop, &hub->end_timer);
     }
     ps_buf_fini(&hub->want.text);

@@ -5,7 +5,8 @@
  *
  *      second: default frame came with it    others: ask control, one set at a time    first frames: likewise
  *
- * A frame goes to hundreds at once, to thousands a few at a time (daemon/live_pace.h), so that requests come between.
+ * Sending is the kernel's work and takes a core some 15 us a frame, on a core that a worker may share. So the thread yields
+ * after each frame: requests come between any two.
  *
  * Thread: the hub's, but for what says otherwise.
  *
@@ -20,7 +21,6 @@
 #include "base/list.h"
 #include "daemon/live.h"
 #include "daemon/live_keys.h"
-#include "daemon/live_pace.h"
 #include "http/ws.h"
 #include "io/address.h"
 #include "io/loop.h"
@@ -88,8 +88,7 @@ struct ps_live_hub {
     struct ps_list sets;           /* the others */
     struct ps_list wants;          /* sets about which control is to be asked */
     struct ps_list sending;        /* sets whose frame is not with everybody yet */
-    struct ps_timer turn_timer;
-    struct ps_live_pace pace; /* of what is being sent */
+    struct ps_task turn;           /* of sending */
     struct ps_timer end_timer;
     struct ps_live_want want;
     unsigned firsts; /* frames with history for single sets that were asked for in this second */

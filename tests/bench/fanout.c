@@ -5,6 +5,9 @@
  *
  *      connect (ramp) --> all have a first message: prints a line --> measures --> end of standard input: report
  *
+ * With PAUSE it looks for what has come every so many microseconds, instead of being woken by each frame: waking another
+ * core is the sender's work, which subscribers on other machines don't cause.
+ *
  * Thread: one.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -37,6 +40,7 @@ static struct {
     int port;
     const char *path;
     unsigned conns;
+    struct timespec pause;
     int epfd;
     struct conn *all;
     unsigned opened, started, first;
@@ -258,6 +262,10 @@ static void report(void)
 static void turn(int timeout)
 {
     struct epoll_event events[BATCH];
+    if (timeout > 0 && run.pause.tv_nsec > 0) {
+        nanosleep(&run.pause, NULL);
+        timeout = 0;
+    }
     int n = epoll_wait(run.epfd, events, BATCH, timeout);
     for (int i = 0; i < n; i++) {
         if (events[i].data.ptr == NULL) { /* the end of standard input */
@@ -270,14 +278,15 @@ static void turn(int timeout)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        fprintf(stderr, "usage: fanout PORT PATH CONNECTIONS\n");
+    if (argc != 4 && argc != 5) {
+        fprintf(stderr, "usage: fanout PORT PATH CONNECTIONS [PAUSE]\n");
         return 2;
     }
     bench_prepare();
     run.port = atoi(argv[1]);
     run.path = argv[2];
     run.conns = (unsigned)atoi(argv[3]);
+    run.pause.tv_nsec = argc == 5 ? atoi(argv[4]) * 1000l : 0;
     run.epfd = epoll_create1(EPOLL_CLOEXEC);
     run.all = calloc(run.conns, sizeof *run.all);
     run.scratch = malloc(READ_SIZE);

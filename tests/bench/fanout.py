@@ -1,11 +1,16 @@
 """fanout - a frame a second to 100 and to 10,000 WebSocket subscribers, beside nginx with its module nchan.
 
 Both send the same frame, once a second, at the turn of the wall clock's second: Penstock its own, nchan what a
-publisher takes from Penstock and posts to it with the second's time put in. Subscribers are a process of their own
-(fanout.c) with a low priority, because in the field they are on other machines; a delivery counts from the turn of
-the second to the last byte of the frame.
+publisher takes from Penstock and posts to it with the second's time put in. A delivery counts from the turn of the
+second to the last byte of the frame.
 
-The second part sends requests through both proxies to the same upstream, with and without 10,000 subscribers.
+Subscribers are a process of their own (fanout.c). In the field they are on other machines, so here they take nothing from
+the programs that are measured: their class is SCHED_IDLE, their core not the proxy's, and thousands look for frames each
+millisecond instead of being woken by every one, which would be the sender's work.
+
+The last part sends requests through both proxies to the same upstream, before, beside and after 10,000 subscribers, and
+compares what is beside with the mean of before and after. As a control the same subscribers get the same frames from a program
+that does nothing else (sender.c), also SCHED_IDLE, on the proxy's core: what is left of the worsening then is the machine's.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -21,12 +26,15 @@ import threading
 import time
 
 from machine import machine, version_of
-from rows import say
-from targets import NGINX, PENSTOCK, BenchError, Lab, compile_programs, resident_kib, run_time
+from rows import figure, ratio_below, say, undisturbed
+from targets import (NGINX, PENSTOCK, BenchError, Lab, Program, compile_programs, free_port, resident_kib,
+                     run_time)
 
 PEER = "nginx + nchan"
 FEW, MANY = 100, 10_000
 RATE, CONNS = 2000, 32  # requests
+PAUSE = 1000  # us between two looks for frames, of thousands
+IDLE = ["chrt", "--idle", "0"]
 CUSTOM = 60
 MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 NCHAN = """
@@ -54,8 +62,11 @@ WHAT = {
     "cpu_10000": f"Processor time (user and system, all threads) for {MANY:,} subscribers, no requests",
     "request_p99_10000": f"How much the 99th percentile of {RATE:,} requests/s through the gateway worsens with "
                          f"{MANY:,} subscribers",
+    "request_p99_control": "The same, where a program that does nothing else sends the frames to the same subscribers, on "
+                           "the gateway's core, whenever that is idle: what kernel and subscribers take, whoever sends",
 }
 PARTS = ("few", "many", "requests")
+SENDERS = ["penstock", "nginx"]
 
 
 # ---------------------------------------------------------------- who sends
@@ -148,20 +159,32 @@ def take_frame(port):
 # ---------------------------------------------------------------- who listens
 
 class Subscribers:
-    """fanout.c, connected and with a first message each."""
+    """fanout.c, connected and with a first message each; among the lab's programs while it runs."""
 
-    def __init__(self, lab, program, count):
-        # Its own cores are not the proxy's where there are more than one.
+    def __init__(self, lab, port, count):
+        pause = [str(PAUSE)] if count > FEW else []
+        self.lab = lab
         self.process = subprocess.Popen(
-            ["taskset", "-c", str(lab.load_core), "nice", "-n", "39", str(lab.tools / "fanout"), str(program.port),
-             "/ws/metrics", str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            ["taskset", "-c", str(lab.load_core), *IDLE, str(lab.tools / "fanout"), str(port), "/ws/metrics",
+             str(count), *pause], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        lab.running["subscribers"] = self
         if self.process.stdout.readline() != "ready\n":
+            lab.stop("subscribers")
             raise BenchError("the subscribers did not all connect")
 
+    def pids(self):
+        return [self.process.pid]
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
     def finish(self):
+        """Ends them and returns what they saw."""
         self.process.stdin.close()
         told = json.loads(self.process.stdout.read())
         self.process.wait()
+        self.lab.running.pop("subscribers")
         if told["lost"] > 0:
             raise BenchError(f"{told['lost']} subscribers were sent away")
         return told
@@ -180,7 +203,7 @@ def one_shot(lab, name, frame, count, seconds):
     time.sleep(1.5)
     try:
         idle = settled_kib(program)
-        subscribers = Subscribers(lab, program, count)
+        subscribers = Subscribers(lab, program.port, count)
         time.sleep(1.0)
         cpu, began = run_time(program.pids()), time.monotonic()
         time.sleep(seconds)
@@ -198,29 +221,61 @@ def one_shot(lab, name, frame, count, seconds):
 
 # ---------------------------------------------------------------- requests beside
 
-def requests_p99(lab, name, seconds):
-    told = lab.client(name, path="/1k", conns=CONNS, rate=RATE, seconds=seconds, warmup=0.3)
+class Patience:
+    """How long a run may wait for other programs to leave the machine alone, and how often they did not."""
+
+    def __init__(self, seconds):
+        self.patience = seconds
+        self.rounds = {"disturbed": 0}
+
+
+def requests_p99(lab, name, seconds, plan):
+    """In us, and what other programs took meanwhile of the two cores."""
+    told = undisturbed(lab, lambda lab, name: lab.client(name, path="/1k", conns=CONNS, rate=RATE, seconds=seconds,
+                                                         warmup=0.2), name, plan, plan.rounds)
     if told["errors"] + told["unfinished"] > 0:
         raise BenchError(f"{name}: requests failed: {told['first_error']}")
-    return told["latency"]["p99"]
+    return {"p99": told["latency"]["p99"], "p50": told["latency"]["p50"], "others": told["others"]}
 
 
-def one_comparison(lab, name, frame, seconds):
-    """The 99th percentile without subscribers and with them, one after the other, in us."""
+def start_sender(lab, frame):
+    """sender.c, on the proxy's core when that is idle; the lab's program."""
+    text = lab.folder / "frame.json"
+    text.write_text(re.sub(r'"time":[0-9.]+', f'"time":{int(time.time())}', frame, count=1))
+    port = free_port()
+    lab.running["sender"] = Program("sender", [*IDLE, lab.tools / "sender", port, text], port, lab.folder,
+                                    lab.proxy_core)
+    return lab.running["sender"]
+
+
+def beside_subscribers(lab, name, port, seconds, plan):
+    """Requests through `name` while MANY listen at `port`, twice; and how many frames were late."""
+    subscribers = Subscribers(lab, port, MANY)
+    beside = [requests_p99(lab, name, seconds, plan) for _ in range(2)]
+    told = subscribers.finish()
+    time.sleep(0.5)
+    return beside, told["due"] - told["in_time"]
+
+
+def one_comparison(lab, kind, frame, seconds, plan):
+    """Requests with subscribers, between two looks at them without: what drifts meanwhile cancels out."""
+    name = "nginx" if kind == "nginx" else "penstock"
     program = lab.start(name)
-    without = requests_p99(lab, name, seconds)
-    publisher = Publisher(program.port, frame) if name == "nginx" else None
+    sender = start_sender(lab, frame) if kind == "sender" else None
+    publisher = Publisher(program.port, frame) if kind == "nginx" else None
     try:
         time.sleep(1.2 if publisher else 0)
-        subscribers = Subscribers(lab, program, MANY)
-        beside = requests_p99(lab, name, seconds)
-        told = subscribers.finish()
+        without = [requests_p99(lab, name, seconds, plan)]
+        beside, late = beside_subscribers(lab, name, (sender or program).port, seconds, plan)
+        without.append(requests_p99(lab, name, seconds, plan))
     finally:
+        lab.stop("sender")
         if publisher is not None:
             publisher.stop()
-    time.sleep(0.5)
-    return {"without": without, "beside": beside, "worsens": 100 * (beside / without - 1),
-            "late": told["due"] - told["in_time"]}
+    mean = {of: statistics.mean(look["p99"] for look in looks) for of, looks in
+            (("without", without), ("beside", beside))}
+    return {"without": without, "beside": beside, "worsens": 100 * (mean["beside"] / mean["without"] - 1),
+            "late": late}
 
 
 # ---------------------------------------------------------------- figures
@@ -230,17 +285,16 @@ def median(shots, figure):
 
 
 def result(metric, unit, ours, peer, target, holds, **more):
-    ratio = round(peer / ours, 3) if ours and peer and ours > 0 and peer > 0 else None
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, 3), "peer": round(peer, 3),
-            "peer_name": PEER, "ratio": ratio, "target": target, "holds": holds, "failed_requests": 0,
-            **({} if holds is not None else {"without": "reported"}), **more}
+    ratio = ratio_below(ours, peer) if ours and peer and ours > 0 and peer > 0 else None
+    return figure(WHAT, metric, unit, ours, peer, "none" if peer is None else PEER, target, holds, ratio, 3, **more)
 
 
-def both(lab, frame, rounds, measure):
-    told = {"penstock": [], "nginx": []}
+def in_turn(names, rounds, measure):
+    """Each in each round, in an order that turns."""
+    told = {name: [] for name in names}
     for i in range(rounds):
-        order = ("penstock", "nginx") if i % 2 == 0 else ("nginx", "penstock")
-        for name in order:
+        turn = i % len(names)
+        for name in names[turn:] + names[:turn]:
             say(f"fanout: round {i + 1} of {rounds}, {name}")
             told[name].append(measure(name))
     return told
@@ -251,7 +305,7 @@ def counted(results, rounds):
 
 
 def rows_few(lab, frame, rounds, seconds):
-    told = both(lab, frame, rounds, lambda name: one_shot(lab, name, frame, FEW, seconds))
+    told = in_turn(SENDERS, rounds, lambda name: one_shot(lab, name, frame, FEW, seconds))
     ours, peer = told["penstock"], told["nginx"]
     p50, p99, above = (median(ours, figure) for figure in ("p50", "p99", "above"))
     return [
@@ -262,7 +316,7 @@ def rows_few(lab, frame, rounds, seconds):
 
 
 def rows_many(lab, frame, rounds, seconds):
-    told = both(lab, frame, rounds, lambda name: one_shot(lab, name, frame, MANY, seconds))
+    told = in_turn(SENDERS, rounds, lambda name: one_shot(lab, name, frame, MANY, seconds))
     ours, peer = told["penstock"], told["nginx"]
     late, memory = sum(shot["late"] for shot in ours), median(ours, "memory")
     return [
@@ -276,9 +330,13 @@ def rows_many(lab, frame, rounds, seconds):
 
 
 def rows_requests(lab, frame, rounds, seconds):
-    told = both(lab, frame, rounds, lambda name: one_comparison(lab, name, frame, seconds * 3 / 8))
-    ours, peer = (median(told[name], "worsens") for name in ("penstock", "nginx"))
-    return [result("request_p99_10000", "%", ours, peer, "at most 10 %", ours <= 10, all=told)]
+    kinds, plan = [*SENDERS, "sender"], Patience(3.0 * seconds * rounds)
+    told = in_turn(kinds, rounds, lambda kind: one_comparison(lab, kind, frame, seconds / 4, plan))
+    ours, peer, control = (median(told[kind], "worsens") for kind in kinds)
+    others = statistics.median(look["others"] for shots in told.values() for shot in shots
+                               for look in shot["without"] + shot["beside"])
+    return [result("request_p99_10000", "%", ours, peer, "at most 10 %", ours <= 10, all=told, others=others),
+            result("request_p99_control", "%", control, None, "reported", None)]
 
 
 def run(args, folder, save):
@@ -291,7 +349,7 @@ def run(args, folder, save):
         frame = take_frame(lab.start("penstock").port)
         report = {"name": "fanout", "results": [], "environment": {
             **machine(), "quick": args.quick, "skipped": lab.skipped, "rounds": rounds, "frame_bytes": len(frame),
-            "placement": "subscribers, load client and upstream on one core, the proxy on another",
+            "placement": "load client and upstream on one core, the proxy on another; subscribers on the first when it is idle",
             "programs": [version for version in (
                 version_of("nginx", [lab.find("nginx"), "-v"]),
                 version_of("penstock", [str(lab.penstock), "version"])) if version]}}

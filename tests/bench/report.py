@@ -82,8 +82,9 @@ its lock for the whole page.
 """,
     "fanout": """`make bench NAME=fanout`: a frame a second to many WebSockets ([docs/live.md](live.md)). The peer is nginx with its
 module nchan and a publisher that posts the same frame at the turn of each second. A delivery counts from the turn of the
-second to the last byte at the subscriber; ours holds what control needs to collect the figures and to write them down. To
-thousands we spread a frame over half a second on purpose, so that requests come between.
+second to the last byte at the subscriber; ours holds what control needs to collect the figures and to write them down.
+Subscribers, who are on other machines in the field, are of the class `SCHED_IDLE` on the core of the load client. Requests are measured
+before, beside and after them, in windows in which other programs leave the machine alone as far as they do.
 """,
     "predict": """`make bench NAME=predict`: is trouble with memory foreseen ([docs/foresight.md](foresight.md))?
 The servers are simulated, so the truth is known; their seeds are none that anything was tuned on. On the

@@ -519,6 +519,26 @@ static void its_thread_steps_back_for_requests(void **state)
     assert_int_equal(getpriority(PRIO_PROCESS, (id_t)thread), own < 14 ? own + 5 : 19);
 }
 
+static void who_leaves_while_a_frame_is_sent_holds_up_nobody(void **state)
+{
+    struct bench *bench = *state;
+    for (int i = 0; i < 60; i++) { /* more than a turn's frames */
+        join(bench);
+    }
+    bench->bulk = 1000;
+    tick(bench);
+    for (int i = 0; i < 60; i += 2) {
+        raw_close(&bench->clients[i]);
+    }
+    tick(bench);
+    await_gone(bench, 30);
+    tick(bench);
+    for (int i = 1; i < 60; i += 2) {
+        await(bench, &bench->clients[i], "<second 3 of");
+    }
+    assert_int_equal(ps_live_subscribers(bench->live), 30);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -528,6 +548,7 @@ int main(void)
         CASE(each_second_brings_one_frame_to_all),
         CASE(nobody_costs_nothing),
         CASE(its_thread_steps_back_for_requests),
+        CASE(who_leaves_while_a_frame_is_sent_holds_up_nobody),
         CASE(equal_sets_share_a_frame_and_get_its_history_first),
         CASE(what_is_no_message_is_answered_and_changes_nothing),
         CASE(keys_have_their_bound),
