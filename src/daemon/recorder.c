@@ -65,10 +65,10 @@ static int64_t wall_second(const struct ps_recorder *recorder)
     return ps_clock_wall(ps_loop_clock(recorder->parts.loop)) / PS_SECOND;
 }
 
-static void set_timer(struct ps_recorder *recorder, ps_span in)
+static int set_timer(struct ps_recorder *recorder, ps_span in)
 {
     ps_time now = ps_clock_now(ps_loop_clock(recorder->parts.loop));
-    PS_CHECK(ps_timer_set(recorder->parts.loop, &recorder->timer, now + in) == PS_OK);
+    return ps_timer_set(recorder->parts.loop, &recorder->timer, now + in);
 }
 
 static ps_span until_next_second(const struct ps_recorder *recorder)
@@ -132,10 +132,10 @@ static void on_time(struct ps_timer *timer, ps_time now)
     struct ps_recorder *recorder = PS_CONTAINER_OF(timer, struct ps_recorder, timer);
     const struct ps_clock *clock = ps_loop_clock(recorder->parts.loop);
     ps_time began = ps_clock_now(clock);
-    (void)now;
+    PS_IGNORE(ps_timer_set(recorder->parts.loop, timer, now)); /* the place it just left stays its own */
     work(recorder);
     ps_histogram_observe_shared(recorder->turn, ps_span_seconds(ps_clock_now(clock) - began));
-    set_timer(recorder, recorder->phase == WAITING ? until_next_second(recorder) : BETWEEN);
+    PS_IGNORE(set_timer(recorder, recorder->phase == WAITING ? until_next_second(recorder) : BETWEEN));
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -177,13 +177,13 @@ int ps_recorder_new(struct ps_recorder **out, const struct ps_history_opts *opts
     int err = ps_history_new(&recorder->history, opts);
     err = err != PS_OK ? err : ps_rollup_new(&recorder->rollup, recorder->history, parts->ledger);
     err = err != PS_OK ? err : publish(recorder);
+    err = err != PS_OK ? err : set_timer(recorder, until_next_second(recorder));
     if (err != PS_OK) {
         ps_recorder_free(recorder);
         return err;
     }
     ps_history_on_full(recorder->history, on_full, recorder);
     ps_recorder_set(recorder, opts);
-    set_timer(recorder, until_next_second(recorder));
     *out = recorder;
     return PS_OK;
 }

@@ -1,6 +1,7 @@
 #include "daemon/worker.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -23,9 +24,17 @@ struct ps_worker {
     struct ps_server *server;
     struct ps_proxy *proxy;
     struct ps_site *site; /* owned by the worker's thread once it runs */
-    struct ps_timer drain_timer;
+    struct ps_timer drain_timer; /* in the loop's heap from the start, so that it can be set */
     struct ps_letter stopped;
     ps_time drain_until; /* 0 = not draining */
+
+    /* What control tells needs no memory, so that it can't fail. A letter is on its way while there is a
+     * site to be fetched, or a drain was asked for. */
+    struct ps_letter site_letter;
+    _Atomic(struct ps_site *) next_site;
+    struct ps_letter drain_letter;
+    _Atomic bool drain_asked;
+    _Atomic ps_span drain_deadline;
     unsigned shard;
     pthread_t thread;
     bool started;
@@ -94,11 +103,6 @@ static void on_done(void *ctx, const struct ps_record *record)
 
 /* --- a new site ------------------------------------------------------------------------------- */
 
-struct site_letter {
-    struct ps_letter letter;
-    struct ps_site *site;
-};
-
 static void server_opts(struct ps_worker *worker, struct ps_server_opts *opts)
 {
     ps_site_server_opts(worker->site, opts);
@@ -112,11 +116,10 @@ static void server_opts(struct ps_worker *worker, struct ps_server_opts *opts)
 static void on_site(struct ps_letter *letter, void *receiver)
 {
     struct ps_worker *worker = receiver;
-    struct site_letter *carrier = PS_CONTAINER_OF(letter, struct site_letter, letter);
     struct ps_site *before = worker->site;
     struct ps_server_opts opts;
-    worker->site = carrier->site;
-    free(carrier);
+    (void)letter;
+    worker->site = atomic_exchange(&worker->next_site, NULL);
     if (worker->server != NULL) { /* else it is stopping */
         server_opts(worker, &opts);
         ps_server_set_opts(worker->server, &opts);
@@ -124,26 +127,24 @@ static void on_site(struct ps_letter *letter, void *receiver)
             ps_server_set_tls(worker->server, worker->site->tls);
         }
     }
-    ps_proxy_set_gateway(worker->proxy, worker->site->gateway);
+    if (worker->proxy != NULL) {
+        ps_proxy_set_gateway(worker->proxy, worker->site->gateway);
+    }
     ps_site_unref(before);
 }
 
 void ps_worker_set_site(struct ps_worker *worker, struct ps_site *site)
 {
-    struct site_letter *carrier = malloc(sizeof *carrier);
-    if (carrier != NULL) { /* else this worker goes on as before until the next reload */
-        carrier->letter.on_delivery = on_site;
-        carrier->site = ps_site_ref(site);
-        ps_mailbox_post(worker->mailbox, &carrier->letter);
+    struct ps_site *before = atomic_exchange(&worker->next_site, ps_site_ref(site));
+    if (before != NULL) {
+        ps_site_unref(before); /* its letter brings this one */
+        return;
     }
+    worker->site_letter.on_delivery = on_site;
+    ps_mailbox_post(worker->mailbox, &worker->site_letter);
 }
 
 /* --- draining --------------------------------------------------------------------------------- */
-
-struct drain_letter {
-    struct ps_letter letter;
-    ps_span deadline;
-};
 
 static bool is_busy(const struct ps_worker *worker)
 {
@@ -154,12 +155,13 @@ static bool is_busy(const struct ps_worker *worker)
 static void on_drain_time(struct ps_timer *timer, ps_time now)
 {
     struct ps_worker *worker = PS_CONTAINER_OF(timer, struct ps_worker, drain_timer);
+    PS_IGNORE(ps_timer_set(worker->loop, timer, now + drain_poll)); /* into the place it just left */
     if (is_busy(worker) && now >= worker->drain_until && worker->server != NULL) {
         ps_proxy_abort_all(worker->proxy);
         ps_server_free(worker->server);
         worker->server = NULL;
     }
-    if (!is_busy(worker) || ps_timer_set(worker->loop, timer, now + drain_poll) != PS_OK) {
+    if (!is_busy(worker)) {
         ps_loop_stop(worker->loop);
     }
 }
@@ -167,14 +169,13 @@ static void on_drain_time(struct ps_timer *timer, ps_time now)
 static void on_drain(struct ps_letter *letter, void *receiver)
 {
     struct ps_worker *worker = receiver;
-    struct drain_letter *carrier = PS_CONTAINER_OF(letter, struct drain_letter, letter);
     ps_time now = ps_loop_now(worker->loop);
     bool first = worker->drain_until == 0;
-    worker->drain_until = now + carrier->deadline;
-    free(carrier);
+    (void)letter;
+    atomic_store(&worker->drain_asked, false); /* before it is read: what is asked from now on is told anew */
+    worker->drain_until = now + atomic_load(&worker->drain_deadline);
     if (first) {
         ps_server_drain(worker->server, NULL, NULL);
-        worker->drain_timer.on_time = on_drain_time;
         on_drain_time(&worker->drain_timer, now);
     }
 }
@@ -184,11 +185,11 @@ void ps_worker_drain(struct ps_worker *worker, ps_span deadline)
     if (!worker->started) {
         return; /* nothing runs that could end, and nobody reads the letter before all is gone */
     }
-    struct drain_letter *carrier = malloc(sizeof *carrier);
-    PS_CHECK(carrier != NULL); /* a daemon that can't even stop may as well end here */
-    carrier->letter.on_delivery = on_drain;
-    carrier->deadline = deadline;
-    ps_mailbox_post(worker->mailbox, &carrier->letter);
+    atomic_store(&worker->drain_deadline, deadline);
+    if (!atomic_exchange(&worker->drain_asked, true)) {
+        worker->drain_letter.on_delivery = on_drain;
+        ps_mailbox_post(worker->mailbox, &worker->drain_letter);
+    }
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -214,6 +215,8 @@ static int open_all(struct ps_worker *worker)
     int err = ps_metrics_shard_get(worker->opts.metrics, &worker->shard);
     err = err != PS_OK ? err : ps_loop_new(&worker->loop, &ps_clock_real);
     err = err != PS_OK ? err : ps_mailbox_new(&worker->mailbox, worker->loop, worker);
+    worker->drain_timer.on_time = on_drain_time;
+    err = err != PS_OK ? err : ps_timer_set(worker->loop, &worker->drain_timer, PS_NEVER);
     if (err != PS_OK) {
         return err;
     }
@@ -279,9 +282,16 @@ void ps_worker_free(struct ps_worker *worker)
     }
     ps_server_free(worker->server);
     ps_proxy_free(worker->proxy);
-    ps_mailbox_free(worker->mailbox);
+    worker->server = NULL;
+    worker->proxy = NULL;
+    ps_mailbox_free(worker->mailbox); /* delivers what nobody fetched */
+    if (worker->loop != NULL) {
+        ps_timer_clear(worker->loop, &worker->drain_timer);
+    }
     ps_loop_free(worker->loop);
     ps_site_unref(worker->site);
-    ps_metrics_shard_put(worker->opts.metrics, worker->shard);
+    if (worker->shard != 0) {
+        ps_metrics_shard_put(worker->opts.metrics, worker->shard);
+    }
     free(worker);
 }

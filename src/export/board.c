@@ -581,7 +581,9 @@ static int fill(struct ps_board *board)
             err = new_track(board, &board->ranks[i], row, row->name, &track);
         }
     }
-    qsort(board->order, ps_board_row_count, sizeof board->order[0], by_name);
+    if (err == PS_OK) {
+        qsort(board->order, ps_board_row_count, sizeof board->order[0], by_name);
+    }
     return err;
 }
 

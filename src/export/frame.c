@@ -260,8 +260,11 @@ int ps_frame_second(struct ps_frame *frame, double time, const char *const *keys
         ps_buf_drop(&frame->times, ps_str_find(ps_buf_str(&frame->times), ',') + 1);
     }
     int err = add_times(frame, added, time);
-    int taken = take_keys(frame, keys, count, added, dropped);
-    return err != PS_OK ? err : taken;
+    if (err != PS_OK) {
+        forget_all(frame); /* points beside the wrong times would stay there */
+        return err;
+    }
+    return take_keys(frame, keys, count, added, dropped);
 }
 
 /* --- which keys ------------------------------------------------------------------------------- */

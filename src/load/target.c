@@ -188,10 +188,8 @@ static int make_pool(struct ps_target *target, const struct ps_address *address)
 
 static void destroy(struct ps_target *target)
 {
-    if (target->reach != NULL) {
-        ps_timer_clear(target->loop, &target->reach_deadline);
-        ps_stream_free(target->reach);
-    }
+    ps_timer_clear(target->loop, &target->reach_deadline);
+    ps_stream_free(target->reach);
     ps_pool_free(target->pool);
     ps_tls_unref(target->tls);
     for (size_t i = 0; i < target->header_count; i++) {
@@ -352,9 +350,14 @@ int ps_target_reach(struct ps_target *target, ps_target_fn *on_reached, void *ct
         patience = 0; /* told from the loop, like everything else */
         err = PS_OK;
     }
-    return err != PS_OK ? err
-                        : ps_timer_set(target->loop, &target->reach_deadline,
-                                       ps_loop_now(target->loop) + patience);
+    err = err != PS_OK ? err
+                       : ps_timer_set(target->loop, &target->reach_deadline,
+                                      ps_loop_now(target->loop) + patience);
+    if (err != PS_OK) {
+        ps_stream_free(target->reach); /* or it would tell once more */
+        target->reach = NULL;
+    }
+    return err;
 }
 
 /* --------------------------------------------------------------------------------------- use */

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "../helpers/nomem.h"
 #include "base/check.h"
 #include "export/board.h"
 #include "observe/event.h"
@@ -124,6 +125,38 @@ static void the_first_frame_brings_the_past(void **state)
     assert_int_equal(json_array_size(member(frame, "board", NULL)), ps_board_row_count);
     json_decref(frame);
     close_scene(&scene);
+}
+
+/* ... and what there is of it stands beside its time, whatever could not be remembered. */
+static void each_allocation_of_a_second_may_fail(void **state)
+{
+    (void)state;
+    long n = 0;
+    do {
+        struct scene scene;
+        open_scene(&scene);
+        for (int i = 0; i < 100; i++) {
+            pass(&scene, 1, i / 3.0, i / 7.0);
+        }
+        nomem_failed = false;
+        nomem_left = n++;
+        scene.second += 130; /* the texts grow */
+        assert_true(ps_history_begin(scene.history, scene.second));
+        int err = ps_frame_second(scene.frame, (double)scene.second, both, 2);
+        nomem_left = -1;
+        assert_int_equal(err, nomem_failed ? PS_ENOMEM : PS_OK);
+        pass(&scene, 1, 1, 2);
+        pass(&scene, 290, 3, 4);
+        json_t *frame = frame_of(&scene, NULL, 0, true);
+        size_t points = json_array_size(member(frame, "history", "time"));
+        json_t *series = member(frame, "history", "series");
+        assert_int_equal(json_object_size(series), 2);
+        assert_int_equal(json_array_size(json_object_get(series, "a")), points);
+        assert_int_equal(json_array_size(json_object_get(series, both[1])), points);
+        json_decref(frame);
+        close_scene(&scene);
+    } while (nomem_failed && n < 100);
+    assert_true(n > 2 && n < 100);
 }
 
 static void of_310_seconds_exactly_the_latest_300_are_kept(void **state)
@@ -344,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_frame_says_what_is_known),
         cmocka_unit_test(the_first_frame_brings_the_past),
+        cmocka_unit_test(each_allocation_of_a_second_may_fail),
         cmocka_unit_test(of_310_seconds_exactly_the_latest_300_are_kept),
         cmocka_unit_test(seconds_that_were_missed_are_gaps),
         cmocka_unit_test(a_key_that_comes_late_has_its_past),

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "../helpers/nomem.h"
 #include "base/check.h"
 #include "io/loop.h"
 #include "io/stream.h"
@@ -177,19 +178,24 @@ static void on_target(void *ctx, int err, const char *why)
     ps_buf_fini(&head);
 }
 
-static void play(struct story story)
+static void open_target(ps_target_fn *on_ready)
 {
     char url[128] = "http://";
     struct ps_target_error error;
     struct ps_address any;
-    world.story = story;
     assert_int_equal(ps_loop_new(&world.loop, &ps_clock_real), PS_OK);
     assert_int_equal(ps_address_parse(PS_STR("127.0.0.1:0"), &any), PS_OK);
     assert_int_equal(ps_listener_new(&world.listener, world.loop, &any, on_accept, NULL), PS_OK);
     ps_address_text(ps_listener_address(world.listener), url + strlen(url));
     struct ps_target_opts opts = {.url = url};
-    assert_int_equal(ps_target_new(&world.target, world.loop, &opts, on_target, NULL, &error), PS_OK);
+    assert_int_equal(ps_target_new(&world.target, world.loop, &opts, on_ready, NULL, &error), PS_OK);
     ps_loop_run(world.loop);
+}
+
+static void play(struct story story)
+{
+    world.story = story;
+    open_target(on_target);
     assert_true(world.over);
 }
 
@@ -483,6 +489,57 @@ static bool has_text(const char *json)
     return ps_answer_has_text(ps_str_from(json));
 }
 
+/* ------------------------------------------------------------------------------------- reach */
+
+static struct {
+    long allowed; /* allocations */
+    int err;
+    int told;
+} reach;
+
+static void on_reached(void *ctx, int err, const char *why)
+{
+    (void)ctx;
+    (void)why;
+    assert_int_equal(err, PS_OK);
+    reach.told++;
+}
+
+static void on_reach_over(struct ps_timer *timer, ps_time now)
+{
+    (void)timer;
+    (void)now;
+    ps_loop_stop(world.loop);
+}
+
+static void on_reachable(void *ctx, int err, const char *why)
+{
+    (void)ctx;
+    (void)why;
+    assert_int_equal(err, PS_OK);
+    nomem_failed = false;
+    nomem_left = reach.allowed;
+    reach.err = ps_target_reach(world.target, on_reached, NULL);
+    nomem_left = -1;
+    world.timer.on_time = on_reach_over;
+    assert_int_equal(ps_timer_set(world.loop, &world.timer, ps_loop_now(world.loop) + 30 * PS_MILLISECOND), PS_OK);
+}
+
+/* Who was told at once that there is no memory is not told again. */
+static void each_allocation_of_a_first_connection_may_fail(void **state)
+{
+    reach.allowed = 0;
+    do {
+        reach.told = 0;
+        open_target(on_reachable);
+        assert_int_equal(reach.err, nomem_failed ? PS_ENOMEM : PS_OK);
+        assert_int_equal(reach.told, nomem_failed ? 0 : 1);
+        assert_int_equal(end(state), 0);
+        begin(state);
+    } while (nomem_failed && reach.allowed++ < 20);
+    assert_in_range(reach.allowed, 2, 19);
+}
+
 static void text_is_found_whatever_the_spacing(void **state)
 {
     (void)state;
@@ -532,6 +589,7 @@ int main(void)
         CASE(a_connection_that_breaks_is_a_failure),
         CASE(rubbish_is_not_understood),
         CASE(silence_ends_with_the_timeout),
+        cmocka_unit_test(each_allocation_of_a_first_connection_may_fail),
         cmocka_unit_test(text_is_found_whatever_the_spacing),
         cmocka_unit_test(empty_text_and_quoted_names_are_no_text),
     };
