@@ -67,8 +67,8 @@ const struct ps_command ps_endurance_command = {
              "Unless a threshold about http_req_failed is set, less than 0.1 % of the requests may fail.\n",
     .success = "nothing drifts, and thresholds were kept",
     .failure = "something drifts, or a threshold was not kept",
-    .severe = "the target can't be reached, or answers nothing",
-    .limited = "the generator was the limit: the figures are not the server's",
+    .severe = PS_TESTER_SEVERE,
+    .limited = PS_TESTER_LIMITED,
     .aborted = "ended early (--resume goes on with it), or the report could not be written",
     .run = run_command,
 };

@@ -49,9 +49,9 @@ const struct ps_command ps_load_command = {
              "Unless a threshold about http_req_failed is set, less than 1 % of the requests may fail.\n",
     .success = "every threshold was kept",
     .failure = "a threshold was not kept",
-    .severe = "the target can't be reached, or answers nothing",
-    .limited = "the generator was the limit: the figures are not the server's",
-    .aborted = "ended early, or the report could not be written",
+    .severe = PS_TESTER_SEVERE,
+    .limited = PS_TESTER_LIMITED,
+    .aborted = PS_TESTER_ABORTED,
     .run = run_command,
 };
 

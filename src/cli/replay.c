@@ -73,8 +73,8 @@ const struct ps_command ps_replay_command = {
              "content. Unless a threshold about http_req_failed is set, every request has to succeed.",
     .success = "every threshold was kept",
     .failure = "a threshold was not kept, or the figures were not written",
-    .severe = "the target can't be reached, or answers nothing",
-    .limited = "the generator was the limit: the figures are not the server's",
+    .severe = PS_TESTER_SEVERE,
+    .limited = PS_TESTER_LIMITED,
     .aborted = "ended early, the trace broke off, or the report could not be written",
     .run = run_command,
 };

@@ -57,9 +57,9 @@ const struct ps_command ps_spike_command = {
     .args = args,
     .success = "it recovered in time, and thresholds were kept",
     .failure = "it did not, or a threshold was not kept",
-    .severe = "the target can't be reached, or answers nothing",
-    .limited = "the generator was the limit: the figures are not the server's",
-    .aborted = "ended early, or the report could not be written",
+    .severe = PS_TESTER_SEVERE,
+    .limited = PS_TESTER_LIMITED,
+    .aborted = PS_TESTER_ABORTED,
     .run = run_command,
 };
 

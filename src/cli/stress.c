@@ -66,9 +66,9 @@ const struct ps_command ps_stress_command = {
     .notes = "A rate that the generator could not drive is no breaking point: the test says so and exits with 4.\n",
     .success = "the breaking point is at least --min-rate, and thresholds were kept",
     .failure = "it is below, or a threshold was not kept",
-    .severe = "the target can't be reached, or answers nothing",
-    .limited = "the generator was the limit: the figures are not the server's",
-    .aborted = "ended early, or the report could not be written",
+    .severe = PS_TESTER_SEVERE,
+    .limited = PS_TESTER_LIMITED,
+    .aborted = PS_TESTER_ABORTED,
     .run = run_command,
 };
 

@@ -52,9 +52,9 @@ const struct ps_command ps_suite_command = {
              "with the same --out replace a single section.\n",
     .success = "all four passed",
     .failure = "a threshold of one was not kept",
-    .severe = "the target can't be reached, or answers nothing",
+    .severe = PS_TESTER_SEVERE,
     .limited = "the generator was the limit of one: its figures are not the server's",
-    .aborted = "ended early, or the report could not be written",
+    .aborted = PS_TESTER_ABORTED,
     .run = run_command,
 };
 

@@ -127,6 +127,11 @@ struct ps_tester_args {
      .help = "no progress"}
 /* clang-format on */
 
+/* What the exit statuses of a load test say, in its ps_command: 3, 4 and 5. */
+#define PS_TESTER_SEVERE  "the target can't be reached, or answers nothing"
+#define PS_TESTER_LIMITED "the generator was the limit: the figures are not the server's"
+#define PS_TESTER_ABORTED "ended early, or the report could not be written"
+
 /* What a command does while its run goes on. All may be NULL. */
 struct ps_tester_ops {
     /* A second is over: may set second->phase and the target's own figures before it is written, and change, drain or

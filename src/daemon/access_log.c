@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/spawn.h"
 #include "base/str.h"
 #include "daemon/access_line.h"
 
@@ -290,18 +290,6 @@ static void *run(void *ctx)
     return NULL;
 }
 
-/* Signals are the control loop's; a broken pipe must be an error, not a death. */
-static int start_thread(struct ps_access_log *log)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&log->thread, NULL, run, log);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0 ? PS_OK : PS_ENOMEM;
-}
-
 /* --- the outside ------------------------------------------------------------------------------ */
 
 static int open_destination(struct ps_access_log *log, const char *destination)
@@ -361,7 +349,7 @@ int ps_access_log_new(struct ps_access_log **out, const char *destination)
     log->fd = -1;
     log->ring.bytes = malloc(RING_BYTES);
     int err = log->ring.bytes == NULL ? PS_ENOMEM : open_destination(log, destination);
-    err = err != PS_OK ? err : start_thread(log);
+    err = err != PS_OK ? err : ps_spawn(&log->thread, run, log);
     if (err != PS_OK) {
         release(log);
         return err;

@@ -24,7 +24,7 @@ struct ps_access_log;
 struct ps_record;
 
 /* Opens `destination`: "stderr", or a path (appended to; created with mode 0640), and starts the
- * thread. PS_OK, PS_ENOMEM, or the error of the opening. */
+ * thread. PS_OK, PS_ENOMEM, PS_ELIMIT (no thread), or the error of the opening. */
 PS_MUST_CHECK int ps_access_log_new(struct ps_access_log **out, const char *destination);
 
 /* Writes what is waiting, for at most 2 s without progress, and frees. NULL is fine. */

@@ -1,11 +1,11 @@
 #include "daemon/clerk.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/spawn.h"
 #include "daemon/ask.h"
 #include "io/mailbox.h"
 
@@ -81,18 +81,6 @@ void ps_clerk_take(struct ps_clerk *clerk, struct ps_ask *ask,
 
 /* ---- life */
 
-/* Signals are control's. */
-static int start(struct ps_clerk *clerk)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    clerk->started = pthread_create(&clerk->thread, NULL, run, clerk) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return clerk->started ? PS_OK : PS_ENOMEM;
-}
-
 int ps_clerk_new(struct ps_clerk **out, struct ps_loop *loop)
 {
     struct ps_clerk *clerk = calloc(1, sizeof *clerk);
@@ -103,7 +91,8 @@ int ps_clerk_new(struct ps_clerk **out, struct ps_loop *loop)
     pthread_mutex_init(&clerk->lock, NULL);
     pthread_cond_init(&clerk->wakes, NULL);
     int err = ps_mailbox_new(&clerk->mailbox, loop, clerk);
-    err = err != PS_OK ? err : start(clerk);
+    err = err != PS_OK ? err : ps_spawn(&clerk->thread, run, clerk);
+    clerk->started = err == PS_OK;
     if (err != PS_OK) {
         ps_clerk_free(clerk);
         return err;

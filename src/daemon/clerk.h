@@ -18,7 +18,7 @@ struct ps_ask;
 struct ps_clerk;
 struct ps_loop;
 
-/* Starts the thread. PS_OK or PS_ENOMEM. */
+/* Starts the thread. PS_OK, PS_ENOMEM or PS_ELIMIT (no thread). */
 PS_MUST_CHECK int ps_clerk_new(struct ps_clerk **out, struct ps_loop *loop);
 
 /* Does what is still to be done, ends the thread and hands the answers on. NULL is fine. */

@@ -1,12 +1,10 @@
 #include "daemon/control.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -16,14 +14,15 @@
 #include "daemon/caches.h"
 #include "daemon/clerk.h"
 #include "daemon/config.h"
+#include "daemon/control_listen.h"
+#include "daemon/control_reload.h"
 #include "daemon/engines.h"
 #include "daemon/gpu_log.h"
-#include "operate/gpu.h"
 #include "daemon/health.h"
 #include "daemon/live.h"
 #include "daemon/machine.h"
-#include "daemon/panel.h"
 #include "daemon/numbers.h"
+#include "daemon/panel.h"
 #include "daemon/peers.h"
 #include "daemon/process.h"
 #include "daemon/recorder.h"
@@ -32,14 +31,15 @@
 #include "daemon/store.h"
 #include "daemon/worker.h"
 #include "export/otlp_metrics.h"
-#include "observe/custom.h"
 #include "gateway/traffic.h"
 #include "io/loop.h"
 #include "io/mailbox.h"
 #include "io/stream.h"
+#include "observe/custom.h"
 #include "observe/metric.h"
+#include "operate/gpu.h"
 
-enum { MAX_WORKERS = 64, MAX_LISTEN = 16 };
+enum { MAX_WORKERS = 64 };
 enum { OTHER_SHARDS = 4 }; /* shard 0, control, statsd, the clerk */
 
 static const ps_span names_poll = 2 * PS_MILLISECOND; /* how often a reload looks whether all names are known */
@@ -198,68 +198,6 @@ static void on_resolve(void *ctx, struct ps_backend *backend, struct ps_endpoint
 
 /* --- reload ----------------------------------------------------------------------------------- */
 
-static void log_report(const struct ps_config_report *report, const char *path)
-{
-    struct ps_buf text = ps_buf_make(64 * 1024);
-    if (ps_config_report_print(report, path, &text) == PS_OK && text.len > 0) {
-        fwrite(text.data, 1, text.len, stderr);
-    }
-    ps_buf_fini(&text);
-}
-
-static bool same_strings(const struct ps_option_strings *a, const struct ps_option_strings *b)
-{
-    bool same = a->count == b->count;
-    for (size_t i = 0; same && i < a->count; i++) {
-        same = strcmp(a->items[i], b->items[i]) == 0;
-    }
-    return same;
-}
-
-/* What a running process can't change is said, not silently ignored. */
-static bool same_cache(const struct ps_cache_opts *a, const struct ps_cache_opts *b)
-{
-    const struct ps_redis_node_opts *left = a->redis.nodes.items;
-    const struct ps_redis_node_opts *right = b->redis.nodes.items;
-    bool same = a->l1.size == b->l1.size && a->l1.max_entry == b->l1.max_entry && a->l1.policy == b->l1.policy &&
-                a->l1.max_age == b->l1.max_age && a->redis.cluster == b->redis.cluster &&
-                a->redis.timeout == b->redis.timeout && a->redis.nodes.count == b->redis.nodes.count;
-    for (size_t i = 0; same && i < a->redis.nodes.count; i++) {
-        same = strcmp(left[i].url, right[i].url) == 0 && left[i].weight == right[i].weight;
-    }
-    return same;
-}
-
-static const char *store_path(const struct ps_config *config)
-{
-    return config->store.path == NULL ? "" : config->store.path;
-}
-
-static void warn_unchangeable(const struct ps_config *before, const struct ps_config *after)
-{
-    const struct {
-        const char *field;
-        bool same;
-    } rows[] = {
-        {"listen", same_strings(&before->listen, &after->listen)},
-        {"admin.listen", same_strings(&before->admin.listen, &after->admin.listen)},
-        {"workers", before->workers == after->workers},
-        {"max_buffered", before->max_buffered == after->max_buffered},
-        {"access_log", strcmp(before->access_log, after->access_log) == 0},
-        {"metrics.statsd.listen", same_strings(&before->metrics.statsd.listen, &after->metrics.statsd.listen)},
-        {"store.path", strcmp(store_path(before), store_path(after)) == 0},
-        {"history", before->history.max_series == after->history.max_series &&
-                        before->history.points == after->history.points},
-        {"cache", same_cache(&before->cache, &after->cache)},
-        {"tls", (before->tls.certificate == NULL) == (after->tls.certificate == NULL)},
-    };
-    for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
-        if (!rows[i].same) {
-            ps_log(PS_LOG_WARN, "this change takes effect after a restart", "field", rows[i].field, NULL);
-        }
-    }
-}
-
 static void set_admin(struct ps_control *control)
 {
     struct ps_server_opts opts;
@@ -288,7 +226,7 @@ static void on_hand_time(struct ps_timer *timer, ps_time now)
 
 static void set_gpu(struct ps_control *control)
 {
-    char reason[256];
+    char reason[256] = "out of memory";
     if (ps_gpu_set(control->gpu, &control->site->config->gpu, control->site->gateway, reason, sizeof reason) !=
         PS_OK) {
         ps_log(PS_LOG_ERROR, "a gpu source can't be asked", "reason", reason, NULL);
@@ -318,27 +256,8 @@ static void take_site(struct ps_control *control, struct ps_site *site)
     ps_site_unref(before);
 }
 
-/* The file as it is now, under the command line as it was. */
-static int load_again(struct ps_control *control, struct ps_config **out, struct ps_config_report *report)
-{
-    struct ps_config *config = NULL;
-    int err = ps_config_load(&config, control->opts.path, report);
-    if (err != PS_OK) {
-        return err;
-    }
-    err = control->opts.amend(control->opts.ctx, config);
-    err = err != PS_OK ? err : ps_config_validate(config, report);
-    if (err != PS_OK) {
-        ps_config_free(config);
-        return err;
-    }
-    *out = config;
-    return PS_OK;
-}
-
 static void reload(struct ps_control *control)
 {
-    struct ps_config_report report = {0};
     struct ps_config *config = NULL;
     struct ps_site *site = NULL;
     char reason[256];
@@ -348,11 +267,8 @@ static void reload(struct ps_control *control)
                NULL);
         return;
     }
-    int err = load_again(control, &config, &report);
-    log_report(&report, control->opts.path);
-    ps_config_report_fini(&report);
+    int err = ps_control_reload(&control->opts, control->site->config, &config);
     if (err == PS_OK) {
-        warn_unchangeable(control->site->config, config);
         err = ps_site_new_take(&site, config, control->site, &control->budget, control->metrics, control->caches,
                                ps_loop_now(control->loop), reason, sizeof reason);
         if (err != PS_OK) {
@@ -554,15 +470,6 @@ static void ignore_signals(void)
     }
 }
 
-static void log_listen(const char *what, const char *address, int err)
-{
-    if (err == PS_OK) {
-        ps_log(PS_LOG_INFO, what, "address", address, NULL);
-    } else {
-        ps_log(PS_LOG_ERROR, "can't listen", "address", address, "reason", ps_err_text(err), NULL);
-    }
-}
-
 static int setup_admin(struct ps_control *control)
 {
     const struct ps_option_strings *listen = &control->site->config->admin.listen;
@@ -576,77 +483,20 @@ static int setup_admin(struct ps_control *control)
         struct ps_address address;
         err = ps_address_parse(ps_str_from(listen->items[i]), &address);
         err = err != PS_OK ? err : ps_server_listen(control->admin, &address, control->site->tls);
-        log_listen("listening for administration", listen->items[i], err);
+        ps_control_log_listen("listening for administration", listen->items[i], err);
     }
     return err;
-}
-
-/* Each worker has a descriptor of its own for each address: the kernel spreads the connections. A second
- * process on the same address would share them silently, so the first bind is tried without sharing. */
-static int probe_free(const struct ps_address *address)
-{
-    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return errno == EAFNOSUPPORT ? PS_EUNREACHABLE : ps_err_from_errno(errno);
-    }
-    int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    int err = bind(fd, (const struct sockaddr *)&address->storage, address->len) == 0
-                  ? PS_OK
-                  : ps_err_from_errno(errno);
-    close(fd);
-    return err;
-}
-
-/* The addresses that can really be listened on. */
-static int find_addresses(struct ps_control *control, struct ps_address *addresses, size_t *count)
-{
-    const struct ps_option_strings *listen = &control->site->config->listen;
-    *count = 0;
-    for (size_t i = 0; i < listen->count && *count < MAX_LISTEN; i++) {
-        int err = ps_address_parse(ps_str_from(listen->items[i]), &addresses[*count]);
-        err = err != PS_OK ? err : probe_free(&addresses[*count]);
-        bool no_v6 = err == PS_EUNREACHABLE && control->opts.default_listen && *count > 0;
-        if (no_v6) {
-            ps_log(PS_LOG_DEBUG, "this machine has no such address", "address", listen->items[i], NULL);
-            continue;
-        }
-        if (err != PS_OK) {
-            log_listen("", listen->items[i], err);
-            return err;
-        }
-        (*count)++;
-    }
-    return PS_OK;
-}
-
-static int open_listeners(struct ps_address *addresses, size_t count, int *fds)
-{
-    for (size_t i = 0; i < count; i++) {
-        int err = ps_listen(&addresses[i], &fds[i]);
-        if (err != PS_OK) {
-            while (i > 0) {
-                close(fds[--i]);
-            }
-            return err;
-        }
-        if (ps_address_port(&addresses[i]) == 0) { /* the next workers share the port that was picked */
-            struct ps_address bound = {.len = sizeof bound.storage};
-            getsockname(fds[i], (struct sockaddr *)&bound.storage, &bound.len);
-            addresses[i] = bound;
-        }
-    }
-    return PS_OK;
 }
 
 static int setup_workers(struct ps_control *control, unsigned workers)
 {
-    struct ps_address addresses[MAX_LISTEN];
+    struct ps_address addresses[PS_CONTROL_LISTEN_MAX];
     size_t count;
-    int err = find_addresses(control, addresses, &count);
+    int err = ps_control_find_addresses(&control->site->config->listen, control->opts.default_listen, addresses,
+                                        &count);
     for (unsigned i = 0; i < workers && err == PS_OK; i++) {
-        int fds[MAX_LISTEN];
-        err = open_listeners(addresses, count, fds);
+        int fds[PS_CONTROL_LISTEN_MAX];
+        err = ps_control_open_listeners(addresses, count, fds);
         if (err != PS_OK) {
             break;
         }
@@ -677,7 +527,7 @@ static int setup_workers(struct ps_control *control, unsigned workers)
     }
     for (size_t i = 0; i < count; i++) {
         char text[PS_ADDRESS_TEXT];
-        log_listen("listening", ps_address_text(&addresses[i], text), PS_OK);
+        ps_control_log_listen("listening", ps_address_text(&addresses[i], text), PS_OK);
     }
     return PS_OK;
 }

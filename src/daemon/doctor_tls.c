@@ -12,6 +12,7 @@
 
 #include "config/yaml.h"
 #include "daemon/doctor_check.h"
+#include "io/tls.h"
 
 #define FILE_LIMIT ((size_t)4 * 1024 * 1024)
 #define DAY        ((int64_t)24 * 3600)
@@ -85,23 +86,13 @@ static bool read_file(struct ps_doctor_report *report, const char *path, const c
     return false;
 }
 
-/* OpenSSL would ask the terminal. */
-static int no_password(char *buf, int size, int rwflag, void *ctx)
-{
-    (void)buf;
-    (void)size;
-    (void)rwflag;
-    (void)ctx;
-    return 0;
-}
-
 /* All certificates of a PEM text; NULL when out of memory. */
 static STACK_OF(X509) * read_chain(struct ps_str text)
 {
     STACK_OF(X509) *chain = sk_X509_new_null();
     BIO *bio = BIO_new_mem_buf(text.ptr, (int)text.len);
     while (chain != NULL && bio != NULL && sk_X509_num(chain) < MOST_CERTIFICATES) {
-        X509 *certificate = PEM_read_bio_X509(bio, NULL, no_password, NULL);
+        X509 *certificate = PEM_read_bio_X509(bio, NULL, ps_tls_no_password, NULL);
         if (certificate == NULL) {
             break;
         }
@@ -118,7 +109,7 @@ static STACK_OF(X509) * read_chain(struct ps_str text)
 static EVP_PKEY *read_key(struct ps_str text)
 {
     BIO *bio = BIO_new_mem_buf(text.ptr, (int)text.len);
-    EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+    EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, ps_tls_no_password, NULL);
     BIO_free(bio);
     ERR_clear_error();
     return key;

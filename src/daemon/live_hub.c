@@ -1,8 +1,9 @@
 #include "daemon/live_hub.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "io/stream.h"
@@ -12,13 +13,9 @@ enum {
     MOST_A_SECOND = 256 * 1024, /* bytes that one subscriber may send */
     SEND_ROOM = 128 * 1024,     /* of a socket; the kernel doubles it */
     FIRSTS_A_SECOND = 16,       /* for sets of their own: each costs control a millisecond or two */
-    AT_ONCE = 256,              /* subscribers that get a frame in one turn, when there are no more */
-    SLICE = 32,                 /* otherwise, and what is due */
     NICE = 5
 };
 
-static const ps_span spread = 500 * PS_MILLISECOND;   /* of a second's frame, over all slices */
-static const ps_span gap = 2 * PS_MILLISECOND;        /* between two slices */
 static const ps_span farewell = 500 * PS_MILLISECOND; /* at the end, for clients to answer goodbyes */
 
 /* --- figures ---------------------------------------------------------------------------------- */
@@ -124,29 +121,41 @@ static bool may_ask(const struct ps_live_hub *hub, const struct ps_live_set *set
     return set->wants_frame || set == &hub->everything || hub->firsts < FIRSTS_A_SECOND;
 }
 
-static void ask_next(struct ps_live_hub *hub)
+static struct ps_live_set *next_to_ask_about(const struct ps_live_hub *hub)
 {
-    struct ps_live_set *set = NULL;
     PS_LIST_FOREACH (node, &hub->wants) {
-        struct ps_live_set *candidate = PS_CONTAINER_OF(node, struct ps_live_set, want_link);
-        if (set == NULL && may_ask(hub, candidate)) {
-            set = candidate;
+        struct ps_live_set *set = PS_CONTAINER_OF(node, struct ps_live_set, want_link);
+        if (may_ask(hub, set)) {
+            return set;
         }
     }
-    if (hub->want.set != NULL || set == NULL || hub->ending) {
-        return;
-    }
+    return NULL;
+}
+
+static void ask(struct ps_live_hub *hub, struct ps_live_set *set)
+{
     bool single = set != &hub->everything;
     hub->want.set = set;
     hub->want.first = set->wants_first && (!single || hub->firsts < FIRSTS_A_SECOND);
-    hub->firsts += hub->want.first && single ? 1 : 0;
-    set->wants_first = set->wants_first && !hub->want.first;
-    set->wants_frame = set->wants_frame && hub->want.first;
+    if (hub->want.first) {
+        hub->firsts += single ? 1 : 0;
+        set->wants_first = false;
+    } else {
+        set->wants_frame = false;
+    }
     if (!set->wants_first && !set->wants_frame) {
         ps_list_remove(&set->want_link);
     }
     hub->want.letter.on_delivery = hub->on_want;
     ps_mailbox_post(hub->control, &hub->want.letter);
+}
+
+static void ask_next(struct ps_live_hub *hub)
+{
+    struct ps_live_set *set = hub->want.set != NULL || hub->ending ? NULL : next_to_ask_about(hub);
+    if (set != NULL) {
+        ask(hub, set);
+    }
 }
 
 static void want(struct ps_live_hub *hub, struct ps_live_set *set)
@@ -194,29 +203,20 @@ static size_t send_some(struct ps_live_set *set, size_t most)
     return count;
 }
 
-/* How many may get a frame now, so that all have it when `spread` is over; late turns catch up. */
-static size_t due_now(const struct ps_live_hub *hub, ps_time now)
+static void on_turn(struct ps_timer *timer, ps_time now)
 {
-    size_t all = atomic_load_explicit(&hub->count, memory_order_relaxed);
-    if (all <= AT_ONCE || now - hub->sending_since >= spread) {
-        return SIZE_MAX;
-    }
-    size_t by_now = (size_t)((ps_span)all * (now - hub->sending_since) / spread) + SLICE;
-    return by_now > hub->sent ? by_now - hub->sent : SLICE;
-}
-
-static void on_slice(struct ps_timer *timer, ps_time now)
-{
-    struct ps_live_hub *hub = PS_CONTAINER_OF(timer, struct ps_live_hub, slice_timer);
-    size_t left = due_now(hub, now);
+    struct ps_live_hub *hub = PS_CONTAINER_OF(timer, struct ps_live_hub, turn_timer);
+    size_t left = ps_live_pace_most(&hub->pace);
+    (void)now;
     while (left > 0 && !ps_list_is_empty(&hub->sending)) {
         size_t count = send_some(PS_LIST_FIRST(&hub->sending, struct ps_live_set, sending_link), left);
-        hub->sent += count;
+        hub->pace.sent += count;
         left -= count;
     }
     publish(hub);
     if (!ps_list_is_empty(&hub->sending)) {
-        PS_IGNORE(ps_timer_set(hub->loop, timer, now + gap)); /* else the next frame does */
+        ps_time after = ps_clock_now(ps_loop_clock(hub->loop)); /* the loop's time is that before the sends */
+        PS_IGNORE(ps_timer_set(hub->loop, timer, ps_live_pace_next(&hub->pace, after))); /* else the next frame does */
     }
 }
 
@@ -239,14 +239,13 @@ static void broadcast(struct ps_live_hub *hub, struct ps_live_set *set, struct p
         return;
     }
     if (ps_list_is_empty(&hub->sending)) {
-        hub->sending_since = ps_loop_now(hub->loop);
-        hub->sent = 0;
+        hub->pace = ps_live_pace_begin(ps_loop_now(hub->loop), atomic_load_explicit(&hub->count, memory_order_relaxed));
     }
     set->frame = ps_ws_frame_ref(frame);
     set->cursor = set->members.next;
     ps_list_push(&hub->sending, &set->sending_link);
-    if (!ps_heap_holds(&hub->slice_timer.node)) {
-        on_slice(&hub->slice_timer, ps_loop_now(hub->loop));
+    if (!ps_heap_holds(&hub->turn_timer.node)) {
+        on_turn(&hub->turn_timer, ps_loop_now(hub->loop));
     }
 }
 
@@ -585,11 +584,20 @@ void ps_live_hub_set_ping(struct ps_live_hub *hub, ps_span interval)
     post_note(hub, on_ping, interval);
 }
 
+/* Requests come first. Whoever is SCHED_BATCH interrupts nobody when it wakes up, and with a higher nice value it gets less
+ * of a core that has more to do; neither needs a privilege, and a machine without a core to spare still sends frames,
+ * which SCHED_IDLE would not promise. */
+static void step_back(void)
+{
+    PS_IGNORE(pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){.sched_priority = 0}));
+    PS_IGNORE(nice(NICE)); /* on Linux of this thread alone, beside the process's own */
+}
+
 static void *run(void *arg)
 {
     struct ps_live_hub *hub = arg;
     pthread_setname_np(pthread_self(), "live");
-    PS_IGNORE(setpriority(PRIO_PROCESS, 0, NICE)); /* of this thread alone; requests come first */
+    step_back();
     ps_loop_run(hub->loop);
     return NULL;
 }
@@ -600,7 +608,7 @@ int ps_live_hub_start(struct ps_live_hub *hub)
     ps_list_init(&hub->sets);
     ps_list_init(&hub->wants);
     ps_list_init(&hub->sending);
-    hub->slice_timer.on_time = on_slice;
+    hub->turn_timer.on_time = on_turn;
     hub->stop.on_delivery = on_stop;
     hub->want.hub = hub;
     hub->want.text = ps_buf_make(PS_LIVE_FRAME_MOST);
@@ -629,7 +637,7 @@ void ps_live_hub_fini(struct ps_live_hub *hub)
     ps_mailbox_free(hub->mailbox);
     if (hub->loop != NULL) {
         clear(hub);
-        ps_timer_clear(hub->loop, &hub->slice_timer);
+        ps_timer_clear(hub->loop, &hub->turn_timer);
         ps_timer_clear(hub->loop, &hub->end_timer);
     }
     ps_buf_fini(&hub->want.text);

@@ -5,8 +5,7 @@
  *
  *      second: default frame came with it    others: ask control, one set at a time    first frames: likewise
  *
- * A frame goes to hundreds at once, to thousands in slices over half a second: the kernel's part of sending takes
- * the time of the machine's cores, and requests come between two slices.
+ * A frame goes to hundreds at once, to thousands a few at a time (daemon/live_pace.h), so that requests come between.
  *
  * Thread: the hub's, but for what says otherwise.
  *
@@ -21,6 +20,7 @@
 #include "base/list.h"
 #include "daemon/live.h"
 #include "daemon/live_keys.h"
+#include "daemon/live_pace.h"
 #include "http/ws.h"
 #include "io/address.h"
 #include "io/loop.h"
@@ -86,11 +86,10 @@ struct ps_live_hub {
     /* the hub's own */
     struct ps_live_set everything; /* the default set */
     struct ps_list sets;           /* the others */
-    struct ps_list wants;   /* sets about which control is to be asked */
-    struct ps_list sending; /* sets whose frame is not with everybody yet */
-    struct ps_timer slice_timer;
-    ps_time sending_since;
-    size_t sent; /* since then */
+    struct ps_list wants;          /* sets about which control is to be asked */
+    struct ps_list sending;        /* sets whose frame is not with everybody yet */
+    struct ps_timer turn_timer;
+    struct ps_live_pace pace; /* of what is being sent */
     struct ps_timer end_timer;
     struct ps_live_want want;
     unsigned firsts; /* frames with history for single sets that were asked for in this second */

@@ -1,6 +1,5 @@
 #include "daemon/process.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/chunk.h"
+#include "daemon/descriptors.h"
 #include "version.h"
 
 enum { ROW_INFO, ROW_RESIDENT, ROW_CPU, ROW_DESCRIPTORS, ROW_BUFFERED, ROW_BUFFERED_LIMIT, ROWS };
@@ -73,16 +73,8 @@ static double read_cpu(void *context)
 static double read_descriptors(void *context)
 {
     (void)context;
-    DIR *dir = opendir("/proc/self/fd");
-    double count = 0;
-    if (dir == NULL) {
-        return NAN;
-    }
-    for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        count += entry->d_name[0] == '.' ? 0 : 1;
-    }
-    closedir(dir);
-    return count - 1; /* the directory itself */
+    size_t count = 0;
+    return ps_descriptors_count(&count) == PS_OK ? (double)count : NAN;
 }
 
 static double read_buffered(void *context)

@@ -62,7 +62,11 @@ static int make_gateway(struct ps_site *site, const struct ps_site *previous, st
     }
     const struct ps_gateway *before = previous == NULL ? NULL : previous->gateway;
     int err = ps_gateway_new(&site->gateway, &opts, before, now, reason, size);
-    return err != PS_OK ? err : ps_traffic_bind(site->gateway, metrics);
+    err = err != PS_OK ? err : ps_traffic_bind(site->gateway, metrics);
+    if (err == PS_OK) {
+        ps_gateway_begin(site->gateway, now); /* nothing of the site can fail after this */
+    }
+    return err;
 }
 
 int ps_site_new_take(struct ps_site **out, struct ps_config *config, const struct ps_site *previous,
@@ -70,6 +74,7 @@ int ps_site_new_take(struct ps_site **out, struct ps_config *config, const struc
                      ps_time now, char *reason, size_t size)
 {
     struct ps_site *site = calloc(1, sizeof *site);
+    snprintf(reason, size, "out of memory");
     if (site == NULL) {
         ps_config_free(config);
         return PS_ENOMEM;
@@ -77,7 +82,6 @@ int ps_site_new_take(struct ps_site **out, struct ps_config *config, const struc
     atomic_init(&site->refs, 1);
     site->config = config;
     site->split = config->admin.listen.count > 0;
-    snprintf(reason, size, "out of memory");
     int err = make_tokens(site);
     err = err != PS_OK ? err : make_tls(site, reason, size);
     err = err != PS_OK ? err : make_gateway(site, previous, budget, metrics, caches, now, reason, size);

@@ -6,7 +6,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/spawn.h"
 #include "export/statsd.h"
 #include "io/address.h"
 
@@ -286,18 +286,6 @@ static void *run(void *ctx)
     return NULL;
 }
 
-/* Signals are control's. */
-static int start(struct ps_statsd_port *port)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    port->started = pthread_create(&port->thread, NULL, run, port) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return port->started ? PS_OK : PS_ENOMEM;
-}
-
 /* ---- life */
 
 /* Pages that no datagram ever reached are not there. */
@@ -361,7 +349,8 @@ int ps_statsd_port_new(struct ps_statsd_port **out, const struct ps_statsd_port_
     int err = make_room(port);
     err = err != PS_OK ? err : make_book(port, opts, custom);
     err = err != PS_OK ? err : open_all(port, opts);
-    err = err != PS_OK ? err : start(port);
+    err = err != PS_OK ? err : ps_spawn(&port->thread, run, port);
+    port->started = err == PS_OK;
     if (err != PS_OK) {
         ps_statsd_port_free(port);
         return err;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "store/ledger.h"
 
 enum { MINUTE = 60 };
@@ -178,90 +179,57 @@ void ps_history_result_round_off(struct ps_history_result *result,
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-struct page {
-    struct ps_buf *out;
-    int err; /* the first failure; nothing is written after it */
-};
-
-static void put(struct page *page, const char *text)
-{
-    if (page->err == PS_OK) {
-        page->err = ps_buf_append_str(page->out, ps_str_from(text));
-    }
-}
-
-static void put_string(struct page *page, struct ps_str text)
-{
-    put(page, "\"");
-    if (page->err == PS_OK) {
-        page->err = ps_buf_append_json(page->out, text);
-    }
-    put(page, "\"");
-}
-
-static void put_whole(struct page *page, int64_t number)
-{
-    if (page->err == PS_OK) {
-        page->err = ps_buf_append_u64(page->out, (uint64_t)number);
-    }
-}
-
 /* All digits that there are: a value is the one that /metrics showed. */
-static void put_number(struct page *page, double number)
+static void put_number(struct ps_writer *out, double number)
 {
-    char text[32];
-    if (page->err != PS_OK) {
-        return;
+    char text[32] = "null";
+    if (isfinite(number)) {
+        snprintf(text, sizeof text, "%.15g", number);
+        if (strtod(text, NULL) != number) {
+            snprintf(text, sizeof text, "%.17g", number);
+        }
     }
-    if (!isfinite(number)) {
-        page->err = ps_buf_append_str(page->out, PS_STR("null"));
-        return;
-    }
-    snprintf(text, sizeof text, "%.15g", number);
-    if (strtod(text, NULL) != number) {
-        snprintf(text, sizeof text, "%.17g", number);
-    }
-    page->err = ps_buf_append_str(page->out, ps_str_from(text));
+    ps_writer_text(out, text);
 }
 
-static void put_labels(struct page *page, struct ps_str labels)
+static void put_labels(struct ps_writer *out, struct ps_str labels)
 {
     struct ps_str name;
     struct ps_str value;
     char plain[PS_HISTORY_KEY_MAX];
     const char *between = "";
-    put(page, ",\"labels\":{");
+    ps_writer_text(out, ",\"labels\":{");
     while (ps_history_key_next(&labels, &name, &value)) {
-        put(page, between);
-        put_string(page, name);
-        put(page, ":");
-        put_string(page, (struct ps_str){plain, ps_history_key_unescape(value, plain)});
+        ps_writer_text(out, between);
+        ps_writer_string(out, name);
+        ps_writer_text(out, ":");
+        ps_writer_string(out, (struct ps_str){plain, ps_history_key_unescape(value, plain)});
         between = ",";
     }
-    put(page, "}");
+    ps_writer_text(out, "}");
 }
 
 /* The head of a series, left open. */
-static void put_key(struct page *page, struct ps_str text, const struct ps_history_key *key)
+static void put_key(struct ps_writer *out, struct ps_str text, const struct ps_history_key *key)
 {
-    put(page, "{\"key\":");
-    put_string(page, text);
-    put(page, ",\"name\":");
-    put_string(page, key->name);
-    put_labels(page, key->labels);
-    put(page, ",\"of\":\"");
-    put(page, ps_history_of_names[key->of]);
-    put(page, "\"");
+    ps_writer_text(out, "{\"key\":");
+    ps_writer_string(out, text);
+    ps_writer_text(out, ",\"name\":");
+    ps_writer_string(out, key->name);
+    put_labels(out, key->labels);
+    ps_writer_text(out, ",\"of\":\"");
+    ps_writer_text(out, ps_history_of_names[key->of]);
+    ps_writer_text(out, "\"");
 }
 
-static void put_times(struct page *page, const struct ps_history_grid *grid)
+static void put_times(struct ps_writer *out, const struct ps_history_grid *grid)
 {
-    put(page, ",\"time\":[");
+    ps_writer_text(out, ",\"time\":[");
     for (size_t i = 0; i < grid->count; i++) {
-        put(page, i == 0 ? "" : ",");
-        put_whole(page, grid->from + (int64_t)i * grid->step);
+        ps_writer_text(out, i == 0 ? "" : ",");
+        ps_writer_u64(out, (uint64_t)(grid->from + (int64_t)i * grid->step));
     }
-    put(page, "]");
+    ps_writer_text(out, "]");
 }
 
 static const struct {
@@ -273,85 +241,85 @@ static const struct {
     {"p95", offsetof(struct ps_history_roll, p95)},
 };
 
-static void put_column(struct page *page, const char *name, const struct series *series,
+static void put_column(struct ps_writer *out, const char *name, const struct series *series,
                        size_t count, size_t offset)
 {
-    put(page, ",\"");
-    put(page, name);
-    put(page, "\":[");
+    ps_writer_text(out, ",\"");
+    ps_writer_text(out, name);
+    ps_writer_text(out, "\":[");
     for (size_t i = 0; i < count; i++) {
         const struct ps_history_roll *roll = &series->rolls[i];
         const double *number = (const double *)(const void *)((const char *)roll + offset);
-        put(page, i == 0 ? "" : ",");
-        put_number(page, roll->count == 0 ? NAN : *number);
+        ps_writer_text(out, i == 0 ? "" : ",");
+        put_number(out, roll->count == 0 ? NAN : *number);
     }
-    put(page, "]");
+    ps_writer_text(out, "]");
 }
 
-static void put_counts(struct page *page, const struct series *series, size_t count)
+static void put_counts(struct ps_writer *out, const struct series *series, size_t count)
 {
-    put(page, ",\"count\":[");
+    ps_writer_text(out, ",\"count\":[");
     for (size_t i = 0; i < count; i++) {
-        put(page, i == 0 ? "" : ",");
-        put_whole(page, series->rolls[i].count);
+        ps_writer_text(out, i == 0 ? "" : ",");
+        ps_writer_u64(out, series->rolls[i].count);
     }
-    put(page, "]");
+    ps_writer_text(out, "]");
 }
 
-static void put_series(struct page *page, const struct ps_history_grid *grid,
+static void put_series(struct ps_writer *out, const struct ps_history_grid *grid,
                        const struct series *series)
 {
-    put_key(page, ps_str_from(series->text), &series->key);
-    put_times(page, grid);
+    put_key(out, ps_str_from(series->text), &series->key);
+    put_times(out, grid);
     if (grid->resolution == PS_HISTORY_SECOND && grid->step == 1) {
-        put_column(page, "value", series, grid->count, offsetof(struct ps_history_roll, last));
+        put_column(out, "value", series, grid->count, offsetof(struct ps_history_roll, last));
     } else {
         for (size_t i = 0; i < PS_ARRAY_LEN(columns); i++) {
-            put_column(page, columns[i].name, series, grid->count, columns[i].offset);
+            put_column(out, columns[i].name, series, grid->count, columns[i].offset);
         }
-        put_counts(page, series, grid->count);
+        put_counts(out, series, grid->count);
     }
-    put(page, "}");
+    ps_writer_text(out, "}");
 }
 
-int ps_history_result_write(const struct ps_history_result *result, struct ps_buf *out)
+int ps_history_result_write(const struct ps_history_result *result, struct ps_buf *buf)
 {
     const struct ps_history_grid *grid = &result->grid;
-    struct page page = {out, PS_OK};
-    put(&page, "{\"from\":");
-    put_whole(&page, grid->from);
-    put(&page, ",\"to\":");
-    put_whole(&page, grid->from + (int64_t)(grid->count - 1) * grid->step);
-    put(&page, ",\"step_seconds\":");
-    put_whole(&page, grid->step);
-    put(&page, ",\"resolution\":\"");
-    put(&page, ps_history_resolution_names[grid->resolution]);
-    put(&page, result->kept ? "\",\"store\":true,\"series\":[" : "\",\"store\":false,\"series\":[");
+    struct ps_writer out = {buf, PS_OK};
+    ps_writer_text(&out, "{\"from\":");
+    ps_writer_u64(&out, (uint64_t)grid->from);
+    ps_writer_text(&out, ",\"to\":");
+    ps_writer_u64(&out, (uint64_t)(grid->from + (int64_t)(grid->count - 1) * grid->step));
+    ps_writer_text(&out, ",\"step_seconds\":");
+    ps_writer_u64(&out, (uint64_t)grid->step);
+    ps_writer_text(&out, ",\"resolution\":\"");
+    ps_writer_text(&out, ps_history_resolution_names[grid->resolution]);
+    ps_writer_text(&out, result->kept ? "\",\"store\":true,\"series\":[" : "\",\"store\":false,\"series\":[");
     for (size_t i = 0; i < result->count; i++) {
-        put(&page, i == 0 ? "" : ",");
-        put_series(&page, grid, &result->series[i]);
+        ps_writer_text(&out, i == 0 ? "" : ",");
+        put_series(&out, grid, &result->series[i]);
     }
-    put(&page, "]}\n");
-    return page.err;
+    ps_writer_text(&out, "]}\n");
+    return out.err;
 }
 
-int ps_history_list_write(const struct ps_history *history, bool kept, struct ps_buf *out)
+int ps_history_list_write(const struct ps_history *history, bool kept, struct ps_buf *buf)
 {
-    struct page page = {out, PS_OK};
+    struct ps_writer out = {buf, PS_OK};
     const struct ps_history_track *track = NULL;
     const char *between = "";
-    put(&page, "{\"time\":");
-    put_whole(&page, ps_history_second(history));
-    put(&page, ",\"points\":");
-    put_whole(&page, (int64_t)ps_history_points(history));
-    put(&page, kept ? ",\"store\":true,\"series\":[" : ",\"store\":false,\"series\":[");
+    ps_writer_text(&out, "{\"time\":");
+    ps_writer_u64(&out, (uint64_t)ps_history_second(history));
+    ps_writer_text(&out, ",\"points\":");
+    ps_writer_u64(&out, ps_history_points(history));
+    ps_writer_text(&out, kept ? ",\"store\":true,\"series\":[" : ",\"store\":false,\"series\":[");
     while ((track = ps_history_next(history, track)) != NULL) {
         const struct ps_history_key key = {track->of, track->name, track->labels};
-        put(&page, between);
-        put_key(&page, track->key, &key);
-        put(&page, "}");
+        ps_writer_text(&out, between);
+        put_key(&out, track->key, &key);
+        ps_writer_text(&out, "}");
         between = ",";
     }
-    put(&page, "]}\n");
-    return page.err;
+    ps_writer_text(&out, "]}\n");
+    return out.err;
 }

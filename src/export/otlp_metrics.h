@@ -1,11 +1,11 @@
 /* otlp_metrics - metrics of OpenTelemetry, as exporters send them over OTLP/HTTP.
  *
- *      sum, monotonic      counter NAME_UNIT_total      cumulative: what is new; delta: added
- *      sum, not monotonic  gauge NAME_UNIT              cumulative: set; delta: moved
- *      gauge               gauge NAME_UNIT              set; NaN or "no value" takes it off the
- * page histogram           histogram of the same bounds (1 to 64) exponential         exponential
- * histogram, no finer than it was sent; scales -4 to 20 summary             refused: quantiles
- * can't be added up
+ *      sum, monotonic         counter NAME_UNIT_total   cumulative: what is new; delta: added
+ *      sum, not monotonic     gauge NAME_UNIT           cumulative: set; delta: moved
+ *      gauge                  gauge NAME_UNIT           set; NaN or "no value" takes it off the page
+ *      histogram              histogram                 of the same bounds (1 to 64)
+ *      exponential histogram  exponential               no finer than it was sent; scales -4 to 20
+ *      summary                refused                   quantiles can't be added up
  *
  * Labels are `service_name` and `service_instance_id` of the resource, the attributes of the point,
  * and the scope's name as `otel_scope_name`, at most 8 in this order; what has no place is left out

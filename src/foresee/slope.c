@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base/check.h"
+#include "base/select.h"
 #include "foresee/trend.h"
 
 #define FEW   16 /* groups of neighbours, to tell likeness from */
@@ -304,7 +305,7 @@ static double slope_at(double *slopes, size_t count, double rank)
 {
     double clamped = fmax(fmin(rank, (double)count - 1), 0);
     size_t k = (size_t)clamped;
-    return ps_trend_nth(slopes, count, k);
+    return ps_select(slopes, count, k);
 }
 
 static size_t stretch_end(const unsigned *part, size_t count, size_t from)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/select.h"
 
 #define SIGNIFICANT 2.58
 #define SCALES      2.0
@@ -16,44 +17,12 @@
 
 const char *const ps_trend_words[] = {"stable", "improving", "degrading", NULL};
 
-/* Hoare's selection: afterwards none before values[k] is larger. */
-double ps_trend_nth(double *values, size_t count, size_t k)
-{
-    size_t low = 0;
-    size_t high = count - 1;
-    while (low < high) {
-        double pivot = values[low + (high - low) / 2];
-        size_t i = low;
-        size_t j = high;
-        for (;; i++, j--) {
-            while (values[i] < pivot) {
-                i++;
-            }
-            while (values[j] > pivot) {
-                j--;
-            }
-            if (i >= j) {
-                break;
-            }
-            double swap = values[i];
-            values[i] = values[j];
-            values[j] = swap;
-        }
-        if (k <= j) {
-            high = j;
-        } else {
-            low = j + 1;
-        }
-    }
-    return values[k];
-}
-
 double ps_trend_median(double *values, size_t count)
 {
     if (count == 0) {
         return NAN;
     }
-    double upper = ps_trend_nth(values, count, count / 2);
+    double upper = ps_select(values, count, count / 2);
     if (count % 2 == 1) {
         return upper;
     }

@@ -70,7 +70,4 @@ struct ps_trend_result ps_trend_read(const struct ps_trend *trend);
 /* The median of the values, which change their places. NAN when there are none. */
 double ps_trend_median(double *values, size_t count);
 
-/* The value that k others (0 to count - 1) are not above, count > 0. The values change their places. */
-double ps_trend_nth(double *values, size_t count, size_t k);
-
 #endif

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/writer.h"
 #include "http/h1_field.h"
 #include "http/h1_write.h"
 #include "http/server.h"
@@ -26,68 +27,72 @@ static const char *type_of(int status)
 }
 
 /* A JSON string or null. */
-static int append_text(struct ps_buf *out, const char *text)
+static void put_text(struct ps_writer *out, const char *text)
 {
     if (text == NULL) {
-        return ps_buf_append_str(out, PS_STR("null"));
+        ps_writer_text(out, "null");
+    } else {
+        ps_writer_string(out, ps_str_from(text));
     }
-    int err = ps_buf_append_str(out, PS_STR("\""));
-    err = err != PS_OK ? err : ps_buf_append_json(out, ps_str_from(text));
-    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\""));
 }
 
-static int openai_body(struct ps_buf *out, const struct ps_answer *answer, struct ps_str message)
+static void openai_body(struct ps_writer *out, const struct ps_answer *answer, struct ps_str message)
 {
-    int err = ps_buf_append_str(out, PS_STR("{\"error\":{\"message\":\""));
-    err = err != PS_OK ? err : ps_buf_append_json(out, message);
-    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\",\"type\":"));
-    err = err != PS_OK ? err : append_text(out, answer->type != NULL ? answer->type : type_of(answer->status));
-    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR(",\"param\":null,\"code\":"));
-    err = err != PS_OK ? err : append_text(out, answer->code);
-    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("}}\n"));
+    ps_writer_text(out, "{\"error\":{\"message\":");
+    ps_writer_string(out, message);
+    ps_writer_text(out, ",\"type\":");
+    put_text(out, answer->type != NULL ? answer->type : type_of(answer->status));
+    ps_writer_text(out, ",\"param\":null,\"code\":");
+    put_text(out, answer->code);
+    ps_writer_text(out, "}}\n");
 }
 
-static int anthropic_body(struct ps_buf *out, const struct ps_answer *answer, struct ps_str message)
+static void anthropic_body(struct ps_writer *out, const struct ps_answer *answer, struct ps_str message)
 {
-    int err = ps_buf_append_str(out, PS_STR("{\"type\":\"error\",\"error\":{\"type\":"));
-    err = err != PS_OK ? err : append_text(out, answer->type != NULL ? answer->type : type_of(answer->status));
-    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR(",\"message\":\""));
-    err = err != PS_OK ? err : ps_buf_append_json(out, message);
-    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\"}}\n"));
+    ps_writer_text(out, "{\"type\":\"error\",\"error\":{\"type\":");
+    put_text(out, answer->type != NULL ? answer->type : type_of(answer->status));
+    ps_writer_text(out, ",\"message\":");
+    ps_writer_string(out, message);
+    ps_writer_text(out, "}}\n");
 }
 
-static int text_body(struct ps_buf *out, const struct ps_answer *answer, struct ps_str message)
+static void text_body(struct ps_writer *out, const struct ps_answer *answer, struct ps_str message)
 {
-    int err = ps_buf_append_str(out, PS_STR("{\"error\":\""));
-    err = err != PS_OK ? err : ps_buf_append_json(out, message);
-    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\",\"error_type\":"));
-    err = err != PS_OK ? err : append_text(out, answer->code != NULL ? answer->code : type_of(answer->status));
-    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("}\n"));
+    ps_writer_text(out, "{\"error\":");
+    ps_writer_string(out, message);
+    ps_writer_text(out, ",\"error_type\":");
+    put_text(out, answer->code != NULL ? answer->code : type_of(answer->status));
+    ps_writer_text(out, "}\n");
 }
 
-static int problem_body(struct ps_buf *out, const struct ps_answer *answer, struct ps_str message)
+static void problem_body(struct ps_writer *out, const struct ps_answer *answer, struct ps_str message)
 {
-    int err = ps_buf_printf(out, "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":\"",
-                            PS_STR_ARG(ps_h1_reason(answer->status)), answer->status);
-    err = err != PS_OK ? err : ps_buf_append_json(out, message);
-    err = err != PS_OK ? err : ps_buf_append_str(out, PS_STR("\",\"code\":"));
-    err = err != PS_OK ? err : append_text(out, answer->code);
-    return err != PS_OK ? err : ps_buf_append_str(out, PS_STR("}\n"));
+    ps_writer_printf(out, "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"detail\":",
+                     PS_STR_ARG(ps_h1_reason(answer->status)), answer->status);
+    ps_writer_string(out, message);
+    ps_writer_text(out, ",\"code\":");
+    put_text(out, answer->code);
+    ps_writer_text(out, "}\n");
 }
 
-static int error_body(struct ps_buf *out, const struct ps_answer *answer, struct ps_str message)
+static int error_body(struct ps_buf *body, const struct ps_answer *answer, struct ps_str message)
 {
+    struct ps_writer out = {body, PS_OK};
     switch (answer->shape) {
     case PS_ERROR_OPENAI:
-        return openai_body(out, answer, message);
+        openai_body(&out, answer, message);
+        break;
     case PS_ERROR_ANTHROPIC:
-        return anthropic_body(out, answer, message);
+        anthropic_body(&out, answer, message);
+        break;
     case PS_ERROR_TEXT:
-        return text_body(out, answer, message);
+        text_body(&out, answer, message);
+        break;
     case PS_ERROR_PROBLEM:
+        problem_body(&out, answer, message);
         break;
     }
-    return problem_body(out, answer, message);
+    return out.err;
 }
 
 static int all_headers(struct ps_buf *out, const struct ps_answer *answer)

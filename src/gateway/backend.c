@@ -155,7 +155,6 @@ static int share(struct ps_backend *backend, const struct ps_upstream_opts *opts
     if (previous != NULL) {
         backend->shared = previous->shared;
         atomic_fetch_add(&backend->shared->refs, 1);
-        ps_gate_configure(backend->shared->gate, &opts->admission, now);
     } else {
         int err = shared_new(&backend->shared, opts, now);
         if (err != PS_OK) {
@@ -189,6 +188,11 @@ int ps_backend_new(struct ps_backend **out, const struct ps_upstream_opts *opts,
     }
     *out = backend;
     return PS_OK;
+}
+
+void ps_backend_begin(struct ps_backend *backend, ps_time now)
+{
+    ps_gate_configure(backend->gate, &backend->admission, now);
 }
 
 struct ps_backend *ps_backend_ref(struct ps_backend *backend)

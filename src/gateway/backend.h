@@ -118,6 +118,10 @@ PS_MUST_CHECK int ps_backend_new(struct ps_backend **out, const struct ps_upstre
                                  size_t index, struct ps_backend *previous, ps_time now,
                                  char *reason, size_t size);
 
+/* Its bounds hold at the gate from now on, for the requests of the previous one as well: once nothing
+ * can go wrong any more with the configuration that it belongs to. Any thread. */
+void ps_backend_begin(struct ps_backend *backend, ps_time now);
+
 struct ps_backend *ps_backend_ref(struct ps_backend *backend);
 void ps_backend_unref(struct ps_backend *backend); /* NULL is fine */
 

@@ -135,6 +135,13 @@ int ps_gateway_new(struct ps_gateway **out, const struct ps_gateway_opts *opts,
     return PS_OK;
 }
 
+void ps_gateway_begin(struct ps_gateway *gateway, ps_time now)
+{
+    for (size_t i = 0; i < gateway->backend_count; i++) {
+        ps_backend_begin(gateway->backends[i], now);
+    }
+}
+
 struct ps_gateway *ps_gateway_ref(struct ps_gateway *gateway)
 {
     atomic_fetch_add(&gateway->refs, 1);

@@ -87,6 +87,9 @@ struct ps_gateway {
 PS_MUST_CHECK int ps_gateway_new(struct ps_gateway **out, const struct ps_gateway_opts *opts,
                                  const struct ps_gateway *previous, ps_time now, char *reason, size_t size);
 
+/* Its bounds of admission hold from now on: see ps_backend_begin(). */
+void ps_gateway_begin(struct ps_gateway *gateway, ps_time now);
+
 struct ps_gateway *ps_gateway_ref(struct ps_gateway *gateway);
 void ps_gateway_unref(struct ps_gateway *gateway); /* NULL is fine */
 

@@ -15,23 +15,10 @@ int ps_json_view_is_valid(struct ps_str text)
     return err;
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-static struct ps_str skip_space(struct ps_str text)
-{
-    while (text.len > 0 && is_space(text.ptr[0])) {
-        text = ps_str_skip(text, 1);
-    }
-    return text;
-}
-
 struct ps_str ps_json_view_trim(struct ps_str text)
 {
-    text = skip_space(text);
-    while (text.len > 0 && is_space(text.ptr[text.len - 1])) {
+    text = ps_json_view_skip_space(text);
+    while (text.len > 0 && ps_json_view_is_space(text.ptr[text.len - 1])) {
         text.len--;
     }
     return text;
@@ -136,7 +123,7 @@ static size_t word_length(struct ps_str text)
 {
     size_t i = 0;
     while (i < text.len && text.ptr[i] != ',' && text.ptr[i] != ']' && text.ptr[i] != '}' &&
-           !is_space(text.ptr[i])) {
+           !ps_json_view_is_space(text.ptr[i])) {
         i++;
     }
     return i;
@@ -158,15 +145,16 @@ static struct ps_str take_value(struct ps_str *rest)
         break;
     }
     struct ps_str value = ps_str_first(*rest, len);
-    *rest = skip_space(ps_str_skip(*rest, len));
+    *rest = ps_json_view_skip_space(ps_str_skip(*rest, len));
     return value;
 }
 
 /* Steps over one byte, a comma or colon, and the space around it. */
 static struct ps_str skip_mark(struct ps_str rest, char mark)
 {
-    rest = skip_space(rest);
-    return rest.len > 0 && rest.ptr[0] == mark ? skip_space(ps_str_skip(rest, 1)) : rest;
+    rest = ps_json_view_skip_space(rest);
+    return rest.len > 0 && rest.ptr[0] == mark ? ps_json_view_skip_space(ps_str_skip(rest, 1))
+                                               : rest;
 }
 
 bool ps_json_view_next_item(struct ps_str *rest, struct ps_str *item)

@@ -19,6 +19,21 @@
 /* Is it one JSON document? PS_OK, PS_EPARSE or PS_ENOMEM. */
 PS_MUST_CHECK int ps_json_view_is_valid(struct ps_str text);
 
+/* White space as JSON has it. */
+static inline bool ps_json_view_is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Without white space at its beginning. */
+static inline struct ps_str ps_json_view_skip_space(struct ps_str text)
+{
+    while (text.len > 0 && ps_json_view_is_space(text.ptr[0])) {
+        text = ps_str_skip(text, 1);
+    }
+    return text;
+}
+
 /* Without white space at both ends. */
 struct ps_str ps_json_view_trim(struct ps_str text);
 

@@ -327,10 +327,13 @@ static bool redirect(struct ps_redis_request *request, const struct ps_redis_mov
         ps_redis_hub_node(redis->hub, move->name, &node) != PS_OK) {
         return false;
     }
-    request->command.asking = move->kind == PS_REDIS_ASK;
-    int err = ps_redis_request_put(request, link_to(redis, node));
+    struct ps_redis_link *link = link_to(redis, node);
     ps_redis_node_unref(node);
-    return err == PS_OK;
+    if (link == NULL) {
+        return false; /* the request keeps the link its error is counted at */
+    }
+    request->command.asking = move->kind == PS_REDIS_ASK;
+    return ps_redis_request_put(request, link) == PS_OK;
 }
 
 /* Errors that say that the node as a whole is of no use now. */

@@ -1,12 +1,10 @@
 /* From one JSON object to events, and events without what a client did not ask for. */
 #include "base/check.h"
+#include "base/writer.h"
 #include "gateway/json_view.h"
 #include "gateway/render.h"
 #include "gateway/usage.h"
 #include "http/sse.h"
-
-/* A chain of appends: each happens only while all before it succeeded. */
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 /* What an answer is made of: views into its text. */
 struct answer {
@@ -26,9 +24,9 @@ static int put_pair(struct ps_buf *out, struct ps_str name, struct ps_str value,
 {
     int err = put(out, *comma ? ",\"" : "\"");
     *comma = true;
-    err = THEN(err, ps_buf_append_str(out, name));
-    err = THEN(err, put(out, "\":"));
-    return THEN(err, ps_buf_append_str(out, value));
+    err = PS_THEN(err, ps_buf_append_str(out, name));
+    err = PS_THEN(err, put(out, "\":"));
+    return PS_THEN(err, ps_buf_append_str(out, value));
 }
 
 static bool is_one_of(struct ps_str name, const struct ps_str *names)
@@ -141,12 +139,12 @@ static int put_calls(struct ps_buf *out, struct ps_str calls, bool *comma)
             sound = !ps_str_eq(name, PS_STR("index"));
         }
         err = sound ? put(out, i == 0 ? "{\"index\":" : ",{\"index\":") : PS_EPARSE;
-        err = THEN(err, ps_buf_append_u64(out, i));
-        err = THEN(err, put(out, inside.len > 0 ? "," : ""));
-        err = THEN(err, ps_buf_append_str(out, inside));
-        err = THEN(err, put(out, "}"));
+        err = PS_THEN(err, ps_buf_append_u64(out, i));
+        err = PS_THEN(err, put(out, inside.len > 0 ? "," : ""));
+        err = PS_THEN(err, ps_buf_append_str(out, inside));
+        err = PS_THEN(err, put(out, "}"));
     }
-    return THEN(err, put(out, "]"));
+    return PS_THEN(err, put(out, "]"));
 }
 
 /* Texts that a stream joins must be texts. */
@@ -175,7 +173,7 @@ static int put_delta(struct ps_buf *out, struct ps_str message)
             err = fits_a_delta(name, value) ? put_pair(out, name, value, &comma) : PS_EPARSE;
         }
     }
-    return THEN(err, put(out, "}"));
+    return PS_THEN(err, put(out, "}"));
 }
 
 /* The members of a choice. */
@@ -214,21 +212,21 @@ static int read_choice(const struct answer *answer, struct ps_str source, struct
 static int begin_choice(struct ps_buf *out, struct answer *answer, const struct choice *choice)
 {
     int err = begin_event(out, answer);
-    err = THEN(err, put(out, ",\"choices\":[{\"index\":"));
-    return THEN(err, ps_buf_append_str(out, choice->index));
+    err = PS_THEN(err, put(out, ",\"choices\":[{\"index\":"));
+    return PS_THEN(err, ps_buf_append_str(out, choice->index));
 }
 
 static int put_content(struct ps_buf *out, struct answer *answer, const struct choice *choice)
 {
     bool comma = true;
     int err = begin_choice(out, answer, choice);
-    err = THEN(err, answer->chat ? put_delta(out, choice->content)
-                                 : put_pair(out, PS_STR("text"), choice->content, &comma));
+    err = PS_THEN(err, answer->chat ? put_delta(out, choice->content)
+                                    : put_pair(out, PS_STR("text"), choice->content, &comma));
     if (choice->logprobs.len > 0) {
-        err = THEN(err, put_pair(out, PS_STR("logprobs"), choice->logprobs, &comma));
+        err = PS_THEN(err, put_pair(out, PS_STR("logprobs"), choice->logprobs, &comma));
     }
-    err = THEN(err, put_pair(out, PS_STR("finish_reason"), PS_STR("null"), &comma));
-    return THEN(err, end_event(out, answer));
+    err = PS_THEN(err, put_pair(out, PS_STR("finish_reason"), PS_STR("null"), &comma));
+    return PS_THEN(err, end_event(out, answer));
 }
 
 static int put_end(struct ps_buf *out, struct answer *answer, const struct choice *choice)
@@ -243,7 +241,7 @@ static int put_end(struct ps_buf *out, struct answer *answer, const struct choic
     struct ps_str value;
     bool comma = true;
     int err = begin_choice(out, answer, choice);
-    err = THEN(err, put(out, answer->chat ? ",\"delta\":{}" : ",\"text\":\"\""));
+    err = PS_THEN(err, put(out, answer->chat ? ",\"delta\":{}" : ",\"text\":\"\""));
     while (err == PS_OK && ps_json_view_next_member(&rest, &name, &value)) {
         bool foreign = ps_str_eq(name, answer->chat ? PS_STR("text") : PS_STR("message")) ||
                        ps_str_eq(name, PS_STR("delta"));
@@ -251,7 +249,7 @@ static int put_end(struct ps_buf *out, struct answer *answer, const struct choic
               : is_one_of(name, said) ? PS_OK
                                       : put_pair(out, name, value, &comma);
     }
-    return THEN(err, end_event(out, answer));
+    return PS_THEN(err, end_event(out, answer));
 }
 
 static int put_choices(struct ps_buf *out, struct answer *answer)
@@ -268,8 +266,8 @@ static int put_choices(struct ps_buf *out, struct answer *answer)
             return PS_EPARSE; /* a reader of the stream would mix the two */
         }
         seen[err == PS_OK ? choice.place : 0] = true;
-        err = THEN(err, put_content(out, answer, &choice));
-        err = THEN(err, put_end(out, answer, &choice));
+        err = PS_THEN(err, put_content(out, answer, &choice));
+        err = PS_THEN(err, put_end(out, answer, &choice));
     }
     return err == PS_OK && count == 0 ? PS_EPARSE : err;
 }
@@ -280,18 +278,18 @@ static int put_usage(struct ps_buf *out, struct answer *answer)
         return PS_OK;
     }
     int err = begin_event(out, answer);
-    err = THEN(err, put(out, ",\"choices\":[],\"usage\":"));
-    err = THEN(err, ps_buf_append_str(out, answer->usage));
-    return THEN(err, put(out, "}\n\n"));
+    err = PS_THEN(err, put(out, ",\"choices\":[],\"usage\":"));
+    err = PS_THEN(err, ps_buf_append_str(out, answer->usage));
+    return PS_THEN(err, put(out, "}\n\n"));
 }
 
 static int write_events(struct answer *answer, struct ps_str json, struct ps_buf *out)
 {
     size_t before = out->len;
     int err = read_answer(answer, json);
-    err = THEN(err, put_choices(out, answer));
-    err = THEN(err, put_usage(out, answer));
-    err = THEN(err, put(out, "data: [DONE]\n\n"));
+    err = PS_THEN(err, put_choices(out, answer));
+    err = PS_THEN(err, put_usage(out, answer));
+    err = PS_THEN(err, put(out, "data: [DONE]\n\n"));
     out->len = err == PS_OK ? out->len : before;
     return err;
 }
@@ -316,8 +314,8 @@ int ps_render_events(struct ps_str json, bool include_usage, struct ps_buf *out)
     /* Valid before: a line end inside a string must not become a space unseen. */
     int err = ps_json_view_is_valid(json);
     struct ps_buf flat = ps_buf_make(json.len);
-    err = THEN(err, flatten(json, &flat));
-    err = THEN(err, write_events(&answer, ps_buf_str(&flat), out));
+    err = PS_THEN(err, flatten(json, &flat));
+    err = PS_THEN(err, write_events(&answer, ps_buf_str(&flat), out));
     ps_buf_fini(&flat);
     return err;
 }
@@ -342,7 +340,7 @@ int ps_render_without_usage(struct ps_str events, struct ps_buf *out)
                        ps_usage_read_event(&usage, PS_DIALECT_OPENAI, event.data).only_usage;
         err = dropped ? PS_OK : ps_buf_append_str(out, event.raw);
     }
-    err = THEN(err, ps_buf_append_str(out, ps_sse_rest(&sse)));
+    err = PS_THEN(err, ps_buf_append_str(out, ps_sse_rest(&sse)));
     ps_sse_fini(&sse);
     out->len = err == PS_OK ? out->len : before;
     return err;

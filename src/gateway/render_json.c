@@ -3,10 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/writer.h"
 #include "gateway/render_merge.h"
-
-/* A chain of appends: each happens only while all before it succeeded. */
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 static int put(struct ps_buf *out, const char *text)
 {
@@ -17,16 +15,16 @@ static int put_name(struct ps_buf *out, struct ps_str name, bool *comma)
 {
     int err = put(out, *comma ? ",\"" : "\"");
     *comma = true;
-    err = THEN(err, ps_buf_append_str(out, name));
-    return THEN(err, put(out, "\":"));
+    err = PS_THEN(err, ps_buf_append_str(out, name));
+    return PS_THEN(err, put(out, "\":"));
 }
 
 static int put_joined(struct ps_buf *out, const struct ps_merge_member *member, const char *open,
                       const char *close)
 {
     int err = put(out, open);
-    err = THEN(err, ps_buf_append_str(out, ps_buf_str(&member->joined)));
-    return THEN(err, put(out, close));
+    err = PS_THEN(err, ps_buf_append_str(out, ps_buf_str(&member->joined)));
+    return PS_THEN(err, put(out, close));
 }
 
 static int put_member(struct ps_buf *out, const struct ps_merge_member *member, bool *comma)
@@ -36,15 +34,15 @@ static int put_member(struct ps_buf *out, const struct ps_merge_member *member, 
     }
     int err = put_name(out, member->name, comma);
     if (!member->has_value) {
-        return THEN(err, put(out, "null"));
+        return PS_THEN(err, put(out, "null"));
     }
     if (member->rule == PS_MERGE_TEXT) {
-        return THEN(err, put_joined(out, member, "\"", "\""));
+        return PS_THEN(err, put_joined(out, member, "\"", "\""));
     }
     if (member->rule == PS_MERGE_ARRAY) {
-        return THEN(err, put_joined(out, member, "[", "]"));
+        return PS_THEN(err, put_joined(out, member, "[", "]"));
     }
-    return THEN(err, ps_buf_append_str(out, member->value));
+    return PS_THEN(err, ps_buf_append_str(out, member->value));
 }
 
 static int put_members(struct ps_buf *out, const struct ps_merge_object *object, bool *comma)
@@ -65,21 +63,21 @@ static int put_object(struct ps_buf *out, struct ps_str name, const struct ps_me
     bool inner = false;
     int err = put_name(out, name, comma);
     if (seen == PS_MERGE_ONLY_NULL) {
-        return THEN(err, put(out, "null"));
+        return PS_THEN(err, put(out, "null"));
     }
-    err = THEN(err, put(out, "{"));
-    err = THEN(err, put_members(out, object, &inner));
-    return THEN(err, put(out, "}"));
+    err = PS_THEN(err, put(out, "{"));
+    err = PS_THEN(err, put_members(out, object, &inner));
+    return PS_THEN(err, put(out, "}"));
 }
 
 static int put_call(struct ps_buf *out, const struct ps_merge_call *call, bool first)
 {
     bool comma = false;
     int err = put(out, first ? "{" : ",{");
-    err = THEN(err, put_members(out, &call->own, &comma));
+    err = PS_THEN(err, put_members(out, &call->own, &comma));
     enum ps_merge_seen function = call->function.count > 0 ? PS_MERGE_GIVEN : PS_MERGE_ABSENT;
-    err = THEN(err, put_object(out, PS_STR("function"), &call->function, function, &comma));
-    return THEN(err, put(out, "}"));
+    err = PS_THEN(err, put_object(out, PS_STR("function"), &call->function, function, &comma));
+    return PS_THEN(err, put(out, "}"));
 }
 
 static int compare_calls(const void *a, const void *b)
@@ -96,16 +94,16 @@ static int put_calls(struct ps_buf *out, const struct ps_merge_choice *choice, b
     }
     int err = put_name(out, PS_STR("tool_calls"), comma);
     if (choice->calls_seen == PS_MERGE_ONLY_NULL) {
-        return THEN(err, put(out, "null"));
+        return PS_THEN(err, put(out, "null"));
     }
     if (choice->calls_count > 1) {
         qsort(choice->calls, choice->calls_count, sizeof(struct ps_merge_call), compare_calls);
     }
-    err = THEN(err, put(out, "["));
+    err = PS_THEN(err, put(out, "["));
     for (size_t i = 0; i < choice->calls_count; i++) {
-        err = THEN(err, put_call(out, &choice->calls[i], i == 0));
+        err = PS_THEN(err, put_call(out, &choice->calls[i], i == 0));
     }
-    return THEN(err, put(out, "]"));
+    return PS_THEN(err, put(out, "]"));
 }
 
 /* Role and content are always there. */
@@ -114,20 +112,20 @@ static int put_message(struct ps_buf *out, const struct ps_merge_choice *choice,
     const struct ps_merge_member *role = ps_merge_find(&choice->delta, PS_STR("role"));
     bool inner = false;
     int err = put_name(out, PS_STR("message"), comma);
-    err = THEN(err, put(out, "{"));
+    err = PS_THEN(err, put(out, "{"));
     if (role == NULL) {
-        err = THEN(err, put(out, "\"role\":\"assistant\""));
+        err = PS_THEN(err, put(out, "\"role\":\"assistant\""));
         inner = true;
     }
-    err = THEN(err, put_members(out, &choice->delta, &inner));
+    err = PS_THEN(err, put_members(out, &choice->delta, &inner));
     if (ps_merge_find(&choice->delta, PS_STR("content")) == NULL) {
-        err = THEN(err, put_name(out, PS_STR("content"), &inner));
-        err = THEN(err, put(out, "null"));
+        err = PS_THEN(err, put_name(out, PS_STR("content"), &inner));
+        err = PS_THEN(err, put(out, "null"));
     }
-    err = THEN(err, put_calls(out, choice, &inner));
-    err = THEN(err, put_object(out, PS_STR("function_call"), &choice->function,
-                               choice->function_seen, &inner));
-    return THEN(err, put(out, "}"));
+    err = PS_THEN(err, put_calls(out, choice, &inner));
+    err = PS_THEN(err, put_object(out, PS_STR("function_call"), &choice->function,
+                                  choice->function_seen, &inner));
+    return PS_THEN(err, put(out, "}"));
 }
 
 static int put_choice(struct ps_buf *out, const struct ps_merge *merge,
@@ -139,14 +137,14 @@ static int put_choice(struct ps_buf *out, const struct ps_merge *merge,
         return PS_EPARSE; /* it was cut */
     }
     int err = put(out, first ? "{\"index\":" : ",{\"index\":");
-    err = THEN(err, ps_buf_append_u64(out, choice->index));
+    err = PS_THEN(err, ps_buf_append_u64(out, choice->index));
     if (merge->chat) {
-        err = THEN(err, put_message(out, choice, &comma));
+        err = PS_THEN(err, put_message(out, choice, &comma));
     }
-    err = THEN(
+    err = PS_THEN(
         err, put_object(out, PS_STR("logprobs"), &choice->logprobs, choice->logprobs_seen, &comma));
-    err = THEN(err, put_members(out, &choice->own, &comma));
-    return THEN(err, put(out, "}"));
+    err = PS_THEN(err, put_members(out, &choice->own, &comma));
+    return PS_THEN(err, put(out, "}"));
 }
 
 static int compare_choices(const void *a, const void *b)
@@ -163,11 +161,11 @@ static int put_choices(struct ps_buf *out, const struct ps_merge *merge, bool *c
     }
     qsort(merge->choices, merge->choices_count, sizeof(struct ps_merge_choice), compare_choices);
     int err = put_name(out, PS_STR("choices"), comma);
-    err = THEN(err, put(out, "["));
+    err = PS_THEN(err, put(out, "["));
     for (size_t i = 0; i < merge->choices_count; i++) {
-        err = THEN(err, put_choice(out, merge, &merge->choices[i], i == 0));
+        err = PS_THEN(err, put_choice(out, merge, &merge->choices[i], i == 0));
     }
-    return THEN(err, put(out, "]"));
+    return PS_THEN(err, put(out, "]"));
 }
 
 static int put_answer(struct ps_buf *out, const struct ps_merge *merge)
@@ -179,14 +177,14 @@ static int put_answer(struct ps_buf *out, const struct ps_merge *merge)
     for (size_t i = 0; i < merge->top.count; i++) {
         const struct ps_merge_member *member = &merge->top.members[i];
         if (member != usage) {
-            err = THEN(err, put_member(out, member, &comma));
+            err = PS_THEN(err, put_member(out, member, &comma));
         }
     }
-    err = THEN(err, put_choices(out, merge, &comma));
+    err = PS_THEN(err, put_choices(out, merge, &comma));
     if (usage != NULL && usage->has_value) {
-        err = THEN(err, put_member(out, usage, &comma));
+        err = PS_THEN(err, put_member(out, usage, &comma));
     }
-    return THEN(err, put(out, "}"));
+    return PS_THEN(err, put(out, "}"));
 }
 
 int ps_render_json(struct ps_str events, struct ps_buf *out)
@@ -194,7 +192,7 @@ int ps_render_json(struct ps_str events, struct ps_buf *out)
     struct ps_merge merge = {.done = false};
     size_t before = out->len;
     int err = ps_merge_events(&merge, events);
-    err = THEN(err, put_answer(out, &merge));
+    err = PS_THEN(err, put_answer(out, &merge));
     ps_merge_fini(&merge);
     if (err != PS_OK) {
         out->len = before;

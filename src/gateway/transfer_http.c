@@ -232,6 +232,13 @@ static int write_lines(const struct ps_transfer *transfer, const struct ps_entry
     return err;
 }
 
+static bool has_part(const struct ps_transfer *transfer)
+{
+    struct ps_kept kept;
+    struct shape shape;
+    return choose_shape(transfer, transfer->cached->entry, &kept, &shape) == PS_OK;
+}
+
 /* Sends cached->entry. False: the part that is asked for is not in it. */
 static bool serve(struct ps_transfer *transfer, enum ps_cache_part part,
                   struct ps_cache_status *status)
@@ -493,6 +500,9 @@ static bool use_entry(struct ps_transfer *transfer)
     }
     case PS_FRESHNESS_SEND_ANEW:
         use->fwd = PS_CACHE_FWD_STALE;
+        if (!has_part(transfer)) {
+            return false; /* what a flight would take along is needed for asking alone */
+        }
         if (!ps_cc_has(&cached->http->asked.cc, PS_CC_ONLY_IF_CACHED)) {
             (void)take_off(transfer, NULL);
         }

@@ -16,7 +16,7 @@ struct ps_http_pilot {
     bool marked;
     struct ps_entry *base; /* whose validators go with the request; or NULL */
 
-    /* the request: as it was asked, but with our conditions for the client's */
+    /* the request: as it was asked, but for the whole answer, with our conditions for the client's */
     const struct ps_h1_head *original;
     struct ps_h1_head copy;
     struct ps_buf text;
@@ -32,10 +32,12 @@ struct ps_http_pilot {
 
 /* --- the request ------------------------------------------------------------------------------ */
 
-static bool is_condition(const struct ps_h1_header *header)
+/* Who asks for a part, or whether there is another, gets that out of the whole. */
+static bool is_clients_own(const struct ps_h1_header *header)
 {
-    return header->id == PS_H1_IF_NONE_MATCH ||
-           ps_str_ieq(header->name, PS_STR("If-Modified-Since"));
+    return header->id == PS_H1_IF_NONE_MATCH || header->id == PS_H1_RANGE ||
+           ps_str_ieq(header->name, PS_STR("If-Modified-Since")) ||
+           ps_str_ieq(header->name, PS_STR("If-Range"));
 }
 
 static int write_request(struct ps_http_pilot *http)
@@ -46,8 +48,8 @@ static int write_request(struct ps_http_pilot *http)
     ps_buf_clear(&http->text);
     for (size_t i = 0; i < head->header_count && err == PS_OK; i++) {
         const struct ps_h1_header *header = &head->headers[i];
-        err = is_condition(header) ? PS_OK
-                                   : ps_h1_write_header(&http->text, header->name, header->value);
+        err = is_clients_own(header) ? PS_OK
+                                     : ps_h1_write_header(&http->text, header->name, header->value);
     }
     if (err == PS_OK && http->base != NULL &&
         ps_kept_read(&kept, ps_entry_head(http->base), http->base->status) == PS_OK) {
@@ -83,9 +85,13 @@ int ps_http_pilot_new(struct ps_pilot *pilot, const struct ps_transfer *asker)
         return PS_ENOMEM;
     }
     http->asked = from->asked;
+    http->asked.is_head = false;
+    http->asked.range = false;
     http->primary = from->primary;
     http->mark = from->mark;
     http->marked = from->marked;
+    pilot->head.method = PS_STR("GET"); /* a HEAD that got a stale answer brings no new one */
+    pilot->head.method_id = PS_H1_METHOD_GET;
     http->text = ps_buf_make(HEAD_LIMIT);
     http->kept = ps_buf_make(HEAD_LIMIT);
     http->copy = pilot->head;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "gateway/json_view.h"
 #include "http/h1_head.h"
 
 /* ---------------------------------------------------------------- the usage object */
@@ -116,19 +117,6 @@ static void merge(struct ps_usage *usage, const struct object *object)
     }
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-static struct ps_str skip_space(struct ps_str text)
-{
-    while (text.len > 0 && is_space(text.ptr[0])) {
-        text = ps_str_skip(text, 1);
-    }
-    return text;
-}
-
 /* Length of the string at the start of text, quotes included; 0 when it has no end. */
 static size_t string_length(struct ps_str text)
 {
@@ -143,7 +131,8 @@ static size_t string_length(struct ps_str text)
 static size_t word_length(struct ps_str text)
 {
     size_t i = 0;
-    while (i < text.len && !is_space(text.ptr[i]) && memchr(",:{}[]\"", text.ptr[i], 7) == NULL) {
+    while (i < text.len && !ps_json_view_is_space(text.ptr[i]) &&
+           memchr(",:{}[]\"", text.ptr[i], 7) == NULL) {
         i++;
     }
     return i;
@@ -155,7 +144,7 @@ static size_t take_string(struct object *object, struct ps_str text)
     if (len == 0) {
         return 0;
     }
-    struct ps_str behind = skip_space(ps_str_skip(text, len));
+    struct ps_str behind = ps_json_view_skip_space(ps_str_skip(text, len));
     if (behind.len > 0 && behind.ptr[0] == ':') {
         on_name(object, (struct ps_str){text.ptr + 1, len - 2});
         return len;
@@ -210,7 +199,7 @@ static size_t take_token(struct object *object, struct ps_str text)
 static bool read_object(struct ps_usage *usage, struct ps_str text)
 {
     struct object object = {.depth = 0};
-    for (text = skip_space(text); text.len > 0; text = skip_space(text)) {
+    for (text = ps_json_view_skip_space(text); text.len > 0; text = ps_json_view_skip_space(text)) {
         size_t used = take_token(&object, text);
         if (used == 0) {
             usage->malformed = true;
@@ -402,7 +391,7 @@ static size_t take_digits(struct ps_usage_reader *reader, const char *at, size_t
         if (at[i] >= '0' && at[i] <= '9' && reader->digits <= DIGITS_MAX) {
             reader->number = reader->number * 10 + (uint64_t)(at[i] - '0');
             reader->digits++;
-        } else if (is_space(at[i]) || memchr(",}]", at[i], 3) != NULL) {
+        } else if (ps_json_view_is_space(at[i]) || memchr(",}]", at[i], 3) != NULL) {
             on_figure_ends(reader);
             return i;
         } else {
@@ -587,7 +576,7 @@ static size_t step(struct ps_usage_reader *reader, const char *at, size_t len)
             return n;
         }
     }
-    if (!is_space(at[0])) {
+    if (!ps_json_view_is_space(at[0])) {
         on_structure(reader, at[0]);
     }
     return 1;
@@ -628,7 +617,7 @@ static bool may_have_usage(struct ps_str data)
     while (at != NULL) {
         at += sizeof name - 1;
         const char *value = at;
-        while (value < end && (is_space(*value) || *value == ':')) {
+        while (value < end && (ps_json_view_is_space(*value) || *value == ':')) {
             value++;
         }
         if (value < end && *value == '{') {

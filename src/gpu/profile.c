@@ -5,22 +5,21 @@
 #include "gpu/profile.h"
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "gpu/attribution.h"
 
 #define MIB         1048576.0
 #define LISTENS_MAX 8
 
-/* A list or object in the making. The first thing that goes wrong stays; the rest does nothing. */
+/* A list or object in the making. */
 struct writer {
-    struct ps_buf *out;
+    struct ps_writer out;
     bool begun; /* a member stands before the next one */
-    int err;
 };
 
 static void put(struct writer *writer, const char *text)
 {
-    writer->err =
-        writer->err == PS_OK ? ps_buf_append_str(writer->out, ps_str_from(text)) : writer->err;
+    ps_writer_text(&writer->out, text);
 }
 
 static void begin(struct writer *writer, char bracket)
@@ -47,7 +46,7 @@ static void name(struct writer *writer, const char *text)
 static void number(struct writer *writer, const char *key, double value)
 {
     name(writer, key);
-    writer->err = writer->err == PS_OK ? ps_buf_printf(writer->out, "%.12g", value) : writer->err;
+    ps_writer_printf(&writer->out, "%.12g", value);
     writer->begun = true;
 }
 
@@ -65,10 +64,7 @@ static void text(struct writer *writer, const char *key, const char *value)
         return;
     }
     name(writer, key);
-    put(writer, "\"");
-    writer->err =
-        writer->err == PS_OK ? ps_buf_append_json(writer->out, ps_str_from(value)) : writer->err;
-    put(writer, "\"");
+    ps_writer_string(&writer->out, ps_str_from(value));
     writer->begun = true;
 }
 
@@ -173,9 +169,8 @@ static void put_listens(struct writer *writer, const struct ps_device_snapshot *
     for (size_t i = 0; i < LISTENS_MAX &&
                        ps_attribution_listens(snapshot->attribution, place, i, &address);
          i++) {
-        put(writer, i > 0 ? ",\"" : "\"");
-        put(writer, ps_attribution_text(&address, shown));
-        put(writer, "\"");
+        put(writer, i > 0 ? "," : "");
+        ps_writer_string(&writer->out, ps_str_from(ps_attribution_text(&address, shown)));
     }
     end(writer, ']');
 }
@@ -306,7 +301,7 @@ static void put_lists(struct writer *writer, const struct ps_profile_source *sou
 
 int ps_profile_write(const struct ps_profile_source *sources, size_t count, struct ps_buf *out)
 {
-    struct writer writer = {.out = out};
+    struct writer writer = {.out = {out, PS_OK}};
     const struct ps_device_snapshot *snapshot;
     size_t chosen = ps_profile_choose(sources, count, &snapshot);
     begin(&writer, '{');
@@ -325,5 +320,5 @@ int ps_profile_write(const struct ps_profile_source *sources, size_t count, stru
     }
     end(&writer, ']');
     end(&writer, '}');
-    return writer.err;
+    return writer.out.err;
 }

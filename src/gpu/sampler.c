@@ -6,12 +6,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/check.h"
+#include "base/spawn.h"
 
 #define SHORTEST_SLEEP (PS_MILLISECOND)
 #define LONGEST_RETRY  (PS_MINUTE)
@@ -144,18 +144,6 @@ static void init_condition(pthread_cond_t *condition)
     pthread_condattr_destroy(&attributes);
 }
 
-/* Signals are for the main thread. */
-static int create_thread(struct ps_sampler *sampler)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&sampler->thread, NULL, run_thread, sampler);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0 ? PS_OK : PS_ELIMIT;
-}
-
 int ps_sampler_start_take(struct ps_sampler **out, const struct ps_sampler_source *source,
                           void *ctx, const struct ps_sampler_opts *opts)
 {
@@ -169,7 +157,7 @@ int ps_sampler_start_take(struct ps_sampler **out, const struct ps_sampler_sourc
     sampler->opts = *opts;
     pthread_mutex_init(&sampler->mutex, NULL);
     init_condition(&sampler->changed);
-    int err = create_thread(sampler);
+    int err = ps_spawn(&sampler->thread, run_thread, sampler);
     if (err != PS_OK) {
         source->close(ctx);
         free_all(sampler);

@@ -61,8 +61,7 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
     return SSL_TLSEXT_ERR_OK;
 }
 
-/* A key under a password is refused: OpenSSL would ask the terminal for it. */
-static int no_password(char *buf, int size, int rwflag, void *ctx)
+int ps_tls_no_password(char *buf, int size, int rwflag, void *ctx)
 {
     (void)buf;
     (void)size;
@@ -76,7 +75,7 @@ static bool load_pair(SSL_CTX *context, const char *certificate_file, const char
                       struct ps_tls_error *error)
 {
     char what[160];
-    SSL_CTX_set_default_passwd_cb(context, no_password);
+    SSL_CTX_set_default_passwd_cb(context, ps_tls_no_password);
     if (SSL_CTX_use_certificate_chain_file(context, certificate_file) != 1) {
         snprintf(what, sizeof what, "can't load the certificate %s", certificate_file);
     } else if (SSL_CTX_use_PrivateKey_file(context, key_file, SSL_FILETYPE_PEM) != 1) {

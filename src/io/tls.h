@@ -38,6 +38,9 @@ PS_MUST_CHECK int ps_tls_new_client(struct ps_tls **out, const char *ca_file, bo
 PS_MUST_CHECK int ps_tls_use_certificate(struct ps_tls *tls, const char *certificate_file,
                                          const char *key_file, struct ps_tls_error *error);
 
+/* A pem_password_cb of OpenSSL, which would ask the terminal: a key under a password is refused. */
+int ps_tls_no_password(char *buf, int size, int rwflag, void *ctx);
+
 struct ps_tls *ps_tls_ref(struct ps_tls *tls);
 void ps_tls_unref(struct ps_tls *tls); /* NULL is fine */
 

@@ -1,9 +1,9 @@
 #include "lib/thread.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/spawn.h"
 
 struct ps_thread {
     struct ps_loop *loop;
@@ -80,12 +80,7 @@ struct ps_loop *ps_thread_loop(const struct ps_thread *thread)
 
 int ps_thread_start(struct ps_thread *thread)
 {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread->started = pthread_create(&thread->thread, NULL, run, thread) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    thread->started = ps_spawn(&thread->thread, run, thread) == PS_OK;
     return thread->started ? PS_OK : PS_EIO;
 }
 

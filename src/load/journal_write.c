@@ -9,28 +9,28 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/writer.h"
 #include "load/clean.h"
 #include "load/journal_line.h"
 #include "load/report_section.h"
 #include "load/sparse.h"
 
-/* A line that is being written: the first error stays. */
+/* An object that is being written. */
 struct line {
-    struct ps_buf *out;
-    int err;
+    struct ps_writer *out;
     bool begun;
 };
 
-static void put(struct line *line, struct ps_str text)
+static void put(struct line *line, const char *text)
 {
-    line->err = line->err == PS_OK ? ps_buf_append_str(line->out, text) : line->err;
+    ps_writer_text(line->out, text);
 }
 
 static void put_name(struct line *line, const char *name)
 {
-    put(line, line->begun ? PS_STR(",\"") : PS_STR("{\""));
-    put(line, ps_str_from(name));
-    put(line, PS_STR("\":"));
+    put(line, line->begun ? ",\"" : "{\"");
+    put(line, name);
+    put(line, "\":");
     line->begun = true;
 }
 
@@ -38,7 +38,7 @@ static void put_count(struct line *line, const char *name, uint64_t value)
 {
     if (value > 0) {
         put_name(line, name);
-        line->err = line->err == PS_OK ? ps_buf_append_u64(line->out, value) : line->err;
+        ps_writer_u64(line->out, value);
     }
 }
 
@@ -46,7 +46,7 @@ static void put_number(struct line *line, const char *name, double value)
 {
     if (isfinite(value)) {
         put_name(line, name);
-        line->err = line->err == PS_OK ? ps_buf_printf(line->out, "%.17g", value) : line->err;
+        ps_writer_printf(line->out, "%.17g", value);
     }
 }
 
@@ -54,9 +54,7 @@ static void put_quoted(struct line *line, const char *value, size_t limit)
 {
     char text[512];
     ps_clean_text(ps_str_from(value), text, limit < sizeof text ? limit : sizeof text);
-    put(line, PS_STR("\""));
-    line->err = line->err == PS_OK ? ps_buf_append_json(line->out, ps_str_from(text)) : line->err;
-    put(line, PS_STR("\""));
+    ps_writer_string(line->out, ps_str_from(text));
 }
 
 static void put_text(struct line *line, const char *name, const char *value)
@@ -74,42 +72,39 @@ static void put_hist(struct line *line, const char *name, const struct ps_hist *
         return;
     }
     put_name(line, name);
-    line->err = line->err == PS_OK ? ps_buf_printf(line->out, "[%" PRId64 ",%" PRId64 ",%.17g,\"", hist->min,
-                                                   hist->max, hist->sum)
-                                   : line->err;
-    line->err = line->err == PS_OK ? ps_sparse_write(hist->steps, PS_HIST_STEPS, line->out) : line->err;
-    put(line, PS_STR("\"]"));
+    ps_writer_printf(line->out, "[%" PRId64 ",%" PRId64 ",%.17g,\"", hist->min, hist->max, hist->sum);
+    if (line->out->err == PS_OK) {
+        line->out->err = ps_sparse_write(hist->steps, PS_HIST_STEPS, line->out->buf);
+    }
+    put(line, "\"]");
 }
 
 /* {"200":48,"503":2} */
 static void put_statuses(struct line *line, const uint64_t *statuses)
 {
-    struct line inner = {line->out, line->err, false};
+    struct line inner = {line->out, false};
     for (unsigned i = 1; statuses != NULL && i < PS_SECOND_STATUSES; i++) {
         char name[16];
         if (statuses[i] > 0) {
             if (!inner.begun) {
                 put_name(line, "statuses");
-                inner.err = line->err;
             }
             snprintf(name, sizeof name, "%u", i);
             put_count(&inner, name, statuses[i]);
         }
     }
-    line->err = inner.err;
     if (inner.begun) {
-        put(line, PS_STR("}"));
+        put(line, "}");
     }
 }
 
 static void put_failure(struct line *line, const struct ps_second_failure *failure)
 {
-    struct line inner = {line->out, line->err, false};
+    struct line inner = {line->out, false};
     put_text(&inner, "kind", failure->kind);
     put_count(&inner, "count", failure->count);
     put_text(&inner, "example", failure->example);
-    put(&inner, PS_STR("}"));
-    line->err = inner.err;
+    put(&inner, "}");
 }
 
 static void put_failures(struct line *line, const struct ps_second *second)
@@ -121,22 +116,23 @@ static void put_failures(struct line *line, const struct ps_second *second)
             continue;
         }
         if (begun) {
-            put(line, PS_STR(","));
+            put(line, ",");
         } else {
             put_name(line, "failures");
-            put(line, PS_STR("["));
+            put(line, "[");
         }
         put_failure(line, failure);
         begun = true;
     }
     if (begun) {
-        put(line, PS_STR("]"));
+        put(line, "]");
     }
 }
 
 int ps_journal_write_second(const struct ps_second *second, struct ps_buf *out)
 {
-    struct line line = {out, PS_OK, false};
+    struct ps_writer writer = {out, PS_OK};
+    struct line line = {&writer, false};
     put_number(&line, "at", second->at);
     put_number(&line, "span", second->span);
     put_text(&line, "phase", second->phase);
@@ -163,8 +159,8 @@ int ps_journal_write_second(const struct ps_second *second, struct ps_buf *out)
     put_hist(&line, "lag", second->lag);
     put_statuses(&line, second->statuses);
     put_failures(&line, second);
-    put(&line, PS_STR("}\n"));
-    return line.err;
+    put(&line, "}\n");
+    return writer.err;
 }
 
 /* A tree as a line. */

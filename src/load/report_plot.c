@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "load/plot.h"
 #include "load/report_json.h"
 #include "load/report_rows.h"
@@ -21,19 +22,18 @@
 
 struct charts {
     const json_t *section;
-    struct ps_buf *out;
-    int err;
+    struct ps_writer out;
 };
 
 static void put(struct charts *charts, const char *text)
 {
-    charts->err = charts->err == PS_OK ? ps_buf_append_str(charts->out, ps_str_from(text)) : charts->err;
+    ps_writer_text(&charts->out, text);
 }
 
 static void end_figure(struct charts *charts, struct ps_plot *plot)
 {
     int err = ps_plot_end(plot);
-    charts->err = charts->err == PS_OK ? err : charts->err;
+    charts->out.err = charts->out.err == PS_OK ? err : charts->out.err;
     put(charts, "</figure>\n");
 }
 
@@ -163,7 +163,7 @@ static void draw_latency(struct charts *charts, const struct columns *columns)
     }
     put(charts, "<figure><figcaption>Response time <span class=\"k1\"><i></i>median</span><span class=\"k2\">"
                 "<i></i>p95</span><span class=\"k3\"><i></i>p99</span></figcaption>");
-    ps_plot_begin(&plot, charts->out, time_axis(columns), (struct ps_plot_axis){0, most, false, PS_PLOT_MS},
+    ps_plot_begin(&plot, charts->out.buf, time_axis(columns), (struct ps_plot_axis){0, most, false, PS_PLOT_MS},
                   "Response time over the time of the test: median, 95th and 99th percentile");
     draw_phases(charts, &plot);
     ps_plot_line(&plot, "l3", columns->x, lines[2].y, columns->count);
@@ -184,7 +184,7 @@ static void draw_throughput(struct charts *charts, const struct columns *columns
     put(charts, "<figure><figcaption>Throughput <span class=\"k1\"><i></i>answered</span>");
     put(charts, lines[2].there ? "<span class=\"ks\"><i></i>asked for</span>" : "");
     put(charts, "<span class=\"kb\"><i></i>failed</span></figcaption>");
-    ps_plot_begin(&plot, charts->out, time_axis(columns), (struct ps_plot_axis){0, most, false, PS_PLOT_RATE},
+    ps_plot_begin(&plot, charts->out.buf, time_axis(columns), (struct ps_plot_axis){0, most, false, PS_PLOT_RATE},
                   "Requests a second over the time of the test: answered, failed, asked for");
     draw_phases(charts, &plot);
     ps_plot_area(&plot, "failed", columns->x, lines[1].y, columns->count);
@@ -207,7 +207,7 @@ static void draw_target(struct charts *charts, const struct columns *columns, co
     put(charts, title);
     put(charts, "</figcaption>");
     double low = lowest(&line, columns), high = highest(&line, columns, 0);
-    ps_plot_begin(&plot, charts->out, time_axis(columns),
+    ps_plot_begin(&plot, charts->out.buf, time_axis(columns),
                   (struct ps_plot_axis){fmax(0, low - (high - low)), high, false, unit}, title);
     ps_plot_line(&plot, "l4", columns->x, line.y, columns->count);
     end_figure(charts, &plot);
@@ -280,7 +280,7 @@ static void draw_percentiles(struct charts *charts)
     put(charts, "<figure><figcaption>Percentiles <span class=\"k1\"><i></i>response time</span>");
     put(charts, first.total > 0 ? "<span class=\"k4\"><i></i>first token</span></figcaption>" : "</figcaption>");
     double limit = limit_of(&all);
-    ps_plot_begin(&plot, charts->out, (struct ps_plot_axis){0, limit, false, PS_PLOT_PERCENTILE},
+    ps_plot_begin(&plot, charts->out.buf, (struct ps_plot_axis){0, limit, false, PS_PLOT_PERCENTILE},
                   (struct ps_plot_axis){0, value_at(all.upper, all.size - 1), false, PS_PLOT_MS},
                   "Response time by percentile, from the fastest to the slowest request");
     if (first.total > 0) {
@@ -352,7 +352,7 @@ static void draw_histogram(struct charts *charts)
     bins.log = bins.high > WIDE * bins.low;
     double most = fill_bins(&d, &bins);
     put(charts, "<figure><figcaption>Distribution <span>requests by response time</span></figcaption>");
-    ps_plot_begin(&plot, charts->out, (struct ps_plot_axis){bins.low, bins.high, bins.log, PS_PLOT_MS},
+    ps_plot_begin(&plot, charts->out.buf, (struct ps_plot_axis){bins.low, bins.high, bins.log, PS_PLOT_MS},
                   (struct ps_plot_axis){0, most, false, PS_PLOT_NUMBER}, "How many requests took how long");
     for (int b = 0; b < BINS; b++) {
         char hint[160], from[PS_REPORT_VALUE_MAX], to[PS_REPORT_VALUE_MAX];
@@ -437,7 +437,7 @@ static void draw_load_throughput(struct charts *charts, const struct levels *lev
     const double ideal[] = {0, levels->most};
     put(charts, "<figure><figcaption>Throughput against load <span class=\"k1\"><i></i>holds</span>"
                 "<span class=\"kb\"><i></i>breaks</span><span class=\"ks\"><i></i>as asked</span></figcaption>");
-    ps_plot_begin(&plot, charts->out, (struct ps_plot_axis){0, levels->most * 1.03, false, PS_PLOT_RATE},
+    ps_plot_begin(&plot, charts->out.buf, (struct ps_plot_axis){0, levels->most * 1.03, false, PS_PLOT_RATE},
                   (struct ps_plot_axis){0, levels->most, false, PS_PLOT_RATE},
                   "Requests a second that were answered against those that were asked for");
     draw_breaking_point(charts, &plot);
@@ -459,7 +459,7 @@ static void draw_load_latency(struct charts *charts, const struct levels *levels
         return;
     }
     put(charts, "<figure><figcaption>p95 against load <span>logarithmic</span></figcaption>");
-    ps_plot_begin(&plot, charts->out, (struct ps_plot_axis){0, levels->most * 1.03, false, PS_PLOT_RATE},
+    ps_plot_begin(&plot, charts->out.buf, (struct ps_plot_axis){0, levels->most * 1.03, false, PS_PLOT_RATE},
                   (struct ps_plot_axis){low / 1.3, high * 1.3, true, PS_PLOT_MS},
                   "95th percentile of response time against the rate that was asked for");
     draw_breaking_point(charts, &plot);
@@ -482,7 +482,7 @@ static void draw_levels(struct charts *charts)
 
 int ps_report_write_plots(const json_t *section, enum ps_report_kind kind, struct ps_buf *out)
 {
-    struct charts charts = {section, out, PS_OK};
+    struct charts charts = {section, {out, PS_OK}};
     struct columns columns = columns_of(section);
     put(&charts, "<div class=\"plots\">\n");
     draw_levels(&charts);
@@ -497,7 +497,7 @@ int ps_report_write_plots(const json_t *section, enum ps_report_kind kind, struc
         draw_histogram(&charts);
     }
     put(&charts, "</div>\n");
-    return charts.err;
+    return charts.out.err;
 }
 
 /* ------------------------------------------------------------------------------- two of them */
@@ -513,7 +513,7 @@ static void draw_two_percentiles(struct charts *charts, const json_t *other)
     double most = fmax(value_at(a.upper, a.size - 1), value_at(b.upper, b.size - 1));
     put(charts, "<figure><figcaption>Percentiles <span class=\"k1\"><i></i>a</span><span class=\"k3\"><i></i>b"
                 "</span></figcaption>");
-    ps_plot_begin(&plot, charts->out, (struct ps_plot_axis){0, limit, false, PS_PLOT_PERCENTILE},
+    ps_plot_begin(&plot, charts->out.buf, (struct ps_plot_axis){0, limit, false, PS_PLOT_PERCENTILE},
                   (struct ps_plot_axis){0, most, false, PS_PLOT_MS}, "Response times of both runs by percentile");
     draw_curve(&plot, "l1", &a, limit);
     draw_curve(&plot, "l3", &b, limit);
@@ -534,7 +534,7 @@ static void draw_two_series(struct charts *charts, const json_t *other, const ch
     put(charts, "<figure><figcaption>");
     put(charts, title);
     put(charts, " <span class=\"k1\"><i></i>a</span><span class=\"k3\"><i></i>b</span></figcaption>");
-    ps_plot_begin(&plot, charts->out, time_axis(longer), (struct ps_plot_axis){0, most, false, unit}, title);
+    ps_plot_begin(&plot, charts->out.buf, time_axis(longer), (struct ps_plot_axis){0, most, false, unit}, title);
     ps_plot_line(&plot, "l1", of_a.x, a.y, of_a.count);
     ps_plot_line(&plot, "l3", of_b.x, b.y, of_b.count);
     end_figure(charts, &plot);
@@ -542,11 +542,11 @@ static void draw_two_series(struct charts *charts, const json_t *other, const ch
 
 int ps_report_write_two(const json_t *a, const json_t *b, enum ps_report_kind kind, struct ps_buf *out)
 {
-    struct charts charts = {a, out, PS_OK};
+    struct charts charts = {a, {out, PS_OK}};
     if (kind != PS_REPORT_STRESS) {
         draw_two_percentiles(&charts, b);
     }
     draw_two_series(&charts, b, "series.p95_ms", "p95 over time", PS_PLOT_MS);
     draw_two_series(&charts, b, "series.rps", "Throughput", PS_PLOT_RATE);
-    return charts.err;
+    return charts.out.err;
 }

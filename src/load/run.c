@@ -373,8 +373,8 @@ void ps_run_start(struct ps_run *run)
 ps_span ps_run_change(struct ps_run *run, const struct ps_phase *phase)
 {
     ps_span from = ps_clock_now(&ps_clock_real) - run->start + PS_RUN_CHANGE_DELAY;
-    PS_CHECK(has_schedule(run));
-    from = from < 0 || !run->begun ? 0 : from;
+    PS_CHECK(run->begun && has_schedule(run)); /* before that the threads have nothing to change */
+    from = from < 0 ? 0 : from;
     ps_schedule_change(&run->schedule, from, phase);
     for (unsigned i = 0; i < run->count; i++) {
         int err = ps_thread_change(run->hands[i].thread, from, phase);

@@ -115,7 +115,7 @@ void ps_run_free(struct ps_run *run);
 void ps_run_start(struct ps_run *run);
 
 /* From PS_RUN_CHANGE_DELAY from now this phase holds instead of what the schedule said (open loop, no trace).
- * Connections stay. Returns the instant from which it does, from the start of the run. */
+ * Only after the first row has come. Connections stay. Returns the instant from which it does, from the start of the run. */
 ps_span ps_run_change(struct ps_run *run, const struct ps_phase *phase);
 
 /* Sends nothing more; answers are waited for (opts.drain), then on_end. */

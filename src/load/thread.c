@@ -5,7 +5,6 @@
 #include "load/thread.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <time.h>
 
 #include "base/check.h"
+#include "base/spawn.h"
 #include "io/loop.h"
 
 /* Seconds end a little after their instant, so that requests that are due on the second leave first. */
@@ -300,18 +300,6 @@ static void *run_thread(void *ctx)
     return NULL;
 }
 
-static int spawn(struct ps_thread *thread)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are control's */
-    int failed = pthread_create(&thread->id, NULL, run_thread, thread);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    thread->running = failed == 0;
-    return failed == 0 ? PS_OK : PS_ENOMEM;
-}
-
 static int build(struct ps_thread *thread, struct ps_target_error *error)
 {
     thread->final = new_block();
@@ -323,7 +311,9 @@ static int build(struct ps_thread *thread, struct ps_target_error *error)
     if (err == PS_OK) {
         err = ps_target_new(&thread->target, thread->loop, &thread->opts.target, on_target, thread, error);
     }
-    return err == PS_OK ? spawn(thread) : err;
+    err = err != PS_OK ? err : ps_spawn(&thread->id, run_thread, thread);
+    thread->running = err == PS_OK;
+    return err;
 }
 
 int ps_thread_new(struct ps_thread **out, const struct ps_thread_opts *opts, struct ps_target_error *error)

@@ -64,7 +64,7 @@ struct ps_thread_opts {
     void (*on_block)(struct ps_letter *letter, void *receiver); /* in a ps_thread_block, which is the receiver's */
 };
 
-/* Makes a thread and lets it run. PS_OK; PS_EINVAL, PS_ETLS, PS_ENOMEM, PS_EIO: *error says why. */
+/* Makes a thread and lets it run. PS_OK; PS_EINVAL, PS_ETLS, PS_ENOMEM, PS_EIO: *error says why; PS_ELIMIT: no thread. */
 PS_MUST_CHECK int ps_thread_new(struct ps_thread **out, const struct ps_thread_opts *opts,
                                 struct ps_target_error *error);
 

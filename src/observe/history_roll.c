@@ -1,6 +1,7 @@
 /* Rollups: what became of a length of time. */
 #include <math.h>
 
+#include "base/select.h"
 #include "observe/history.h"
 #include "observe/history_private.h"
 #include "observe/metric_exponential.h"
@@ -8,43 +9,6 @@
 enum { MINUTE = 60, HOUR = 3600 };
 
 /* --- one -------------------------------------------------------------------------------------- */
-
-static void swap(double *a, double *b)
-{
-    double kept = *a;
-    *a = *b;
-    *b = kept;
-}
-
-/* The value that would stand at `at` if the values were in order (Hoare 1961). They are moved. */
-static double select_at(double *values, size_t count, size_t at)
-{
-    size_t low = 0;
-    size_t high = count - 1;
-    while (low < high) {
-        double pivot = values[low + (high - low) / 2];
-        size_t i = low;
-        size_t k = high;
-        for (;;) {
-            while (values[i] < pivot) {
-                i++;
-            }
-            while (values[k] > pivot) {
-                k--;
-            }
-            if (i >= k) {
-                break;
-            }
-            swap(&values[i++], &values[k--]);
-        }
-        if (at <= k) {
-            high = k;
-        } else {
-            low = k + 1;
-        }
-    }
-    return values[at];
-}
 
 static size_t gather(const struct ps_history *history, const struct ps_history_track *track,
                      int64_t from, int64_t to)
@@ -79,7 +43,7 @@ static void roll(double *values, size_t count, struct ps_history_roll *out)
     }
     bool still = out->min == out->max;
     out->mean = still ? out->min : fmin(fmax(sum / (double)count, out->min), out->max);
-    out->p95 = still ? out->min : select_at(values, count, (19 * count + 19) / 20 - 1);
+    out->p95 = still ? out->min : ps_select(values, count, (19 * count + 19) / 20 - 1);
 }
 
 void ps_history_roll(const struct ps_history *history, const struct ps_history_track *track,

@@ -15,14 +15,13 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "sim/call.h"
 #include "sim/embed.h"
 #include "sim/engines.h"
 #include "sim/json.h"
 #include "sim/png.h"
 #include "sim/state.h"
-
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 #define LARGEST_PICTURE ((size_t)64 << 20)
 
@@ -38,10 +37,10 @@ static int put_picture(struct ps_buf *out, const struct ps_sim_request *request,
 {
     struct ps_buf file = ps_buf_make(LARGEST_PICTURE);
     int err = ps_sim_png(&file, request->width, request->height, request->picture_seed + index);
-    err = THEN(err, ps_buf_append_str(out, index == 0 ? PS_STR("\"") : PS_STR(",\"")));
-    err = THEN(err, ps_sim_base64(out, file.data, file.len));
+    err = PS_THEN(err, ps_buf_append_str(out, index == 0 ? PS_STR("\"") : PS_STR(",\"")));
+    err = PS_THEN(err, ps_sim_base64(out, file.data, file.len));
     ps_buf_fini(&file);
-    return THEN(err, ps_buf_append_str(out, PS_STR("\"")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("\"")));
 }
 
 /* "info" is JSON inside a text. */
@@ -49,14 +48,14 @@ static int put_info(struct ps_buf *out, const struct ps_sim_answer *answer)
 {
     char *parameters = json_dumps(answer->given, JSON_COMPACT);
     int err = parameters == NULL ? PS_ENOMEM : PS_OK;
-    err = THEN(err, ps_buf_append_str(out, PS_STR("],\"parameters\":")));
-    err = THEN(err, ps_buf_append_str(out, ps_str_from(parameters)));
+    err = PS_THEN(err, ps_buf_append_str(out, PS_STR("],\"parameters\":")));
+    err = PS_THEN(err, ps_buf_append_str(out, ps_str_from(parameters)));
     free(parameters);
-    return THEN(err, ps_buf_printf(out,
-                                   ",\"info\":\"{\\\"seed\\\":%" PRIu64
-                                   ",\\\"sd_model_name\\\":\\\"%s\\\",\\\"simulated\\\":true}\","
-                                   "\"simulated\":true}",
-                                   answer->request->picture_seed >> 11, answer->model));
+    return PS_THEN(err, ps_buf_printf(out,
+                                      ",\"info\":\"{\\\"seed\\\":%" PRIu64
+                                      ",\\\"sd_model_name\\\":\\\"%s\\\",\\\"simulated\\\":true}\","
+                                      "\"simulated\":true}",
+                                      answer->request->picture_seed >> 11, answer->model));
 }
 
 static int put_pictures(struct ps_buf *out, const struct ps_sim_answer *answer)
@@ -65,7 +64,7 @@ static int put_pictures(struct ps_buf *out, const struct ps_sim_answer *answer)
     for (size_t i = 0; i < answer->request->pictures && err == PS_OK; i++) {
         err = put_picture(out, answer->request, i);
     }
-    return THEN(err, put_info(out, answer));
+    return PS_THEN(err, put_info(out, answer));
 }
 
 static const struct ps_sim_dialect pictures = {.pictures = put_pictures};

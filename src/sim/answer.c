@@ -2,11 +2,9 @@
 
 #include <inttypes.h>
 
+#include "base/writer.h"
 #include "sim/embed.h"
 #include "sim/png.h"
-
-/* A chain of appends: each happens only while all before it succeeded. */
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 static int put_finish(struct ps_buf *out, const char *finish)
 {
@@ -52,22 +50,22 @@ int ps_sim_answer_chunk(struct ps_buf *out, const struct ps_sim_answer *answer, 
         after = "\"}";
     }
     int err = ps_buf_append_str(out, PS_STR("data: "));
-    err = THEN(err, put_head(out, answer, true));
-    err = THEN(err, ps_buf_printf(out, "{\"index\":%zu,%s", index, before));
-    err = THEN(err, ps_buf_append_str(out, text));
-    err = THEN(err, ps_buf_printf(out, "%s,\"logprobs\":null,\"finish_reason\":", after));
-    err = THEN(err, put_finish(out, finish));
-    return THEN(err, ps_buf_append_str(out, PS_STR("}]}\n\n")));
+    err = PS_THEN(err, put_head(out, answer, true));
+    err = PS_THEN(err, ps_buf_printf(out, "{\"index\":%zu,%s", index, before));
+    err = PS_THEN(err, ps_buf_append_str(out, text));
+    err = PS_THEN(err, ps_buf_printf(out, "%s,\"logprobs\":null,\"finish_reason\":", after));
+    err = PS_THEN(err, put_finish(out, finish));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("}]}\n\n")));
 }
 
 int ps_sim_answer_usage_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
                               const struct ps_sim_tokens *tokens)
 {
     int err = ps_buf_append_str(out, PS_STR("data: "));
-    err = THEN(err, put_head(out, answer, true));
-    err = THEN(err, ps_buf_append_str(out, PS_STR("],")));
-    err = THEN(err, put_usage(out, tokens));
-    return THEN(err, ps_buf_append_str(out, PS_STR("}\n\n")));
+    err = PS_THEN(err, put_head(out, answer, true));
+    err = PS_THEN(err, ps_buf_append_str(out, PS_STR("],")));
+    err = PS_THEN(err, put_usage(out, tokens));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("}\n\n")));
 }
 
 int ps_sim_answer_begin(struct ps_buf *out, const struct ps_sim_answer *answer)
@@ -82,18 +80,18 @@ int ps_sim_answer_choice(struct ps_buf *out, const struct ps_sim_answer *answer,
     int err =
         ps_buf_printf(out, "%s{\"index\":%zu,%s", index == 0 ? "" : ",", index,
                       chat ? "\"message\":{\"role\":\"assistant\",\"content\":\"" : "\"text\":\"");
-    err = THEN(err, ps_buf_append_str(out, text));
-    err = THEN(err, ps_buf_printf(out, "%s,\"logprobs\":null,\"finish_reason\":",
-                                  chat ? "\",\"tool_calls\":[]}" : "\""));
-    err = THEN(err, put_finish(out, finish));
-    return THEN(err, ps_buf_append_str(out, PS_STR("}")));
+    err = PS_THEN(err, ps_buf_append_str(out, text));
+    err = PS_THEN(err, ps_buf_printf(out, "%s,\"logprobs\":null,\"finish_reason\":",
+                                     chat ? "\",\"tool_calls\":[]}" : "\""));
+    err = PS_THEN(err, put_finish(out, finish));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("}")));
 }
 
 int ps_sim_answer_end(struct ps_buf *out, const struct ps_sim_tokens *tokens)
 {
     int err = ps_buf_append_str(out, PS_STR("],"));
-    err = THEN(err, put_usage(out, tokens));
-    return THEN(err, ps_buf_append_str(out, PS_STR("}")));
+    err = PS_THEN(err, put_usage(out, tokens));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("}")));
 }
 
 static int put_embedding(struct ps_buf *out, const struct ps_sim_request *request, size_t index)
@@ -101,9 +99,9 @@ static int put_embedding(struct ps_buf *out, const struct ps_sim_request *reques
     const int32_t *vector = request->prompts[index].vector;
     int err = ps_buf_printf(out, "%s{\"index\":%zu,\"object\":\"embedding\",\"embedding\":",
                             index == 0 ? "" : ",", index);
-    err = THEN(err, request->base64 ? ps_sim_embed_base64(out, vector, request->dimensions)
-                                    : ps_sim_embed_json(out, vector, request->dimensions));
-    return THEN(err, ps_buf_append_str(out, PS_STR("}")));
+    err = PS_THEN(err, request->base64 ? ps_sim_embed_base64(out, vector, request->dimensions)
+                                       : ps_sim_embed_json(out, vector, request->dimensions));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("}")));
 }
 
 int ps_sim_answer_embeddings(struct ps_buf *out, const struct ps_sim_answer *answer,
@@ -116,20 +114,20 @@ int ps_sim_answer_embeddings(struct ps_buf *out, const struct ps_sim_answer *ans
     for (size_t i = 0; i < request->count && err == PS_OK; i++) {
         err = put_embedding(out, request, i);
     }
-    err = THEN(err, ps_buf_append_str(out, PS_STR("],")));
-    err = THEN(err, put_usage(out, &(struct ps_sim_tokens){.prompt = tokens}));
-    return THEN(err, ps_buf_append_str(out, PS_STR("}")));
+    err = PS_THEN(err, ps_buf_append_str(out, PS_STR("],")));
+    err = PS_THEN(err, put_usage(out, &(struct ps_sim_tokens){.prompt = tokens}));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("}")));
 }
 
 static int put_picture(struct ps_buf *out, const struct ps_sim_request *request, size_t index)
 {
     struct ps_buf file = ps_buf_make(64u << 20);
     int err = ps_sim_png(&file, request->width, request->height, request->picture_seed + index);
-    err = THEN(err, ps_buf_append_str(out, index == 0 ? PS_STR("{\"b64_json\":\"")
-                                                      : PS_STR(",{\"b64_json\":\"")));
-    err = THEN(err, ps_sim_base64(out, file.data, file.len));
+    err = PS_THEN(err, ps_buf_append_str(out, index == 0 ? PS_STR("{\"b64_json\":\"")
+                                                         : PS_STR(",{\"b64_json\":\"")));
+    err = PS_THEN(err, ps_sim_base64(out, file.data, file.len));
     ps_buf_fini(&file);
-    return THEN(err, ps_buf_append_str(out, PS_STR("\"}")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("\"}")));
 }
 
 int ps_sim_answer_images(struct ps_buf *out, const struct ps_sim_answer *answer,
@@ -143,15 +141,15 @@ int ps_sim_answer_images(struct ps_buf *out, const struct ps_sim_answer *answer,
     for (size_t i = 0; i < request->pictures && err == PS_OK; i++) {
         err = put_picture(out, request, i);
     }
-    return THEN(err, ps_buf_append_str(out, PS_STR("]}")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("]}")));
 }
 
 int ps_sim_answer_error(struct ps_buf *out, const struct ps_sim_refusal *refusal)
 {
     int err = ps_buf_append_str(out, PS_STR("{\"error\":{\"message\":\""));
-    err = THEN(err, ps_buf_append_json(out, ps_str_from(refusal->text)));
-    err = THEN(err, ps_buf_printf(out, "\",\"type\":\"%s\",\"param\":", refusal->type));
-    err = THEN(err, refusal->param == NULL ? ps_buf_append_str(out, PS_STR("null"))
-                                           : ps_buf_printf(out, "\"%s\"", refusal->param));
-    return THEN(err, ps_buf_printf(out, ",\"code\":%d},\"simulated\":true}", refusal->status));
+    err = PS_THEN(err, ps_buf_append_json(out, ps_str_from(refusal->text)));
+    err = PS_THEN(err, ps_buf_printf(out, "\",\"type\":\"%s\",\"param\":", refusal->type));
+    err = PS_THEN(err, refusal->param == NULL ? ps_buf_append_str(out, PS_STR("null"))
+                                              : ps_buf_printf(out, "\"%s\"", refusal->param));
+    return PS_THEN(err, ps_buf_printf(out, ",\"code\":%d},\"simulated\":true}", refusal->status));
 }

@@ -14,14 +14,13 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "sim/call.h"
 #include "sim/engines.h"
 #include "sim/json.h"
 #include "sim/openai.h"
 #include "sim/page.h"
 #include "sim/state.h"
-
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 /* --- /completion ------------------------------------------------------------------------------ */
 
@@ -56,7 +55,7 @@ static int put_last(struct ps_buf *out, const struct ps_sim_answer *answer,
                       "\"stopping_word\":\"\",\"tokens_cached\":%" PRIu64,
                       answer->model, piece->tokens.completion, piece->tokens.prompt,
                       stopped ? "eos" : "limit", piece->tokens.prompt + piece->tokens.completion);
-    return THEN(err, put_timings(out, piece));
+    return PS_THEN(err, put_timings(out, piece));
 }
 
 static int put_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
@@ -64,17 +63,17 @@ static int put_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
 {
     int err =
         ps_buf_printf(out, "data: {\"index\":%zu,\"simulated\":true,\"content\":\"", piece->index);
-    err = THEN(err, ps_buf_append_str(out, piece->text));
+    err = PS_THEN(err, ps_buf_append_str(out, piece->text));
     if (piece->finish == NULL) {
-        err = THEN(err, ps_buf_printf(out,
-                                      "\",\"tokens\":[],\"stop\":false,\"id_slot\":0,"
-                                      "\"tokens_predicted\":%" PRIu64
-                                      ",\"tokens_evaluated\":%" PRIu64 "}",
-                                      piece->tokens.completion, piece->tokens.prompt));
+        err = PS_THEN(err, ps_buf_printf(out,
+                                         "\",\"tokens\":[],\"stop\":false,\"id_slot\":0,"
+                                         "\"tokens_predicted\":%" PRIu64
+                                         ",\"tokens_evaluated\":%" PRIu64 "}",
+                                         piece->tokens.completion, piece->tokens.prompt));
     } else {
-        err = THEN(err, put_last(out, answer, piece));
+        err = PS_THEN(err, put_last(out, answer, piece));
     }
-    return THEN(err, ps_buf_append_str(out, PS_STR("\n\n")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("\n\n")));
 }
 
 static int put_choice(struct ps_buf *out, const struct ps_sim_answer *answer,
@@ -84,8 +83,8 @@ static int put_choice(struct ps_buf *out, const struct ps_sim_answer *answer,
     const char *before = many && piece->index == 0 ? "[" : piece->index > 0 ? "," : "";
     int err = ps_buf_printf(out, "%s{\"index\":%zu,\"simulated\":true,\"content\":\"", before,
                             piece->index);
-    err = THEN(err, ps_buf_append_str(out, piece->text));
-    return THEN(err, put_last(out, answer, piece));
+    err = PS_THEN(err, ps_buf_append_str(out, piece->text));
+    return PS_THEN(err, put_last(out, answer, piece));
 }
 
 static int put_end(struct ps_buf *out, const struct ps_sim_answer *answer,

@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/option.h"
+#include "base/writer.h"
 #include "sim/call.h"
 #include "sim/embed.h"
 #include "sim/engines.h"
@@ -24,8 +25,6 @@
 #include "sim/openai.h"
 #include "sim/stamp.h"
 #include "sim/state.h"
-
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 #define FOR_EVER PS_NEVER
 
@@ -162,8 +161,8 @@ static int put_text(struct ps_buf *out, const struct ps_sim_answer *answer, stru
     int err =
         ps_buf_append_str(out, chat ? PS_STR("\"message\":{\"role\":\"assistant\",\"content\":\"")
                                     : PS_STR("\"response\":\""));
-    err = THEN(err, ps_buf_append_str(out, text));
-    return THEN(err, ps_buf_append_str(out, chat ? PS_STR("\"}") : PS_STR("\"")));
+    err = PS_THEN(err, ps_buf_append_str(out, text));
+    return PS_THEN(err, ps_buf_append_str(out, chat ? PS_STR("\"}") : PS_STR("\"")));
 }
 
 /* What the last line says. A context of token numbers is not kept: clients of it are few. */
@@ -185,14 +184,14 @@ static int put_lines(struct ps_buf *out, const struct ps_sim_answer *answer,
     int err = PS_OK;
     if (piece->text.len > 0) {
         err = put_head(out, answer);
-        err = THEN(err, put_text(out, answer, piece->text));
-        err = THEN(err, ps_buf_append_str(out, PS_STR(",\"done\":false}\n")));
+        err = PS_THEN(err, put_text(out, answer, piece->text));
+        err = PS_THEN(err, ps_buf_append_str(out, PS_STR(",\"done\":false}\n")));
     }
     if (piece->finish != NULL) {
-        err = THEN(err, put_head(out, answer));
-        err = THEN(err, put_text(out, answer, PS_STR("")));
-        err = THEN(err, put_done(out, piece));
-        err = THEN(err, ps_buf_append_str(out, PS_STR("\n")));
+        err = PS_THEN(err, put_head(out, answer));
+        err = PS_THEN(err, put_text(out, answer, PS_STR("")));
+        err = PS_THEN(err, put_done(out, piece));
+        err = PS_THEN(err, ps_buf_append_str(out, PS_STR("\n")));
     }
     return err;
 }
@@ -201,8 +200,8 @@ static int put_whole(struct ps_buf *out, const struct ps_sim_answer *answer,
                      const struct ps_sim_piece *piece)
 {
     int err = put_head(out, answer);
-    err = THEN(err, put_text(out, answer, piece->text));
-    return THEN(err, put_done(out, piece));
+    err = PS_THEN(err, put_text(out, answer, piece->text));
+    return PS_THEN(err, put_done(out, piece));
 }
 
 static const struct ps_sim_dialect native = {
@@ -219,12 +218,12 @@ static int put_embeddings(struct ps_buf *out, const struct ps_sim_answer *answer
         ps_buf_printf(out, "{\"model\":\"%s\",\"simulated\":true,\"embeddings\":[", answer->model);
     for (size_t i = 0; i < request->count && err == PS_OK; i++) {
         err = i == 0 ? PS_OK : ps_buf_append_str(out, PS_STR(","));
-        err = THEN(err, ps_sim_embed_json(out, request->prompts[i].vector, request->dimensions));
+        err = PS_THEN(err, ps_sim_embed_json(out, request->prompts[i].vector, request->dimensions));
     }
-    return THEN(err, ps_buf_printf(out,
-                                   "],\"total_duration\":%" PRId64 ",\"load_duration\":%" PRId64
-                                   ",\"prompt_eval_count\":%" PRIu64 "}",
-                                   timing->total, timing->load, tokens->prompt));
+    return PS_THEN(err, ps_buf_printf(out,
+                                      "],\"total_duration\":%" PRId64 ",\"load_duration\":%" PRId64
+                                      ",\"prompt_eval_count\":%" PRIu64 "}",
+                                      timing->total, timing->load, tokens->prompt));
 }
 
 static const struct ps_sim_dialect embeddings = {.vectors = put_embeddings};
@@ -235,9 +234,9 @@ static int put_one_embedding(struct ps_buf *out, const struct ps_sim_answer *ans
     (void)tokens;
     (void)timing;
     int err = ps_buf_append_str(out, PS_STR("{\"embedding\":"));
-    err = THEN(err, ps_sim_embed_json(out, answer->request->prompts[0].vector,
-                                      answer->request->dimensions));
-    return THEN(err, ps_buf_append_str(out, PS_STR(",\"simulated\":true}")));
+    err = PS_THEN(err, ps_sim_embed_json(out, answer->request->prompts[0].vector,
+                                         answer->request->dimensions));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR(",\"simulated\":true}")));
 }
 
 static const struct ps_sim_dialect one_embedding = {.vectors = put_one_embedding};
@@ -252,8 +251,8 @@ static int put_loaded(struct ps_buf *out, const struct ps_sim_answer *answer,
     struct ps_sim_answer as = *answer;
     as.kind = json_object_get(answer->given, "messages") != NULL ? PS_SIM_CHAT : PS_SIM_NATIVE;
     int err = put_head(out, &as);
-    err = THEN(err, put_text(out, &as, PS_STR("")));
-    return THEN(err, ps_buf_append_str(out, PS_STR(",\"done\":true,\"done_reason\":\"load\"}")));
+    err = PS_THEN(err, put_text(out, &as, PS_STR("")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR(",\"done\":true,\"done_reason\":\"load\"}")));
 }
 
 static const struct ps_sim_dialect loaded = {.vectors = put_loaded};
@@ -522,8 +521,8 @@ static void answer_show(const struct ps_sim_ask *ask)
 static int put_refusal(struct ps_buf *out, const struct ps_sim_refusal *refusal)
 {
     int err = ps_buf_append_str(out, PS_STR("{\"error\":\""));
-    err = THEN(err, ps_buf_append_json(out, ps_str_from(refusal->text)));
-    return THEN(err, ps_buf_append_str(out, PS_STR("\",\"simulated\":true}")));
+    err = PS_THEN(err, ps_buf_append_json(out, ps_str_from(refusal->text)));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("\",\"simulated\":true}")));
 }
 
 static int start(struct ps_sim_desk *desk)

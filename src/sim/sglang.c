@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "sim/call.h"
 #include "sim/engines.h"
 #include "sim/json.h"
@@ -22,24 +23,7 @@
 #include "sim/state.h"
 #include "sim/words.h"
 
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
-
 /* --- /generate -------------------------------------------------------------------------------- */
-
-/* The text up to here, made again from its seed. */
-static int put_text_so_far(struct ps_buf *out, const struct ps_sim_piece *piece)
-{
-    struct ps_sim_words words = ps_sim_words_make(piece->prompt->seed);
-    int err = PS_OK;
-    for (uint64_t left = piece->shown; left > 0 && err == PS_OK;) {
-        char token[PS_SIM_TOKEN_BYTES];
-        size_t part = left < sizeof token ? (size_t)left : sizeof token;
-        ps_sim_words_next(&words, token);
-        err = ps_buf_append(out, token, part);
-        left -= part;
-    }
-    return err;
-}
 
 static int put_finish(struct ps_buf *out, const struct ps_sim_piece *piece)
 {
@@ -60,22 +44,23 @@ static int put_meta(struct ps_buf *out, const struct ps_sim_answer *answer,
                             "\",\"output_ids\":[],\"simulated\":true,\"meta_info\":{\"id\":\"%s\","
                             "\"finish_reason\":",
                             answer->id);
-    err = THEN(err, put_finish(out, piece));
-    return THEN(err, ps_buf_printf(out,
-                                   ",\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%" PRIu64
-                                   ",\"cached_tokens\":%" PRIu64
-                                   ",\"weight_version\":\"default\",\"e2e_latency\":%g}}",
-                                   piece->tokens.prompt, piece->tokens.completion,
-                                   piece->tokens.cached, ps_span_seconds(piece->timing.total)));
+    err = PS_THEN(err, put_finish(out, piece));
+    return PS_THEN(err,
+                   ps_buf_printf(out,
+                                 ",\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%" PRIu64
+                                 ",\"cached_tokens\":%" PRIu64
+                                 ",\"weight_version\":\"default\",\"e2e_latency\":%g}}",
+                                 piece->tokens.prompt, piece->tokens.completion,
+                                 piece->tokens.cached, ps_span_seconds(piece->timing.total)));
 }
 
 static int put_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
                      const struct ps_sim_piece *piece)
 {
     int err = ps_buf_append_str(out, PS_STR("data: {\"text\":\""));
-    err = THEN(err, put_text_so_far(out, piece));
-    err = THEN(err, put_meta(out, answer, piece));
-    return THEN(err, ps_buf_append_str(out, PS_STR("\n\n")));
+    err = PS_THEN(err, ps_sim_words_write(out, piece->prompt->seed, piece->shown));
+    err = PS_THEN(err, put_meta(out, answer, piece));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("\n\n")));
 }
 
 static int put_tail(struct ps_buf *out, const struct ps_sim_answer *answer,
@@ -103,8 +88,8 @@ static int put_choice(struct ps_buf *out, const struct ps_sim_answer *answer,
 {
     int err = ps_buf_append_str(out, piece->index == 0 ? PS_STR("{\"text\":\"")
                                                        : PS_STR(",{\"text\":\""));
-    err = THEN(err, ps_buf_append_str(out, piece->text));
-    return THEN(err, put_meta(out, answer, piece));
+    err = PS_THEN(err, ps_buf_append_str(out, piece->text));
+    return PS_THEN(err, put_meta(out, answer, piece));
 }
 
 static int put_end(struct ps_buf *out, const struct ps_sim_answer *answer,

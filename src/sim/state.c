@@ -2,18 +2,16 @@
 
 #include <inttypes.h>
 
+#include "base/writer.h"
 #include "sim/usage.h"
-
-/* A chain of appends: each happens only while all before it succeeded. */
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 static int put_head(struct ps_buf *out, const struct ps_sim_desk *desk)
 {
     const struct ps_sim_opts *opts = desk->opts;
     int err = ps_buf_printf(out, "{\"simulated\":true,\"engine\":\"%s\",\"version\":\"",
                             desk->personality->name);
-    err = THEN(err, ps_buf_append_json(out, ps_str_from(opts->version)));
-    return THEN(
+    err = PS_THEN(err, ps_buf_append_json(out, ps_str_from(opts->version)));
+    return PS_THEN(
         err, ps_buf_printf(out,
                            "\",\"model\":\"%s\",\"seed\":%" PRIu64 ",\"speed\":%g,"
                            "\"max_model_len\":%" PRIu64 ",\"lie\":\"%s\",\"lie_delay_seconds\":%g,"
@@ -31,9 +29,10 @@ static int put_device(struct ps_buf *out, const struct ps_sim_device *device)
         err = ps_buf_printf(out, ",\"%s_bytes\":%" PRIu64, ps_sim_usage_name(i),
                             ps_sim_usage_bytes(&usage, i));
     }
-    return THEN(err, ps_buf_printf(
-                         out, ",\"out_of_memory\":%" PRIu64 ",\"allocation_retries\":%" PRIu64 "},",
-                         device->out_of_memory, device->retries));
+    return PS_THEN(err, ps_buf_printf(out,
+                                      ",\"out_of_memory\":%" PRIu64
+                                      ",\"allocation_retries\":%" PRIu64 "},",
+                                      device->out_of_memory, device->retries));
 }
 
 static int put_slot(struct ps_buf *out, const struct ps_sim_desk *desk, size_t index)
@@ -62,7 +61,7 @@ static int put_models(struct ps_buf *out, const struct ps_sim_desk *desk)
     for (size_t i = 0; i < desk->memory.count && err == PS_OK; i++) {
         err = put_slot(out, desk, i);
     }
-    return THEN(err, ps_buf_append_str(out, PS_STR("],")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("],")));
 }
 
 static int put_blocks(struct ps_buf *out, const struct ps_sim_blocks *blocks)
@@ -83,30 +82,30 @@ static int put_stats(struct ps_buf *out, const struct ps_sim_stats *stats)
                             "\"images\":%zu,\"canceled\":%" PRIu64 ",\"preemptions\":%" PRIu64 "},",
                             stats->running, stats->waiting, stats->delayed, stats->images_queued,
                             stats->canceled, stats->preemptions);
-    return THEN(err, ps_buf_printf(out,
-                                   "\"tokens\":{\"prompt\":%" PRIu64 ",\"generated\":%" PRIu64
-                                   ",\"computed_prompt\":%" PRIu64 ",\"prefix_queries\":%" PRIu64
-                                   ",\"prefix_hits\":%" PRIu64 "},\"steps\":%" PRIu64
-                                   ",\"images\":%" PRIu64 ",",
-                                   stats->prompt_tokens, stats->generated_tokens,
-                                   stats->computed_prompt_tokens, stats->prefix_queries,
-                                   stats->prefix_hits, stats->steps, stats->images));
+    return PS_THEN(err, ps_buf_printf(out,
+                                      "\"tokens\":{\"prompt\":%" PRIu64 ",\"generated\":%" PRIu64
+                                      ",\"computed_prompt\":%" PRIu64 ",\"prefix_queries\":%" PRIu64
+                                      ",\"prefix_hits\":%" PRIu64 "},\"steps\":%" PRIu64
+                                      ",\"images\":%" PRIu64 ",",
+                                      stats->prompt_tokens, stats->generated_tokens,
+                                      stats->computed_prompt_tokens, stats->prefix_queries,
+                                      stats->prefix_hits, stats->steps, stats->images));
 }
 
 int ps_sim_state_write(struct ps_buf *out, const struct ps_sim_desk *desk)
 {
     const struct ps_sim_metrics *metrics = &desk->metrics;
     int err = put_head(out, desk);
-    err = THEN(err, put_device(out, ps_sim_engine_device(desk->engine)));
-    err = THEN(err, put_models(out, desk));
-    err = THEN(err, put_blocks(out, ps_sim_engine_blocks(desk->engine)));
-    err = THEN(err, put_stats(out, ps_sim_engine_stats(desk->engine)));
-    return THEN(err, ps_buf_printf(out,
-                                   "\"requests\":{\"stopped\":%" PRIu64 ",\"length\":%" PRIu64
-                                   ",\"aborted\":%" PRIu64 ",\"refused\":%" PRIu64
-                                   ",\"failed\":%" PRIu64 "}}",
-                                   metrics->stopped, metrics->length, metrics->aborted,
-                                   metrics->refused, metrics->failed));
+    err = PS_THEN(err, put_device(out, ps_sim_engine_device(desk->engine)));
+    err = PS_THEN(err, put_models(out, desk));
+    err = PS_THEN(err, put_blocks(out, ps_sim_engine_blocks(desk->engine)));
+    err = PS_THEN(err, put_stats(out, ps_sim_engine_stats(desk->engine)));
+    return PS_THEN(err, ps_buf_printf(out,
+                                      "\"requests\":{\"stopped\":%" PRIu64 ",\"length\":%" PRIu64
+                                      ",\"aborted\":%" PRIu64 ",\"refused\":%" PRIu64
+                                      ",\"failed\":%" PRIu64 "}}",
+                                      metrics->stopped, metrics->length, metrics->aborted,
+                                      metrics->refused, metrics->failed));
 }
 
 void ps_sim_state_answer(const struct ps_sim_ask *ask)

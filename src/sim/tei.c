@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "sim/call.h"
 #include "sim/embed.h"
 #include "sim/engines.h"
@@ -23,8 +24,6 @@
 #include "sim/openai.h"
 #include "sim/page.h"
 #include "sim/state.h"
-
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
@@ -37,9 +36,9 @@ static int put_embeddings(struct ps_buf *out, const struct ps_sim_answer *answer
     int err = ps_buf_append_str(out, PS_STR("["));
     for (size_t i = 0; i < request->count && err == PS_OK; i++) {
         err = i == 0 ? PS_OK : ps_buf_append_str(out, PS_STR(","));
-        err = THEN(err, ps_sim_embed_json(out, request->prompts[i].vector, request->dimensions));
+        err = PS_THEN(err, ps_sim_embed_json(out, request->prompts[i].vector, request->dimensions));
     }
-    return THEN(err, ps_buf_append_str(out, PS_STR("]")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("]")));
 }
 
 static const struct ps_sim_dialect embed = {.vectors = put_embeddings};
@@ -78,11 +77,11 @@ static int put_rank(struct ps_buf *out, const struct ps_sim_answer *answer, cons
         ps_buf_printf(out, "%s{\"index\":%zu,\"score\":%.7f", first ? "" : ",", rank->index, score);
     const json_t *text = json_array_get(json_object_get(answer->given, "texts"), rank->index);
     if (ps_sim_json_flag(answer->given, "return_text", false)) {
-        err = THEN(err, ps_buf_append_str(out, PS_STR(",\"text\":\"")));
-        err = THEN(err, ps_buf_append_json(out, ps_str_from(json_string_value(text))));
-        err = THEN(err, ps_buf_append_str(out, PS_STR("\"")));
+        err = PS_THEN(err, ps_buf_append_str(out, PS_STR(",\"text\":\"")));
+        err = PS_THEN(err, ps_buf_append_json(out, ps_str_from(json_string_value(text))));
+        err = PS_THEN(err, ps_buf_append_str(out, PS_STR("\"")));
     }
-    return THEN(err, ps_buf_append_str(out, PS_STR("}")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("}")));
 }
 
 /* The first prompt is the query, the others are the texts. */
@@ -105,7 +104,7 @@ static int put_ranks(struct ps_buf *out, const struct ps_sim_answer *answer,
         err = put_rank(out, answer, &ranks[i], i == 0);
     }
     free(ranks);
-    return THEN(err, ps_buf_append_str(out, PS_STR("]")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("]")));
 }
 
 static const struct ps_sim_dialect rerank = {.vectors = put_ranks};
@@ -131,9 +130,9 @@ static int put_predictions(struct ps_buf *out, const struct ps_sim_answer *answe
     int err = many ? ps_buf_append_str(out, PS_STR("[")) : PS_OK;
     for (size_t i = 0; i < request->count && err == PS_OK; i++) {
         err = i == 0 ? PS_OK : ps_buf_append_str(out, PS_STR(","));
-        err = THEN(err, put_labels(out, &request->prompts[i]));
+        err = PS_THEN(err, put_labels(out, &request->prompts[i]));
     }
-    return many ? THEN(err, ps_buf_append_str(out, PS_STR("]"))) : err;
+    return many ? PS_THEN(err, ps_buf_append_str(out, PS_STR("]"))) : err;
 }
 
 static const struct ps_sim_dialect predict = {.vectors = put_predictions};

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "sim/call.h"
 #include "sim/engines.h"
 #include "sim/json.h"
@@ -19,8 +20,6 @@
 #include "sim/page.h"
 #include "sim/state.h"
 #include "sim/words.h"
-
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
@@ -37,23 +36,8 @@ static uint64_t token_id(struct ps_str text)
 static int put_token(struct ps_buf *out, struct ps_str text)
 {
     int err = ps_buf_printf(out, "{\"id\":%" PRIu64 ",\"text\":\"", token_id(text));
-    err = THEN(err, ps_buf_append_str(out, text));
-    return THEN(err, ps_buf_append_str(out, PS_STR("\",\"logprob\":-0.5,\"special\":false}")));
-}
-
-/* The whole text, made again from its seed. */
-static int put_text(struct ps_buf *out, const struct ps_sim_piece *piece)
-{
-    struct ps_sim_words words = ps_sim_words_make(piece->prompt->seed);
-    int err = PS_OK;
-    for (uint64_t left = piece->shown; left > 0 && err == PS_OK;) {
-        char token[PS_SIM_TOKEN_BYTES];
-        size_t part = left < sizeof token ? (size_t)left : sizeof token;
-        ps_sim_words_next(&words, token);
-        err = ps_buf_append(out, token, part);
-        left -= part;
-    }
-    return err;
+    err = PS_THEN(err, ps_buf_append_str(out, text));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("\",\"logprob\":-0.5,\"special\":false}")));
 }
 
 static int put_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
@@ -62,14 +46,14 @@ static int put_chunk(struct ps_buf *out, const struct ps_sim_answer *answer,
     (void)answer;
     int err = ps_buf_printf(
         out, "data:{\"index\":%" PRIu64 ",\"simulated\":true,\"token\":", piece->tokens.completion);
-    err = THEN(err, put_token(out, piece->text));
+    err = PS_THEN(err, put_token(out, piece->text));
     if (piece->finish == NULL) {
-        return THEN(
+        return PS_THEN(
             err, ps_buf_append_str(out, PS_STR(",\"generated_text\":null,\"details\":null}\n\n")));
     }
-    err = THEN(err, ps_buf_append_str(out, PS_STR(",\"generated_text\":\"")));
-    err = THEN(err, put_text(out, piece));
-    return THEN(
+    err = PS_THEN(err, ps_buf_append_str(out, PS_STR(",\"generated_text\":\"")));
+    err = PS_THEN(err, ps_sim_words_write(out, piece->prompt->seed, piece->shown));
+    return PS_THEN(
         err, ps_buf_printf(out,
                            "\",\"details\":{\"finish_reason\":\"%s\",\"generated_tokens\":%" PRIu64
                            ",\"seed\":null,\"input_length\":%" PRIu64 "}}\n\n",
@@ -81,7 +65,7 @@ static int put_tokens(struct ps_buf *out, struct ps_str text)
     int err = PS_OK;
     for (bool first = true; text.len > 0 && err == PS_OK; first = false) {
         err = first ? PS_OK : ps_buf_append_str(out, PS_STR(","));
-        err = THEN(err, put_token(out, ps_str_first(text, PS_SIM_TOKEN_BYTES)));
+        err = PS_THEN(err, put_token(out, ps_str_first(text, PS_SIM_TOKEN_BYTES)));
         text = ps_str_skip(text, PS_SIM_TOKEN_BYTES);
     }
     return err;
@@ -93,8 +77,8 @@ static int put_details(struct ps_buf *out, const struct ps_sim_piece *piece)
                             ",\"details\":{\"finish_reason\":\"%s\",\"generated_tokens\":%" PRIu64
                             ",\"seed\":null,\"prefill\":[],\"tokens\":[",
                             reason_of(piece), piece->tokens.completion);
-    err = THEN(err, put_tokens(out, piece->text));
-    return THEN(err, ps_buf_append_str(out, PS_STR("]}")));
+    err = PS_THEN(err, put_tokens(out, piece->text));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("]}")));
 }
 
 static int put_choice(struct ps_buf *out, const struct ps_sim_answer *answer,
@@ -102,12 +86,12 @@ static int put_choice(struct ps_buf *out, const struct ps_sim_answer *answer,
 {
     const json_t *parameters = json_object_get(answer->given, "parameters");
     int err = ps_buf_append_str(out, PS_STR("{\"simulated\":true,\"generated_text\":\""));
-    err = THEN(err, ps_buf_append_str(out, piece->text));
-    err = THEN(err, ps_buf_append_str(out, PS_STR("\"")));
+    err = PS_THEN(err, ps_buf_append_str(out, piece->text));
+    err = PS_THEN(err, ps_buf_append_str(out, PS_STR("\"")));
     if (ps_sim_json_flag(parameters, "details", false)) {
-        err = THEN(err, put_details(out, piece));
+        err = PS_THEN(err, put_details(out, piece));
     }
-    return THEN(err, ps_buf_append_str(out, PS_STR("}")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("}")));
 }
 
 static const struct ps_sim_dialect native = {

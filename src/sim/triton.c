@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/writer.h"
 #include "http/server.h"
 #include "sim/call.h"
 #include "sim/embed.h"
@@ -26,8 +27,6 @@
 #include "sim/page.h"
 #include "sim/state.h"
 #include "sim/triton_tensor.h"
-
-#define THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 #define MOST_BATCH 128u /* sizes of which there are statistics; larger ones count as this */
 
@@ -125,9 +124,9 @@ static void count_batch(const struct ps_sim_answer *answer, const struct ps_sim_
 static int put_output(struct ps_buf *out, const struct ps_sim_request *request, const char *name)
 {
     int err = ps_buf_append_str(out, PS_STR("{\"name\":\""));
-    err = THEN(err, ps_buf_append_json(out, ps_str_from(name)));
-    err = THEN(err, ps_buf_printf(out, "\",\"datatype\":\"FP32\",\"shape\":[%zu,%zu],\"data\":[",
-                                  request->count, request->dimensions));
+    err = PS_THEN(err, ps_buf_append_json(out, ps_str_from(name)));
+    err = PS_THEN(err, ps_buf_printf(out, "\",\"datatype\":\"FP32\",\"shape\":[%zu,%zu],\"data\":[",
+                                     request->count, request->dimensions));
     for (size_t i = 0; i < request->count && err == PS_OK; i++) {
         size_t at = out->len;
         err = ps_sim_embed_json(out, request->prompts[i].vector, request->dimensions);
@@ -136,7 +135,7 @@ static int put_output(struct ps_buf *out, const struct ps_sim_request *request, 
             out->len--;
         }
     }
-    return THEN(err, ps_buf_append_str(out, PS_STR("]}")));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("]}")));
 }
 
 static int put_outputs(struct ps_buf *out, const struct ps_sim_answer *answer)
@@ -148,8 +147,9 @@ static int put_outputs(struct ps_buf *out, const struct ps_sim_answer *answer)
     }
     for (size_t i = 0; i < json_array_size(wanted) && err == PS_OK; i++) {
         err = i == 0 ? PS_OK : ps_buf_append_str(out, PS_STR(","));
-        err = THEN(err, put_output(out, answer->request,
-                                   ps_sim_json_text(json_array_get(wanted, i), "name", "OUTPUT0")));
+        err = PS_THEN(err,
+                      put_output(out, answer->request,
+                                 ps_sim_json_text(json_array_get(wanted, i), "name", "OUTPUT0")));
     }
     return err;
 }
@@ -162,17 +162,17 @@ static int put_inference(struct ps_buf *out, const struct ps_sim_answer *answer,
     count_batch(answer, timing);
     int err = ps_buf_append_str(out, PS_STR("{"));
     if (id != NULL) {
-        err = THEN(err, ps_buf_append_str(out, PS_STR("\"id\":\"")));
-        err = THEN(err, ps_buf_append_json(out, ps_str_from(id)));
-        err = THEN(err, ps_buf_append_str(out, PS_STR("\",")));
+        err = PS_THEN(err, ps_buf_append_str(out, PS_STR("\"id\":\"")));
+        err = PS_THEN(err, ps_buf_append_json(out, ps_str_from(id)));
+        err = PS_THEN(err, ps_buf_append_str(out, PS_STR("\",")));
     }
-    err = THEN(err, ps_buf_printf(out,
-                                  "\"model_name\":\"%s\",\"model_version\":\"1\","
-                                  "\"parameters\":{\"simulated\":true},\"simulated\":true,"
-                                  "\"outputs\":[",
-                                  answer->model));
-    err = THEN(err, put_outputs(out, answer));
-    return THEN(err, ps_buf_append_str(out, PS_STR("]}")));
+    err = PS_THEN(err, ps_buf_printf(out,
+                                     "\"model_name\":\"%s\",\"model_version\":\"1\","
+                                     "\"parameters\":{\"simulated\":true},\"simulated\":true,"
+                                     "\"outputs\":[",
+                                     answer->model));
+    err = PS_THEN(err, put_outputs(out, answer));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("]}")));
 }
 
 static const struct ps_sim_dialect infer = {.vectors = put_inference};
@@ -217,8 +217,8 @@ static int put_text(struct ps_buf *out, const struct ps_sim_answer *answer,
                             "{\"model_name\":\"%s\",\"model_version\":\"1\",\"simulated\":true,"
                             "\"text_output\":\"",
                             answer->model);
-    err = THEN(err, ps_buf_append_str(out, piece->text));
-    err = THEN(err, ps_buf_append_str(out, PS_STR("\"}")));
+    err = PS_THEN(err, ps_buf_append_str(out, piece->text));
+    err = PS_THEN(err, ps_buf_append_str(out, PS_STR("\"}")));
     if (piece->finish != NULL) {
         count_batch(answer, &piece->timing);
     }
@@ -229,8 +229,8 @@ static int put_event(struct ps_buf *out, const struct ps_sim_answer *answer,
                      const struct ps_sim_piece *piece)
 {
     int err = ps_buf_append_str(out, PS_STR("data: "));
-    err = THEN(err, put_text(out, answer, piece));
-    return THEN(err, ps_buf_append_str(out, PS_STR("\n\n")));
+    err = PS_THEN(err, put_text(out, answer, piece));
+    return PS_THEN(err, ps_buf_append_str(out, PS_STR("\n\n")));
 }
 
 static const struct ps_sim_dialect text = {

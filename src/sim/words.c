@@ -59,3 +59,17 @@ void ps_sim_words_next(struct ps_sim_words *words, char *token)
         token[i] = next_letter(words);
     }
 }
+
+int ps_sim_words_write(struct ps_buf *out, uint64_t seed, uint64_t bytes)
+{
+    struct ps_sim_words words = ps_sim_words_make(seed);
+    int err = PS_OK;
+    for (uint64_t left = bytes; left > 0 && err == PS_OK;) {
+        char token[PS_SIM_TOKEN_BYTES];
+        size_t part = left < sizeof token ? (size_t)left : sizeof token;
+        ps_sim_words_next(&words, token);
+        err = ps_buf_append(out, token, part);
+        left -= part;
+    }
+    return err;
+}

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
+#include "base/err.h"
 #include "base/rng.h"
 #include "sim/options.h"
 
@@ -25,5 +27,8 @@ struct ps_sim_words ps_sim_words_make(uint64_t seed);
 
 /* The next token: PS_SIM_TOKEN_BYTES bytes of printable ASCII without quotes and backslashes. */
 void ps_sim_words_next(struct ps_sim_words *words, char *token);
+
+/* Appends the first `bytes` of a seed's text. PS_OK, PS_ELIMIT or PS_ENOMEM. */
+PS_MUST_CHECK int ps_sim_words_write(struct ps_buf *out, uint64_t seed, uint64_t bytes);
 
 #endif

@@ -1,13 +1,13 @@
 #include "store/ledger.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/check.h"
 #include "base/list.h"
+#include "base/spawn.h"
 #include "io/mailbox.h"
 #include "store/ledger_file.h"
 
@@ -440,18 +440,6 @@ static void init_locks(struct ps_ledger *ledger)
     pthread_mutex_init(&ledger->mutex, NULL);
 }
 
-/* Signals are for the main thread. */
-static int start_thread(struct ps_ledger *ledger)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&ledger->thread, NULL, run, ledger);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0 ? PS_OK : PS_ELIMIT;
-}
-
 static void set_opts(struct ps_ledger *ledger, const struct ps_ledger_opts *opts)
 {
     ledger->opts = *opts;
@@ -473,7 +461,7 @@ int ps_ledger_new(struct ps_ledger **out, const struct ps_ledger_opts *opts, str
     init_locks(ledger);
     ledger->path = ps_str_dup(ps_str_from(opts->path));
     int err = ledger->path == NULL ? PS_ENOMEM : ps_mailbox_new(&ledger->mailbox, loop, ledger);
-    err = err != PS_OK ? err : start_thread(ledger);
+    err = err != PS_OK ? err : ps_spawn(&ledger->thread, run, ledger);
     if (err != PS_OK) {
         ps_mailbox_free(ledger->mailbox);
         free_all(ledger);

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import resource
+import shlex
 import shutil
 import socket
 import subprocess
@@ -128,7 +129,7 @@ def compile_programs(out):
         program = out / name
         if program.exists() and program.stat().st_mtime > newest:
             continue
-        command = [os.environ.get("CC", "gcc"), "-std=c17", "-D_GNU_SOURCE", "-O2", *WARNINGS,
+        command = [*shlex.split(os.environ.get("CC", "gcc")), "-std=c17", "-D_GNU_SOURCE", "-O2", *WARNINGS,
                    *[str(HERE / source) for source in sources], "-o", str(program), "-lm"]
         subprocess.run(command, check=True)
 

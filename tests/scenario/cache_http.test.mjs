@@ -279,6 +279,28 @@ test('a stale answer may be sent while it is asked for anew', async (t) => {
   assert.equal(up.requests.length, 2);
 });
 
+test('who asks for the head or a part of a stale answer brings the whole anew', async (t) => {
+  const { up, get } = await start(t, (request, answer, text) => answer.text(200, text, {
+    'Cache-Control': 'max-age=6000, stale-while-revalidate=60000',
+    Age: request.target === '/none' || /[13]$/.test(text) ? '7000' : '0',
+  }));
+  const renew = async (path, headers, method, fresh) => {
+    await get(path);
+    assert.match(status(await get(path, headers, method)), /^Penstock; hit; ttl=-\d+; detail=L1$/);
+    await until('it is renewed', async () => (await get(path)).text === fresh);
+    assert.equal(up.requests.at(-1).method, 'GET');
+    assert.equal(up.requests.at(-1).headers.range, undefined);
+    assert.equal(up.requests.at(-1).headers['if-range'], undefined);
+  };
+  await renew('/head', {}, 'HEAD', 'answer 2');
+  await renew('/part', { Range: 'bytes=2-5' }, 'GET', 'answer 4');
+  assert.equal(up.requests.length, 4);
+  await get('/none');
+  assert.equal((await get('/none', { Range: 'bytes=100-' })).status, 200); // the server's to refuse
+  assert.equal(up.requests.at(-1).headers.range, 'bytes=100-');
+  assert.equal(up.requests.length, 6);
+});
+
 test('a stale answer may be sent when the upstream fails, if it says so', async (t) => {
   let fail = false;
   const { get } = await start(t, (request, answer, text) => {

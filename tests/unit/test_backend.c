@@ -283,6 +283,30 @@ static void a_reload_keeps_endpoints_and_gate(void **state)
     ps_backend_unref(fresh);
 }
 
+/* What a reload that fails half-way had made must not bound those who are asking. */
+static void bounds_hold_once_the_new_configuration_does(void **state)
+{
+    (void)state;
+    struct ps_backend *old = make(1);
+    struct ps_ticket tickets[2] = {{.priority = PS_PRIORITY_NORMAL}, {.priority = PS_PRIORITY_NORMAL}};
+    struct ps_upstream_opts opts;
+    struct ps_gate_stats stats;
+    options(&opts);
+    opts.admission.max_in_flight = 1;
+    opts.admission.max_queue = 0;
+    struct ps_backend *fresh = make_with(&opts, 1, old);
+    assert_int_equal(ps_gate_enter(old->gate, &tickets[0], NOW), PS_ADMITTED);
+    assert_int_equal(ps_gate_enter(old->gate, &tickets[1], NOW), PS_ADMITTED);
+    ps_gate_leave(old->gate, &tickets[1], NOW);
+    ps_backend_begin(fresh, NOW);
+    ps_gate_read(old->gate, &stats);
+    assert_int_equal(stats.max_in_flight, 1);
+    assert_int_equal(ps_gate_enter(old->gate, &tickets[1], NOW), PS_REFUSED_FULL);
+    ps_gate_leave(old->gate, &tickets[0], NOW);
+    ps_backend_unref(old);
+    ps_backend_unref(fresh);
+}
+
 static void addresses_are_snapshots(void **state)
 {
     (void)state;
@@ -366,6 +390,7 @@ int main(void)
         cmocka_unit_test(active_checks_decide_alone),
         cmocka_unit_test(retries_are_a_tenth_of_requests),
         cmocka_unit_test(a_reload_keeps_endpoints_and_gate),
+        cmocka_unit_test(bounds_hold_once_the_new_configuration_does),
         cmocka_unit_test(addresses_are_snapshots),
         cmocka_unit_test(counts_are_even_after_a_race),
     };

@@ -4,6 +4,8 @@
  */
 #include "daemon/live.h"
 
+#include <dirent.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,6 +13,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -482,6 +486,39 @@ static void who_does_not_answer_the_last_goodbye_is_cut_off(void **state)
     assert_true(client->ended);
 }
 
+/* The thread of that name, of this process; 0: there is none. */
+static pid_t find_thread(const char *name)
+{
+    pid_t found = 0;
+    DIR *dir = opendir("/proc/self/task");
+    assert_non_null(dir);
+    for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        char path[300];
+        char text[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(path, "re");
+        if (file != NULL && fgets(text, sizeof text, file) != NULL && strncmp(text, name, strlen(name)) == 0) {
+            found = (pid_t)strtol(entry->d_name, NULL, 10);
+        }
+        if (file != NULL) {
+            fclose(file);
+        }
+    }
+    closedir(dir);
+    return found;
+}
+
+static void its_thread_steps_back_for_requests(void **state)
+{
+    struct bench *bench = *state;
+    join(bench); /* the thread has run */
+    pid_t thread = find_thread("live\n");
+    assert_true(thread > 0);
+    assert_int_equal(sched_getscheduler(thread), SCHED_BATCH);
+    int own = getpriority(PRIO_PROCESS, 0); /* 19 is the most */
+    assert_int_equal(getpriority(PRIO_PROCESS, (id_t)thread), own < 14 ? own + 5 : 19);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -490,6 +527,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(each_second_brings_one_frame_to_all),
         CASE(nobody_costs_nothing),
+        CASE(its_thread_steps_back_for_requests),
         CASE(equal_sets_share_a_frame_and_get_its_history_first),
         CASE(what_is_no_message_is_answered_and_changes_nothing),
         CASE(keys_have_their_bound),

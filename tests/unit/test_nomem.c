@@ -1,8 +1,6 @@
 /* test_nomem - a call and its answer with every single allocation failing in turn: nothing crashes,
  * leaks or hangs; who can be told is told.
  *
- * Linked with --wrap, so that our own allocations pass through here and the libraries' do not.
- *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <setjmp.h>
@@ -13,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "../helpers/nomem.h"
 #include "../helpers/turns.h"
 #include "gateway/forward.h"
 #include "gateway/items.h"
@@ -23,43 +22,6 @@
 #include "http/client.h"
 #include "http/server.h"
 #include "io/stream.h"
-
-/* --- allocations ------------------------------------------------------------------------------ */
-
-static long left = -1; /* allocations that succeed; -1 = all */
-static bool failed;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-/* Fails once: what comes after must cope with what is half done. */
-static bool refuse(void)
-{
-    if (left < 0 || left-- > 0) {
-        return false;
-    }
-    failed = true;
-    return true;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return refuse() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return refuse() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    return refuse() ? NULL : __real_realloc(old, size);
-}
 
 /* --- the story -------------------------------------------------------------------------------- */
 
@@ -232,12 +194,12 @@ static void each_allocation_of_a_call_may_fail(void **state)
     long n = 0;
     do {
         struct story story = {.call = NULL};
-        failed = false;
-        left = n;
+        nomem_failed = false;
+        nomem_left = n;
         tell_story(&story);
-        left = -1;
+        nomem_left = -1;
         n++;
-    } while (failed && n < 1000);
+    } while (nomem_failed && n < 1000);
     assert_true(n > 10 && n < 1000);
     print_message("%ld allocations\n", n - 1);
 }
@@ -274,7 +236,7 @@ static void tell_tunnel(struct story *story)
     struct ps_stream_opts opts = {.ops = &none, .ctx = story};
     ps_list_init(&story->tunnels);
     assert_int_equal(ps_loop_new(&story->turns.loop, &ps_clock_real), PS_OK);
-    left = story->asked;
+    nomem_left = story->asked;
     int err = PS_OK;
     for (int i = 0; i < 2; i++) {
         assert_int_equal(
@@ -295,7 +257,7 @@ static void tell_tunnel(struct story *story)
     } else {
         assert_int_equal(err, PS_ENOMEM);
     }
-    left = -1;
+    nomem_left = -1;
     ps_stream_free(story->streams[0]);
     ps_stream_free(story->streams[1]);
     ps_tunnel_free_all(&story->tunnels);
@@ -311,10 +273,10 @@ static void each_allocation_of_a_tunnel_may_fail(void **state)
     int n = 0;
     do {
         struct story story = {.asked = n};
-        failed = false;
+        nomem_failed = false;
         tell_tunnel(&story);
         n++;
-    } while (failed && n < 200);
+    } while (nomem_failed && n < 200);
     assert_true(n > 4 && n < 200);
 }
 
@@ -338,9 +300,9 @@ static void each_allocation_of_a_forwarded_head_may_fail(void **state)
     int n = 0;
     do {
         struct ps_buf out = ps_buf_make(64 * 1024);
-        left = n++;
+        nomem_left = n++;
         err = ps_forward_request(&out, &forward);
-        left = -1;
+        nomem_left = -1;
         assert_true(err == PS_OK || err == PS_ENOMEM);
         ps_buf_fini(&out);
     } while (err != PS_OK && n < 100);
@@ -537,9 +499,9 @@ static void each_allocation_of_items_may_fail(void **state)
     int err;
     int n = 0;
     do {
-        left = n++;
+        nomem_left = n++;
         err = tell_items();
-        left = -1;
+        nomem_left = -1;
         assert_true(err == PS_OK || err == PS_ENOMEM);
     } while (err != PS_OK && n < 100);
     assert_int_equal(err, PS_OK);
@@ -553,9 +515,9 @@ static void each_allocation_of_the_tiers_may_fail(void **state)
     int err;
     int n = 0;
     do {
-        left = n++;
+        nomem_left = n++;
         err = tell_tiers(&key);
-        left = -1;
+        nomem_left = -1;
         assert_true(err == PS_OK || err == PS_ENOMEM);
     } while (err != PS_OK && n < 400);
     assert_int_equal(err, PS_OK);
@@ -570,9 +532,9 @@ static void each_allocation_of_the_cache_may_fail(void **state)
         int err;
         int n = 0;
         do {
-            left = n++;
+            nomem_left = n++;
             err = tale == 0 ? tell_key(&key) : tale == 1 ? tell_cache(&key) : tell_rendering();
-            left = -1;
+            nomem_left = -1;
             assert_true(err == PS_OK || err == PS_ENOMEM);
         } while (err != PS_OK && n < 200);
         assert_int_equal(err, PS_OK);

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "../helpers/nomem.h"
 #include "../helpers/redis_bench.h"
 
 #define WELL "$18\r\ncluster_state:ok\r\n\r\n"
@@ -303,6 +304,30 @@ static void a_master_that_dies_is_replaced_by_the_new_map(void **state)
     bench_assert_log(bench, "m");
 }
 
+/* Out of memory on the way to the other node: the lookup ends. */
+static void each_allocation_of_a_redirection_may_fail(void **state)
+{
+    long n = 0;
+    do {
+        struct bench *bench = *state;
+        char text[64];
+        open_with_map(bench, 16383);
+        bench_get(bench);
+        bench_expect(bench, 0, "GET");
+        raw_write(&bench->far[0], redirect_text(bench, "MOVED", 1, text));
+        nomem_failed = false;
+        nomem_left = n++;
+        bench_rest(bench);
+        nomem_left = -1;
+        bench_pass(bench, 5 * PS_MILLISECOND);
+        assert_int_equal(strcspn(bench->log, "fl"), 0);
+        assert_null(strpbrk(bench->log + 1, "Hmlrf")); /* the link may be lost, the lookup ends once */
+        bench_teardown(state);
+        assert_int_equal(bench_setup(state), 0);
+    } while (nomem_failed && n < 200);
+    assert_true(n > 3 && n < 200);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
 
 int main(void)
@@ -319,6 +344,7 @@ int main(void)
         TEST(the_map_is_asked_for_at_a_bounded_rate),
         TEST(a_node_that_says_that_the_cluster_is_down_is_left_alone),
         TEST(a_master_that_dies_is_replaced_by_the_new_map),
+        TEST(each_allocation_of_a_redirection_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
