@@ -47,18 +47,38 @@ static double sum_of(const struct ps_odds *odds, const double *inputs)
     return sum;
 }
 
-/* spread * inputs, and inputs * spread * inputs. */
-static double look_along(const struct ps_odds *odds, const double *inputs, double *along)
+/* spread * inputs, and inputs * spread * inputs. By rows, whole ones, because that is several at a time to a processor; the
+ * spread is its own mirror image, and beyond the inputs it is 0. */
+static double look_along(const struct ps_odds *odds, const double *inputs, double *restrict along)
 {
     double total = 0;
-    for (size_t i = 0; i < odds->inputs; i++) {
-        along[i] = 0;
-        for (size_t j = 0; j < odds->inputs; j++) {
-            along[i] += odds->spread[i][j] * inputs[j];
+    memset(along, 0, PS_ODDS_INPUTS * sizeof *along);
+    for (size_t j = 0; j < odds->inputs; j++) {
+        double input = inputs[j];
+        for (size_t i = 0; i < PS_ODDS_INPUTS; i++) {
+            along[i] += odds->spread[j][i] * input;
         }
+    }
+    for (size_t i = 0; i < odds->inputs; i++) {
         total += along[i] * inputs[i];
     }
     return total;
+}
+
+/* Takes along * along' / total from the spread. */
+static void narrow(struct ps_odds *odds, const double *along, double total)
+{
+    double part[PS_ODDS_INPUTS];
+    double scale = 1 / sqrt(total);
+    for (size_t i = 0; i < PS_ODDS_INPUTS; i++) {
+        part[i] = along[i] * scale;
+    }
+    for (size_t i = 0; i < odds->inputs; i++) {
+        for (size_t j = 0; j < PS_ODDS_INPUTS; j++) {
+            odds->spread[i][j] -= part[i] * part[j];
+        }
+        odds->spread[i][i] += odds->doubt;
+    }
 }
 
 double ps_odds_say(const struct ps_odds *odds, const double *inputs, double *low, double *high)
@@ -81,11 +101,8 @@ static void follow(struct ps_odds *odds, const double *inputs, double error, dou
     double total = look_along(odds, inputs, along) + odds->overlap / news;
     for (size_t i = 0; i < odds->inputs; i++) {
         odds->weight[i] += along[i] * error / (news * total);
-        for (size_t j = 0; j < odds->inputs; j++) {
-            odds->spread[i][j] -= along[i] * along[j] / total;
-        }
-        odds->spread[i][i] += odds->doubt;
     }
+    narrow(odds, along, total);
 }
 
 static struct ps_odds_hour *hour_of(struct ps_odds *odds, ps_time now)

@@ -52,10 +52,10 @@ static void narrow(struct ps_regress *regress, const double *inputs, double *gai
     for (size_t i = 0; i < regress->inputs; i++) {
         grow = regress->spread[i][i] > MOST_SPREAD ? regress->forget : grow;
     }
+    grow /= regress->forget;
     for (size_t i = 0; i < regress->inputs; i++) {
         for (size_t j = 0; j < regress->inputs; j++) {
-            regress->spread[i][j] =
-                (regress->spread[i][j] - gain[i] * along[j]) * grow / regress->forget;
+            regress->spread[i][j] = (regress->spread[i][j] - gain[i] * along[j]) * grow;
         }
     }
 }

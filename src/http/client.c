@@ -39,6 +39,7 @@ struct ps_call {
     void *ctx;
     uint64_t written; /* bytes of this call handed to the stream */
     ps_time since;    /* when the call began, its request was sent, or the connection became idle */
+    ps_time came;     /* of the bytes that are looked at; for pools that stamp */
     ps_time resumed;  /* the server's time for the next byte counts from here */
     ps_span head_timeout;
     ps_span idle_timeout;
@@ -369,6 +370,7 @@ static size_t on_data(void *ctx, struct ps_str data)
         return data.len;
     }
     call->in_on_data = true;
+    call->came = call->pool->opts.stamp ? ps_stream_came(call->stream) : 0;
     while (!call->paused && call->ops != NULL && step(call, &input)) {
     }
     call->in_on_data = false;
@@ -421,6 +423,7 @@ static void on_close(void *ctx, int err)
     }
     bool closing_ends_it = err == PS_ECLOSED && call->headed && ps_h1_eof(&call->h1) == PS_OK;
     if (closing_ends_it && ps_h1_next(&call->h1, &nothing) == PS_H1_END) {
+        call->came = ps_clock_now(ps_loop_clock(call->pool->loop));
         complete(call, false);
         return;
     }
@@ -468,7 +471,8 @@ static struct ps_call *new_connection(struct ps_client_pool *pool)
                                   .ctx = call,
                                   .budget = pool->opts.budget,
                                   .tls = pool->opts.tls,
-                                  .server_name = pool->server_name};
+                                  .server_name = pool->server_name,
+                                  .stamp = pool->opts.stamp};
     int err = ps_stream_connect(&call->stream, pool->loop, &pool->opts.address, &opts);
     if (err != PS_OK) {
         call->connect_error = err;
@@ -573,6 +577,11 @@ void ps_call_end(struct ps_call *call)
     call->body_done = true;
     call->since = ps_loop_now(call->pool->loop);
     arm_by(call, call_deadline(call));
+}
+
+ps_time ps_call_came(const struct ps_call *call)
+{
+    return call->came;
 }
 
 size_t ps_call_queued(const struct ps_call *call)

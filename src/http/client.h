@@ -74,6 +74,7 @@ struct ps_pool_opts {
     ps_span send_timeout; /* longest time without progress while sending */
     ps_span keep_alive;   /* an idle connection is closed after this */
     struct ps_budget *budget; /* for buffered request bytes; or NULL */
+    bool stamp; /* for ps_call_came() */
 };
 
 /* 64 idle, 3 s to connect, 600 s for the head, 120 s gap, 60 s send, 55 s idle, 64 KiB heads. */
@@ -117,6 +118,10 @@ struct ps_call_request {
 PS_MUST_CHECK int ps_call_start(struct ps_call **out, struct ps_client_pool *pool,
                                 const struct ps_call_request *request, const struct ps_call_ops *ops,
                                 void *ctx);
+
+/* When the bytes that a callback is about came to this machine (ps_stream_came()); in on_end those that ended the answer. Of
+ * a pool with opts.stamp, in on_head, on_body and on_end, until another call is begun. */
+ps_time ps_call_came(const struct ps_call *call);
 
 /* Sends more of the body. PS_OK; PS_ELIMIT and PS_ENOMEM: cancel the call. */
 PS_MUST_CHECK int ps_call_write(struct ps_call *call, struct ps_str data);

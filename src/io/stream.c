@@ -18,12 +18,8 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 
 /* --- plain transport -------------------------------------------------------------------------- */
 
-static ssize_t read_plain(struct ps_stream *stream, char *bytes, size_t len)
+ssize_t ps_stream_read_result(ssize_t n)
 {
-    ssize_t n;
-    do {
-        n = read(stream->fd, bytes, len);
-    } while (n < 0 && errno == EINTR);
     if (n > 0) {
         return n;
     }
@@ -33,7 +29,16 @@ static ssize_t read_plain(struct ps_stream *stream, char *bytes, size_t len)
     return errno == EAGAIN || errno == EWOULDBLOCK ? PS_EBUSY : ps_err_from_errno(errno);
 }
 
-static ssize_t write_plain(struct ps_stream *stream, const struct ps_str *parts, size_t count)
+static ssize_t read_plain(struct ps_stream *stream, char *bytes, size_t len)
+{
+    ssize_t n;
+    do {
+        n = read(stream->fd, bytes, len);
+    } while (n < 0 && errno == EINTR);
+    return ps_stream_read_result(n);
+}
+
+ssize_t ps_stream_write_plain(struct ps_stream *stream, const struct ps_str *parts, size_t count)
 {
     struct iovec iov[PS_STREAM_VIEWS];
     count = count < PS_STREAM_VIEWS ? count : PS_STREAM_VIEWS;
@@ -51,7 +56,7 @@ static ssize_t write_plain(struct ps_stream *stream, const struct ps_str *parts,
     return errno == EAGAIN || errno == EWOULDBLOCK ? PS_EBUSY : ps_err_from_errno(errno);
 }
 
-static const struct ps_transport plain_transport = {read_plain, write_plain};
+static const struct ps_transport plain_transport = {read_plain, ps_stream_write_plain};
 
 /* --- what is watched -------------------------------------------------------------------------- */
 
@@ -446,6 +451,8 @@ int ps_stream_connect(struct ps_stream **out, struct ps_loop *loop, const struct
     stream->connecting = true;
     if (opts->tls != NULL) {
         err = ps_stream_tls_start(stream, opts->tls, false, opts->server_name);
+    } else if (opts->stamp) {
+        ps_stream_stamp_start(stream);
     }
     if (err != PS_OK) {
         ps_stream_free(stream);
@@ -511,6 +518,11 @@ void ps_stream_set_send_room(struct ps_stream *stream, int bytes)
 ps_time ps_stream_last_read(const struct ps_stream *stream)
 {
     return stream->last_read;
+}
+
+ps_time ps_stream_came(const struct ps_stream *stream)
+{
+    return stream->came != 0 ? stream->came : ps_clock_now(ps_loop_clock(stream->loop));
 }
 
 ps_time ps_stream_last_write(const struct ps_stream *stream)

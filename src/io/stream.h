@@ -51,6 +51,7 @@ struct ps_stream_opts {
     /* Tell on_close as soon as the peer hangs up, even while paused with bytes unread: right for a
      * server, which answers nobody then; wrong for a client, whose answer may still be in the socket. */
     bool watch_hangup;
+    bool stamp; /* of a connection that is opened: ask the kernel when bytes came, see ps_stream_came() */
 };
 
 /* Begins to connect. PS_OK means that on_connect or on_close follows. The options' ops live on;
@@ -118,6 +119,10 @@ void ps_stream_resume(struct ps_stream *stream);
 /* The instant of the last byte that moved in each direction, for idle deadlines. */
 ps_time ps_stream_last_read(const struct ps_stream *stream);
 ps_time ps_stream_last_write(const struct ps_stream *stream);
+
+/* When the last of the bytes that on_data has came to this machine, as the kernel stamped it; where it was not asked or does
+ * not say (TLS, other systems), now. */
+ps_time ps_stream_came(const struct ps_stream *stream);
 
 /* Is there input that nobody has taken, here or in the socket? Closing would throw it away, and with it, by
  * a reset, what was sent last. */

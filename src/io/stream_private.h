@@ -1,5 +1,5 @@
-/* stream_private - the inside of a stream, shared by stream.c, stream_write.c, stream_tls.c and
- * nobody else.
+/* stream_private - the inside of a stream, shared by stream.c, stream_write.c, stream_stamp.c,
+ * stream_tls.c and nobody else.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -39,6 +39,7 @@ struct ps_stream {
     struct ps_task later;   /* offers kept input, tells of a failed write */
     struct ps_budget *budget;
     ps_time last_read;
+    ps_time came; /* the bytes that were read last, where the kernel was asked; otherwise 0 */
     ps_time last_write;
     struct ps_address peer;
     int fd;
@@ -67,6 +68,17 @@ void ps_stream_fail_later(struct ps_stream *stream, int err);
 
 /* The socket takes bytes again, or for the first time: the queue goes out. */
 void ps_stream_on_writable(struct ps_stream *stream);
+
+/* What a plain socket's read of n bytes (-1: see errno) comes to, and its write. */
+ssize_t ps_stream_read_result(ssize_t n);
+ssize_t ps_stream_write_plain(struct ps_stream *stream, const struct ps_str *parts, size_t count);
+
+/* From now on the stream knows when its bytes came, if the kernel can tell. */
+void ps_stream_stamp_start(struct ps_stream *stream);
+
+/* The instant of a stamp on the wall clock, both clocks as they are now. What lies before `since` or after now can't be, the
+ * wall clock was set meanwhile: then it is now. */
+ps_time ps_stream_stamp_place(ps_time stamp, ps_time wall, ps_time now, ps_time since);
 
 /* Makes a stream speak TLS, as client or server. PS_OK, PS_ENOMEM, PS_ETLS. */
 PS_MUST_CHECK int ps_stream_tls_start(struct ps_stream *stream, struct ps_tls *tls, bool is_server,

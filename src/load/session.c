@@ -31,6 +31,14 @@ static ps_time clock_now(const struct ps_session *session)
     return ps_clock_now(ps_loop_clock(session->loop));
 }
 
+/* When the bytes that are looked at came: waking up and what was looked at before them is no server's time. Never before the
+ * request, as a wall clock that is set could have it. */
+static ps_time came(const struct ps_session *session)
+{
+    ps_time at = ps_call_came(session->call);
+    return at > session->result.sent ? at : session->result.sent;
+}
+
 static void destroy(struct ps_session *session)
 {
     ps_timer_clear(session->loop, &session->deadline);
@@ -44,7 +52,7 @@ static void destroy(struct ps_session *session)
 void ps_session_finish(struct ps_session *session, enum ps_failure failure)
 {
     struct ps_session_result *result = &session->result;
-    result->end = clock_now(session);
+    result->end = session->call != NULL ? came(session) : clock_now(session);
     result->failure = result->failure != PS_FAILURE_NONE ? result->failure : failure;
     result->output_tokens = result->counted ? result->output_tokens : result->texts;
     session->detail[session->detail_len] = '\0';
@@ -78,7 +86,7 @@ void ps_session_note_head(struct ps_session *session, const struct ps_h1_head *h
     bool wanted = session->status > 0 ? head->status == session->status
                                       : head->status >= 200 && head->status <= 299;
     result->status = head->status;
-    result->first_byte = result->first_byte == 0 ? clock_now(session) : result->first_byte;
+    result->first_byte = result->first_byte == 0 ? came(session) : result->first_byte;
     if (wanted) {
         return;
     }
@@ -152,7 +160,7 @@ void ps_session_keep_detail(struct ps_session *session, struct ps_str data)
 static void on_text(struct ps_session *session)
 {
     struct ps_session_result *result = &session->result;
-    ps_time now = clock_now(session);
+    ps_time now = came(session);
     ps_span gap = result->texts == 0 ? -1 : now - result->last_text;
     result->last_text = now;
     result->first_text = result->texts == 0 ? now : result->first_text;
@@ -234,7 +242,6 @@ static void on_end(void *ctx, struct ps_str trailers)
 {
     struct ps_session *session = ctx;
     (void)trailers;
-    session->call = NULL;
     bool cut = session->streaming && !session->any && !session->done;
     session->result.cancelled = false; /* too late: it is whole */
     ps_session_finish(session, cut ? PS_FAILURE_STREAM_CUT : PS_FAILURE_NONE);

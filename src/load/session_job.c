@@ -213,12 +213,12 @@ static void on_end(void *ctx, struct ps_str trailers)
 {
     struct ps_session *session = ctx;
     (void)trailers;
-    session->call = NULL;
     if (session->result.failure != PS_FAILURE_NONE) {
         ps_session_finish(session, session->result.failure);
     } else if (session->job->step == FETCH) {
         ps_session_finish(session, session->job->picture > 0 ? PS_FAILURE_NONE : PS_FAILURE_BAD_ANSWER);
     } else {
+        session->call = NULL;
         on_answer(session->job);
     }
 }

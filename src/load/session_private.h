@@ -44,7 +44,7 @@ struct ps_session {
     char detail[PS_SESSION_DETAIL_MAX];
 };
 
-/* Tells the result and frees the session. */
+/* Tells the result and frees the session. It ends when the bytes that are looked at came; without a call, now. */
 void ps_session_finish(struct ps_session *session, enum ps_failure failure);
 
 /* What the report will say of a failure. */

@@ -175,6 +175,7 @@ static int make_pool(struct ps_target *target, const struct ps_address *address)
     opts.tls = target->tls;
     opts.server_name = target->host;
     opts.max_idle = IDLE_MAX;
+    opts.stamp = true;
     if (target->connect_timeout > 0) {
         opts.connect_timeout = target->connect_timeout;
     }

@@ -520,25 +520,28 @@ static void read_series(struct series *series, const char *path)
 /* What a gateway in front of it would know: requests in flight and their tokens so far, no more. */
 struct gateway {
     struct ps_demand demand;
-    bool *ended;
-    int first, next;
+    int *flight; /* requests in flight, in the order in which they came */
+    int count;
+    int next; /* request to come */
 };
 
 static double arrivals(struct gateway *gateway, const struct series *series, double now)
 {
     double tokens = 0;
     while (gateway->next < series->requests && series->came[gateway->next] < now) {
-        tokens += (double)series->prompt[gateway->next++];
+        tokens += (double)series->prompt[gateway->next];
+        gateway->flight[gateway->count++] = gateway->next++;
     }
-    for (int i = gateway->first; i < gateway->next; i++) {
-        if (!gateway->ended[i] && series->came[i] + (double)series->answer[i] * DECODE <= now) {
-            gateway->ended[i] = true;
+    int left = 0;
+    for (int k = 0; k < gateway->count; k++) {
+        int i = gateway->flight[k];
+        if (series->came[i] + (double)series->answer[i] * DECODE <= now) {
             ps_demand_ended(&gateway->demand, series->prompt[i], series->answer[i]);
+        } else {
+            gateway->flight[left++] = i;
         }
     }
-    while (gateway->first < gateway->next && gateway->ended[gateway->first]) {
-        gateway->first++;
-    }
+    gateway->count = left;
     return tokens;
 }
 
@@ -550,12 +553,11 @@ static void expect(const struct gateway *gateway, const struct series *series, d
         ahead[i] = opts->step[i] / DECODE;
         known[i] = 0;
     }
-    for (int i = gateway->first; i < gateway->next; i++) {
-        if (!gateway->ended[i]) {
-            struct ps_demand_request request = {series->prompt[i],
-                                                (uint64_t)((now - series->came[i]) / DECODE)};
-            ps_demand_expect(&gateway->demand, &request, ahead, opts->steps, known);
-        }
+    for (int k = 0; k < gateway->count; k++) {
+        int i = gateway->flight[k];
+        struct ps_demand_request request = {series->prompt[i],
+                                            (uint64_t)((now - series->came[i]) / DECODE)};
+        ps_demand_expect(&gateway->demand, &request, ahead, opts->steps, known);
     }
 }
 
@@ -566,7 +568,7 @@ static double predict(const struct series *series, double *says)
     static struct gateway gateway;
     struct ps_cleanup_opts opts = {
         .step = {1, 2, 3, 5, 7, 10}, .steps = 6, .horizon = 6, .soon = 6, .threshold = 0.5};
-    gateway = (struct gateway){.ended = need(calloc((size_t)series->requests + 1, sizeof(bool)))};
+    gateway = (struct gateway){.flight = need(calloc((size_t)series->requests + 1, sizeof(int)))};
     ps_demand_init(&gateway.demand);
     ps_cleanup_init(&cleanup, &opts);
     double before = cpu_us();
@@ -583,7 +585,7 @@ static double predict(const struct series *series, double *says)
         says[t] = ps_cleanup_raw(&cleanup);
     }
     double spent = cpu_us() - before;
-    free(gateway.ended);
+    free(gateway.flight);
     return spent / series->seconds;
 }
 

@@ -60,6 +60,7 @@ struct bench {
     int accepted_fd; /* when no stream is wanted */
     bool keep_fd;
     bool watch_hangup;
+    bool stamp;
     int send_room;
     struct ps_loop *other;
     struct ps_task stop;
@@ -248,7 +249,8 @@ static inline int teardown(void **state)
 static inline void dial(struct bench *bench, const char *server_name)
 {
     struct ps_stream_opts opts = {.ops = &end_ops, .ctx = &bench->client, .tls = bench->client_tls,
-                                  .budget = &bench->budget, .server_name = server_name};
+                                  .budget = &bench->budget, .server_name = server_name,
+                                  .stamp = bench->stamp};
     assert_int_equal(ps_stream_connect(&bench->client.stream, bench->loop,
                                        ps_listener_address(bench->listener), &opts), PS_OK);
 }

@@ -77,6 +77,60 @@ static void any_number_has_its_page(void **state)
     }
 }
 
+/* The formula as it is meant, in doubles: each page leans on the wider one. */
+static double longer_than(const struct ps_demand_page *page, double length)
+{
+    double octave = floor(log2(fmax(length, 1)));
+    double place = fmin((octave + fmax(length, 1) / exp2(octave) - 1) * 8, PS_DEMAND_ANSWERS);
+    size_t edge = (size_t)fmin(place, PS_DEMAND_ANSWERS - 1);
+    return (double)page->longer[edge] +
+           ((double)page->longer[edge + 1] - (double)page->longer[edge]) * (place - (double)edge);
+}
+
+static size_t page_of(double prompt, double steps, double most)
+{
+    double octave = floor(log2(fmax(prompt, 1)));
+    return (size_t)fmin((octave + fmax(prompt, 1) / exp2(octave) - 1) * steps, most - 1);
+}
+
+static double directly(uint64_t prompt, uint64_t done, double ahead)
+{
+    double now = (double)done;
+    double then = now + ahead;
+    const struct ps_demand_page *octave = &demand.octave[page_of((double)prompt, 1, PS_DEMAND_OCTAVES)];
+    const struct ps_demand_page *quarter = &demand.quarter[page_of((double)prompt, 4, PS_DEMAND_PROMPTS)];
+    double goes_on = (longer_than(&demand.all, then) + 0.5) / (longer_than(&demand.all, now) + 1);
+    goes_on = (longer_than(octave, then) + 2 * goes_on) / (longer_than(octave, now) + 2);
+    goes_on = (longer_than(quarter, then) + 2 * goes_on) / (longer_than(quarter, now) + 2);
+    return goes_on * ((double)prompt + then);
+}
+
+static void expects_for_all_requests_what_the_formula_says_of_each(void **state)
+{
+    (void)state;
+    static const double ahead[] = {1 / 0.03, 2 / 0.03, 3 / 0.03, 5 / 0.03, 7 / 0.03, 10 / 0.03, 1e6};
+    enum { STEPS = sizeof ahead / sizeof ahead[0] };
+    struct ps_rng rng = ps_rng_make(11);
+    ps_demand_init(&demand);
+    for (int round = 0; round < 200; round++) {
+        double sums[STEPS] = {0};
+        double direct[STEPS] = {0};
+        for (int i = 0; i < 35; i++) {
+            uint64_t prompt = ps_rng_below(&rng, UINT64_C(1) << ps_rng_below(&rng, 16));
+            uint64_t done = ps_rng_below(&rng, UINT64_C(1) << ps_rng_below(&rng, 20));
+            struct ps_demand_request request = {prompt, done};
+            ps_demand_expect(&demand, &request, ahead, STEPS, sums);
+            for (size_t k = 0; k < STEPS; k++) {
+                direct[k] += directly(prompt, done, ahead[k]);
+            }
+            ps_demand_ended(&demand, prompt, done);
+        }
+        for (size_t k = 0; k < STEPS; k++) {
+            assert_true(fabs(sums[k] - direct[k]) <= 1e-5 * direct[k]);
+        }
+    }
+}
+
 static void what_is_old_fades(void **state)
 {
     (void)state;
@@ -95,6 +149,7 @@ int main(void)
         cmocka_unit_test(knows_that_long_prompts_get_short_answers_where_they_do),
         cmocka_unit_test(goes_on_less_likely_the_longer_it_takes),
         cmocka_unit_test(any_number_has_its_page),
+        cmocka_unit_test(expects_for_all_requests_what_the_formula_says_of_each),
         cmocka_unit_test(what_is_old_fades),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

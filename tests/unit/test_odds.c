@@ -95,6 +95,51 @@ static void few_samples_leave_a_wide_interval(void **state)
     assert_true(before > 0.7 && high - low < before / 1.5);
 }
 
+/* A step of the extended Kalman filter, element by element. */
+static void learn_directly(double (*spread)[3], double *weight, const double *inputs, bool came)
+{
+    double along[3] = {0};
+    double sum = 0;
+    for (size_t i = 0; i < 3; i++) {
+        sum += weight[i] * inputs[i];
+        for (size_t j = 0; j < 3; j++) {
+            along[i] += spread[i][j] * inputs[j];
+        }
+    }
+    double p = 1 / (1 + exp(-sum));
+    double news = fmax(p * (1 - p), 0.02);
+    double total = along[0] * inputs[0] + along[1] * inputs[1] + along[2] * inputs[2] + 60 / news;
+    for (size_t i = 0; i < 3; i++) {
+        weight[i] += along[i] * ((came ? 1 : 0) - p) / (news * total);
+        for (size_t j = 0; j < 3; j++) {
+            spread[i][j] -= along[i] * along[j] / total - (i == j ? 3e-6 : 0);
+        }
+    }
+}
+
+static void learns_what_the_formula_says(void **state)
+{
+    (void)state;
+    static const double nothing[3] = {0};
+    double spread[3][3] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
+    double weight[3] = {0};
+    struct ps_odds odds;
+    struct ps_rng rng = ps_rng_make(7);
+    ps_odds_init(&odds, nothing, 3, 1, 60);
+    for (int i = 0; i < 5000; i++) {
+        double inputs[3] = {1, 4 * ps_rng_unit(&rng) - 2, ps_rng_unit(&rng)};
+        bool came = ps_rng_unit(&rng) < 0.3 + 0.1 * inputs[1];
+        learn_directly(spread, weight, inputs, came);
+        ps_odds_learn(&odds, i * PS_SECOND, inputs, 0.5, came);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(fabs(odds.weight[i] - weight[i]) <= 1e-9);
+        for (size_t j = 0; j < 3; j++) {
+            assert_true(fabs(odds.spread[i][j] - spread[i][j]) <= 1e-9);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +148,7 @@ int main(void)
         cmocka_unit_test(says_that_it_has_none),
         cmocka_unit_test(a_day_is_all_it_remembers_of_its_skill),
         cmocka_unit_test(few_samples_leave_a_wide_interval),
+        cmocka_unit_test(learns_what_the_formula_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -513,6 +513,56 @@ static void what_is_sent_without_a_queue_arrives_in_order(void **state)
     free((void *)(uintptr_t)all.ptr);
 }
 
+/* Sends a byte while the loop does something else. Gives the time that passed from its coming to its being looked at. */
+static ps_span send_to_a_busy_reader(struct bench *bench)
+{
+    ps_time sent = ps_clock_now(&ps_clock_real);
+    tell(&bench->server, PS_STR("x"));
+    usleep(2000);
+    ps_time looked = ps_clock_now(&ps_clock_real);
+    wanted = bench->client.got.len + 1;
+    run_until(bench, client_has_wanted);
+    ps_time came = ps_stream_came(bench->client.stream);
+    assert_true(came >= sent && came <= ps_clock_now(&ps_clock_real));
+    return looked - came;
+}
+
+/* The kernel begins to stamp a moment after it was asked to. */
+static void bytes_came_when_they_came_and_not_when_they_are_read(void **state)
+{
+    struct bench *bench = *state;
+    bench->stamp = true;
+    join(bench);
+    ps_span waited = 0;
+    for (int i = 0; i < 500 && waited <= 0; i++) {
+        waited = send_to_a_busy_reader(bench);
+    }
+    assert_true(waited > 0);
+}
+
+static void without_a_stamp_bytes_came_now(void **state)
+{
+    struct bench *bench = *state;
+    join(bench);
+    for (int i = 0; i < 10; i++) {
+        assert_true(send_to_a_busy_reader(bench) <= 0);
+    }
+}
+
+static void a_stamp_that_cant_be_is_none(void **state)
+{
+    (void)state;
+    const ps_time wall = 1000 * PS_SECOND;
+    const ps_time now = 50 * PS_SECOND;
+    const ps_time since = 40 * PS_SECOND;
+    assert_int_equal(ps_stream_stamp_place(wall, wall, now, since), now);
+    assert_int_equal(ps_stream_stamp_place(wall - 7, wall, now, since), now - 7);
+    assert_int_equal(ps_stream_stamp_place(wall - 10 * PS_SECOND, wall, now, since), since);
+    assert_int_equal(ps_stream_stamp_place(wall - 11 * PS_SECOND, wall, now, since), now); /* it was set forward ... */
+    assert_int_equal(ps_stream_stamp_place(wall + 1, wall, now, since), now);              /* ... or back */
+    assert_int_equal(ps_stream_stamp_place(0, wall, now, since), now);
+}
+
 /* --- the listener ----------------------------------------------------------------------------- */
 
 static bool accepted(struct bench *bench)
@@ -596,6 +646,9 @@ int main(void)
         BOTH(a_stream_moves_to_another_loop_with_all_that_it_holds),
         BOTH(a_detached_stream_can_be_freed),
         BOTH(what_is_sent_without_a_queue_arrives_in_order),
+        PLAIN(bytes_came_when_they_came_and_not_when_they_are_read),
+        BOTH(without_a_stamp_bytes_came_now),
+        cmocka_unit_test(a_stamp_that_cant_be_is_none),
         PLAIN(a_listener_without_descriptors_waits_and_goes_on),
         PLAIN(a_taken_port_without_sharing_is_told),
         PLAIN(an_address_of_another_machine_cant_be_listened_on),
