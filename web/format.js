@@ -51,7 +51,7 @@ const SPECIAL = {
   '%': (value) => [Math.abs(value) < 10 ? trim(value, 2) : value.toFixed(Math.abs(value) < 99.95 ? 1 : 0), '%'],
   W: (value) => [figures(value, 1e5), 'W'],
   '°C': (value) => [value.toFixed(0), '°C'],
-  MB: (value) => [figures(value, 1e7), 'MB'],
+  MiB: (value) => [figures(value, 1e7), 'MiB'],
   level: (value) => [LEVELS[Math.round(value)] ?? DASH, ''],
   '0 or 1': (value) => [value >= 0.5 ? 'up' : 'down', ''],
 };

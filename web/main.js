@@ -14,6 +14,7 @@ import { clock, day } from './format.js';
 import { setUpKeyboard } from './keyboard.js';
 import { SECTIONS, TILES } from './panels.js';
 import { Past } from './past.js';
+import { Rarely } from './rarely.js';
 import { Section } from './sections.js';
 import { Store } from './store.js';
 import { deviceRows, deviceTable, endpointRows, endpointTable, nodeRows, nodeTable, processRows, processTable } from './tables.js';
@@ -24,7 +25,6 @@ import { RANGES, View } from './view.js';
 
 const ASK_MS = 2000;
 const MARKS = { ok: '✓', watch: '▲', bad: '✕', idle: '○', unknown: '?' };
-const ASK_AGAIN_MS = 60000; // where there is no GPU to ask about
 
 // First of all: figures come while the rest is built.
 const feed = new Feed({ frame: onFrame, state: onState });
@@ -256,17 +256,22 @@ async function askJson(path) {
   return { ok: answer.ok, status: answer.status, body: await answer.json() };
 }
 
-let noGpuSince = 0;
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
+const profileTries = new Rarely(); // where no GPU is known it is a 503
 
 async function askProfile() {
-  if (Date.now() - noGpuSince < ASK_AGAIN_MS && store.keysOf('gpu').length === 0 && store.keysOf('gpu_server_percent').length === 0) {
+  if (!profileTries.isDue(Date.now()) && store.keysOf('gpu').length === 0 && store.keysOf('gpu_server_percent').length === 0) {
     return;
   }
   const { ok, status, body } = await askJson('/api/gpu/profile');
   profile = ok ? body : {};
-  noGpuSince = ok ? 0 : Date.now();
+  if (status === 503) {
+    profileTries.failed(Date.now());
+  } else {
+    profileTries.reset();
+  }
   const section = sectionOf('gpu');
-  section.explain(!ok && status === 503 ? `No GPU is known: ${body.detail ?? 'no source tells of one'}` : undefined);
+  section.explain(!ok && status === 503 ? sentence(body.detail ?? 'no source tells of a GPU') : undefined);
   const simulated = [...(profile.engines ?? []), ...(profile.devices ?? [])].some((one) => one.simulated);
   setHidden(byId('simulated'), !simulated);
   setText(section.tag, 'simulated');
@@ -313,6 +318,7 @@ function onState(next) {
   tellBanner();
   document.body.classList.toggle('lost', next.state === 'lost');
   if (next.state === 'open') {
+    profileTries.reset();
     setTimeout(askBesideNow, 0);
     if (!view.isLive) {
       past.refresh();

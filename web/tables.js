@@ -100,7 +100,7 @@ const first = (object, ...names) => names.map((name) => object[name]).find((valu
 export function deviceRows({ devices = [] }) {
   return devices.map((device, i) => ({ id: device.uuid || `${device.source}-${device.endpoint ?? ''}-${device.index}-${i}`, cells: [
     { text: device.name || (device.endpoint ? plain(device.endpoint) : `GPU ${device.index}`), title: device.uuid ?? '' },
-    device.source, percentCell(first(device, 'utilization_percent')), format(first(device, 'used_mb'), 'MB'), format(first(device, 'total_mb'), 'MB'),
+    device.source, percentCell(first(device, 'utilization_percent')), format(first(device, 'used_mb'), 'MiB'), format(first(device, 'total_mb'), 'MiB'),
     format(first(device, 'busy_percent', 'gpu_busy_percent', 'gpu_percent'), '%'), format(first(device, 'power_watts', 'power_w'), 'W'),
     format(first(device, 'temperature_celsius', 'temperature_c'), '°C'),
     device.lost ? { text: 'lost', level: 'critical' } : device.simulated ? { text: 'simulated' } : '' ] }));
@@ -113,7 +113,7 @@ export function processTable() {
 
 export function processRows({ processes = [] }) {
   return [...processes].sort((a, b) => (b.used_mb ?? 0) - (a.used_mb ?? 0)).slice(0, 30).map((one) => ({ id: `${one.device}-${one.pid}`, cells: [
-    one.name ?? 'unseen', String(one.pid), String(one.device), format(one.used_mb ?? null, 'MB'),
+    one.name ?? 'unseen', String(one.pid), String(one.device), format(one.used_mb ?? null, 'MiB'),
     one.upstream ? `${one.upstream} ${plain(one.endpoint)}` : { text: 'unknown', title: one.unattributed ?? one.unseen ?? '' }, (one.models ?? []).join(', ') || DASH] }));
 }
 

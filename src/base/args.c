@@ -213,7 +213,7 @@ static int set_or_say(const struct ps_command *command, const struct ps_arg *arg
         (void)ps_args_usage_error(command, "%s was given more than %d times", arg->name,
                                   PS_ARG_LIST_MAX);
     } else if (err == PS_ELIMIT) {
-        (void)ps_args_usage_error(command, "%s %s: expected %g to %g%s", arg->name, text, arg->min,
+        (void)ps_args_usage_error(command, "%s %s: expected %.10g to %.10g%s", arg->name, text, arg->min,
                                   arg->max, arg->type == PS_ARG_SPAN ? " seconds" : "");
     } else {
         say_expected(command, arg, text);

@@ -1,6 +1,7 @@
 /* writer - appends to a buffer until something fails.
  *
- * A document of many pieces has one check at its end, `writer.err`, instead of one behind each piece.
+ * A document of many pieces has one check at its end, `writer.err`, instead of one behind each
+ * piece.
  *
  *      struct ps_writer out = {&buf, PS_OK};
  *      ps_writer_text(&out, "{\"name\":");
@@ -19,7 +20,8 @@
 
 #include "base/buf.h"
 
-/* The same for functions that return an error: `err = PS_THEN(err, call)` calls only while all before it succeeded. */
+/* The same for functions that return an error: `err = PS_THEN(err, call)` calls only while all
+ * before it succeeded. */
 #define PS_THEN(err, call) ((err) == PS_OK ? (call) : (err))
 
 struct ps_writer {

@@ -300,6 +300,7 @@ static void on_traffic_end(void *ctx, int err, const char *why)
         fail(demo, "the sample is damaged", why);
         return;
     }
+    demo->view.over = true;
     if (demo->opts.once) {
         demo->stopping = true;
         ps_loop_stop(demo->loop);
@@ -447,7 +448,8 @@ static void on_report(void *ctx, int status)
 static void on_timer(struct ps_timer *timer, ps_time now)
 {
     struct demo *demo = PS_CONTAINER_OF(timer, struct demo, timer);
-    ps_span draw_every = demo->view.screen.terminal ? PS_SECOND : 3 * PS_SECOND;
+    ps_span lines_every = demo->view.over ? PS_MINUTE : 3 * PS_SECOND;
+    ps_span draw_every = demo->view.screen.terminal ? PS_SECOND : lines_every;
     ps_span pause = ASK_EVERY;
     if (demo->running) {
         if (now - demo->view.drawn >= draw_every - ASK_EVERY) {

@@ -261,10 +261,9 @@ static void say_title(struct ps_buf *out, const struct ps_demo_view *view, ps_ti
 {
     const struct clock clock = clock_text(view, now);
     if (view->screen.terminal) {
-        say(out, "\nPenstock demo   open %s   traces at %s", view->gateways[0].url, clock.text);
-    } else {
-        say(out, "traces at %s", clock.text);
+        say(out, "\nPenstock demo   open %s   ", view->gateways[0].url);
     }
+    say(out, "traces %s %s", view->over ? "ended; at" : "at", clock.text);
     if (view->speed != 1) {
         say(out, " (%g times as fast)", view->speed);
     }

@@ -59,6 +59,7 @@ struct ps_demo_view {
     struct ps_demo_story story; /* of the servers' memory */
     uint64_t told;              /* events of it that were shown */
     double speed;
+    bool over; /* the traces are at their end, and the servers serve on */
     ps_time began;
     ps_time drawn;
 };

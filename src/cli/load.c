@@ -130,7 +130,7 @@ static int plan(const struct opts *opts, struct ps_run_opts *run)
     run->limit = opts->count;
     const char *rate = opts->rate != NULL ? opts->rate : RATE;
     if (opts->connections == 0 && !read_schedule(rate, opts->duration, &run->schedule)) {
-        return ps_args_usage_error(&ps_load_command, "--rate %s: expected 50, 10..50 or 10,20,50, at most %g", rate,
+        return ps_args_usage_error(&ps_load_command, "--rate %s: expected 50, 10..50 or 10,20,50, at most %.10g", rate,
                                    PS_SCHEDULE_RATE_MAX);
     }
     return 0;

@@ -106,6 +106,13 @@ static void put_line(struct ps_screen *screen, struct ps_str line)
     }
 }
 
+/* Somebody else has the terminal: this is a job in the background. (-1: it is not this session's.) */
+static bool is_behind(const struct ps_screen *screen)
+{
+    pid_t front = tcgetpgrp(fileno(screen->out));
+    return front != -1 && front != getpgrp();
+}
+
 bool ps_screen_fits(struct ps_screen *screen, struct ps_str text)
 {
     if (!screen->terminal) {
@@ -117,7 +124,7 @@ bool ps_screen_fits(struct ps_screen *screen, struct ps_str text)
 
 void ps_screen_wipe(struct ps_screen *screen)
 {
-    if (screen->lines > 0) {
+    if (screen->lines > 0 && !is_behind(screen)) {
         fprintf(screen->out, "\r\x1b[%uA\x1b[J", screen->lines);
         fflush(screen->out);
     }
@@ -135,6 +142,10 @@ void ps_screen_draw(struct ps_screen *screen, struct ps_str text)
     if (!screen->terminal) {
         fwrite(text.ptr, 1, text.len, screen->out);
         fflush(screen->out);
+        return;
+    }
+    if (is_behind(screen)) {
+        screen->lines = 0; /* what was drawn is no longer just above */
         return;
     }
     read_size(screen);

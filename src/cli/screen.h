@@ -25,7 +25,8 @@ void ps_screen_init(struct ps_screen *screen, FILE *out);
 
 /* Shows the text (lines ended by LF) instead of what was shown before; without a terminal it is simply
  * printed. On a terminal a line that is too long goes on, indented, in the next row; it is broken where
- * two blanks stand. Rows that the terminal has no room for are left out. */
+ * two blanks stand. Rows that the terminal has no room for are left out. A job in the background (`&`, Ctrl-Z
+ * and `bg`) shows nothing: the terminal is another one's until `fg`. */
 void ps_screen_draw(struct ps_screen *screen, struct ps_str text);
 
 /* Is there room for all of this text? Always where there is no terminal. */

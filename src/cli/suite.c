@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "cli/endurance.h"
 #include "cli/load.h"
+#include "cli/report.h"
 #include "cli/spike.h"
 #include "cli/stress.h"
 #include "cli/tester.h"
@@ -125,6 +126,15 @@ static int worse(int a, int b)
     return rank_a >= rank_b ? a : b;
 }
 
+/* The verdicts of all, once more and together. That they can't be read is told there, and is no verdict. */
+static void show_all(const char *report)
+{
+    char *words[] = {(char *)(uintptr_t)ps_report_command.name, (char *)(uintptr_t) "--summary",
+                     (char *)(uintptr_t) "--", (char *)(uintptr_t)report, NULL};
+    fputs("penstock suite: all\n", stderr);
+    (void)ps_report_command.run(4, words);
+}
+
 static int run_command(int argc, char **argv)
 {
     struct opts opts = {.quick = false};
@@ -133,6 +143,7 @@ static int run_command(int argc, char **argv)
         return err == PS_ECANCELED ? 0 : 2;
     }
     int status = 0;
+    bool whole = false;
     for (size_t i = 0; i < PS_ARRAY_LEN(parts); i++) {
         int one = run_part(&parts[i], opts.quick, argc, argv);
         status = worse(one, status);
@@ -141,6 +152,10 @@ static int run_command(int argc, char **argv)
             one == ps_verdict_status(PS_VERDICT_UNREACHABLE)) {
             break;
         }
+        whole = i + 1 == PS_ARRAY_LEN(parts);
+    }
+    if (whole) {
+        show_all(opts.common.out);
     }
     return status;
 }

@@ -98,6 +98,9 @@ static int print_lines(struct run *run, int status)
     err = err != PS_OK ? err : ps_top_view_lines(&run->data, &out);
     if (err == PS_OK) {
         fwrite(out.data, 1, out.len, stdout);
+    } else if (status == 0) {
+        fprintf(stderr, "penstock top: %s: no answer: %.*s\n", run->opts.url,
+                PS_STR_ARG(ps_probe_why(run->probe)));
     } else {
         fprintf(stderr, "penstock top: %s: %s (status %d)\n", run->opts.url, advice_of(status),
                 status);

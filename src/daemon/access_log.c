@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/spawn.h"
 #include "base/str.h"
@@ -243,11 +244,7 @@ static void wait_for_lines(struct ps_access_log *log)
         pthread_cond_wait(&log->wakes, &log->mutex);
     }
     log->idle = false;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += BATCH_MS * (long)PS_MILLISECOND;
-    until.tv_sec += until.tv_nsec / PS_SECOND;
-    until.tv_nsec %= PS_SECOND;
+    struct timespec until = ps_condition_deadline(BATCH_MS * PS_MILLISECOND);
     int late = 0;
     while (late == 0 && !log->stopping && !log->reopen && waiting(&log->ring) < BATCH_BYTES) {
         late = pthread_cond_timedwait(&log->wakes, &log->mutex, &until);
@@ -319,33 +316,14 @@ static void release(struct ps_access_log *log)
     free(log);
 }
 
-/* Mutex and condition; the condition counts on the monotonic clock. */
-static int init_locks(struct ps_access_log *log)
-{
-    pthread_condattr_t attributes;
-    if (pthread_condattr_init(&attributes) != 0) {
-        return PS_ENOMEM;
-    }
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    int error = pthread_cond_init(&log->wakes, &attributes);
-    pthread_condattr_destroy(&attributes);
-    if (error != 0) {
-        return PS_ENOMEM;
-    }
-    if (pthread_mutex_init(&log->mutex, NULL) != 0) {
-        pthread_cond_destroy(&log->wakes);
-        return PS_ENOMEM;
-    }
-    return PS_OK;
-}
-
 int ps_access_log_new(struct ps_access_log **out, const char *destination)
 {
     struct ps_access_log *log = calloc(1, sizeof *log);
-    if (log == NULL || init_locks(log) != PS_OK) {
-        free(log);
+    if (log == NULL) {
         return PS_ENOMEM;
     }
+    ps_condition_init(&log->wakes);
+    pthread_mutex_init(&log->mutex, NULL);
     log->fd = -1;
     log->ring.bytes = malloc(RING_BYTES);
     int err = log->ring.bytes == NULL ? PS_ENOMEM : open_destination(log, destination);

@@ -13,6 +13,7 @@
 #include "gateway/gateway.h"
 #include "gateway/tier.h"
 #include "io/loop.h"
+#include "operate/json.h"
 
 enum {
     SECONDS = 300, /* of hit_rate_percent_5m */
@@ -455,6 +456,7 @@ static const char *const kinds[] = {"pattern", "tag", "key"};
 static int read_target(const json_t *json, struct ps_purge *purge, char *reason, size_t size)
 {
     unsigned found = 0;
+    const char *name = "";
     for (unsigned i = 0; i < 3; i++) {
         const json_t *value = json_object_get(json, kinds[i]);
         if (value == NULL) {
@@ -466,6 +468,7 @@ static int read_target(const json_t *json, struct ps_purge *purge, char *reason,
         }
         purge->kind = i == 0 ? PS_PURGE_PATTERN : i == 1 ? PS_PURGE_TAG : PS_PURGE_KEY;
         purge->text = (struct ps_str){json_string_value(value), json_string_length(value)};
+        name = kinds[i];
         found++;
     }
     if (found != 1) {
@@ -473,7 +476,7 @@ static int read_target(const json_t *json, struct ps_purge *purge, char *reason,
         return PS_EINVAL;
     }
     if (purge->text.len == 0 || purge->text.len > PS_PURGE_TEXT_MAX) {
-        snprintf(reason, size, "it has to have 1 to %d bytes", PS_PURGE_TEXT_MAX);
+        snprintf(reason, size, "\"%s\" has to have 1 to %d bytes", name, PS_PURGE_TEXT_MAX);
         return PS_EINVAL;
     }
     if (purge->kind == PS_PURGE_KEY && ps_key_from_hex(purge->text, &purge->key) != PS_OK) {
@@ -500,9 +503,11 @@ static int read_tenant(const json_t *json, struct ps_purge *purge, char *reason,
 
 int ps_caches_invalidate(struct ps_caches *caches, struct ps_str json, struct ps_buf *out, char *reason, size_t size)
 {
-    json_error_t error;
     struct ps_purge purge = {.at = ps_clock_wall(ps_loop_clock(caches->loop))};
-    json_t *root = json_loadb(json.ptr, json.len, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = ps_json_read(json, 0, reason, size);
+    if (root == NULL) {
+        return PS_EINVAL;
+    }
     if (!json_is_object(root)) {
         json_decref(root);
         snprintf(reason, size, "the body is not a JSON object");

@@ -294,7 +294,8 @@ int ps_history_result_write(const struct ps_history_result *result, struct ps_bu
     ps_writer_u64(&out, (uint64_t)grid->step);
     ps_writer_text(&out, ",\"resolution\":\"");
     ps_writer_text(&out, ps_history_resolution_names[grid->resolution]);
-    ps_writer_text(&out, result->kept ? "\",\"store\":true,\"series\":[" : "\",\"store\":false,\"series\":[");
+    ps_writer_text(&out, result->kept ? "\",\"store\":true,\"series\":["
+                                      : "\",\"store\":false,\"series\":[");
     for (size_t i = 0; i < result->count; i++) {
         ps_writer_text(&out, i == 0 ? "" : ",");
         put_series(&out, grid, &result->series[i]);

@@ -8,9 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One value, judged: a series and what it is moved by. */
+#include "operate/json.h"
+
+/* One value, read: whose it is, and what that is moved by. */
 struct move {
-    struct ps_metric_handle *handle;
+    struct ps_str labels[PS_METRIC_LABELS_MAX]; /* as in its request */
+    double bounds[PS_METRIC_BOUNDS_MAX];
+    struct ps_metric_handle *handle; /* NULL until all are judged */
     double value;
     struct ps_exemplar exemplar;
 };
@@ -20,6 +24,7 @@ struct intake {
     struct ps_metrics *metrics;
     ps_time wall;
     struct move *moves;
+    struct ps_custom_request *requests; /* of each its metric */
     size_t count;
     bool list; /* an array of values: places have an index */
     size_t at; /* the present one */
@@ -222,43 +227,22 @@ static int read_exemplar(struct intake *intake, json_t *one, struct move *move)
 
 /* ---- one value */
 
-static int bind(struct intake *intake, const struct ps_custom_definition *definition,
-                const struct ps_str *values, struct move *move)
-{
-    const struct ps_metric_family *row;
-    size_t order[PS_METRIC_LABELS_MAX];
-    struct ps_metric_labels labels = {0};
-    char why[512];
-    int err = ps_custom_define(intake->custom, definition, &row, order, why, sizeof why);
-    if (err != PS_OK) {
-        return complain(intake, err, "", why);
-    }
-    for (size_t i = 0; i < definition->label_count; i++) {
-        labels.values[i] = values[order[i]];
-    }
-    err = ps_metric_any(intake->metrics, row, &labels, &move->handle);
-    return err == PS_OK ? PS_OK : out_of_memory(intake);
-}
-
 static int take(struct intake *intake, json_t *one)
 {
-    struct ps_custom_definition definition = {0};
-    struct ps_str values[PS_METRIC_LABELS_MAX] = {0};
-    double bounds[PS_METRIC_BOUNDS_MAX];
     struct move *move = &intake->moves[intake->count];
+    struct ps_custom_definition *definition = &intake->requests[intake->count].definition;
     if (!json_is_object(one)) {
         return complain(intake, PS_EINVAL, "", "has to be an object");
     }
     int err = check_members(intake, one);
-    err = err != PS_OK ? err : read_string(intake, one, "name", &definition.name);
-    err = err != PS_OK ? err : read_type(intake, one, &definition.type);
-    err = err != PS_OK ? err : read_string(intake, one, "help", &definition.help);
-    err = err != PS_OK ? err : read_string(intake, one, "unit", &definition.unit);
-    err = err != PS_OK ? err : read_labels(intake, one, &definition, values);
-    err = err != PS_OK ? err : read_buckets(intake, one, &definition, bounds);
-    err = err != PS_OK ? err : read_value(intake, one, definition.type, &move->value);
+    err = err != PS_OK ? err : read_string(intake, one, "name", &definition->name);
+    err = err != PS_OK ? err : read_type(intake, one, &definition->type);
+    err = err != PS_OK ? err : read_string(intake, one, "help", &definition->help);
+    err = err != PS_OK ? err : read_string(intake, one, "unit", &definition->unit);
+    err = err != PS_OK ? err : read_labels(intake, one, definition, move->labels);
+    err = err != PS_OK ? err : read_buckets(intake, one, definition, move->bounds);
+    err = err != PS_OK ? err : read_value(intake, one, definition->type, &move->value);
     err = err != PS_OK ? err : read_exemplar(intake, one, move);
-    err = err != PS_OK ? err : bind(intake, &definition, values, move);
     intake->count += err == PS_OK ? 1 : 0;
     return err;
 }
@@ -275,11 +259,41 @@ static int take_all(struct intake *intake, json_t *root)
         return complain(intake, PS_ELIMIT, "", "at most 1000 values at once");
     }
     intake->moves = calloc(count + 1, sizeof *intake->moves);
-    if (intake->moves == NULL) {
+    intake->requests = calloc(count + 1, sizeof *intake->requests);
+    if (intake->moves == NULL || intake->requests == NULL) {
         return out_of_memory(intake);
     }
     for (; intake->at < count && err == PS_OK; intake->at += err == PS_OK ? 1 : 0) {
         err = take(intake, intake->list ? json_array_get(root, intake->at) : root);
+    }
+    return err;
+}
+
+/* All metrics are there, or none that was not there before. */
+static int define_all(struct intake *intake)
+{
+    char why[512];
+    int err = ps_custom_define_all(intake->custom, intake->requests, intake->count, &intake->at,
+                                   why, sizeof why);
+    return err == PS_OK ? PS_OK : complain(intake, err, "", why);
+}
+
+static int bind(struct intake *intake, struct move *move, const struct ps_custom_request *request)
+{
+    struct ps_metric_labels labels = {0};
+    for (size_t i = 0; i < request->definition.label_count; i++) {
+        labels.values[i] = move->labels[request->order[i]];
+    }
+    int err = ps_metric_any(intake->metrics, request->row, &labels, &move->handle);
+    return err == PS_OK ? PS_OK : out_of_memory(intake);
+}
+
+static int bind_all(struct intake *intake)
+{
+    int err = PS_OK;
+    for (size_t i = 0; i < intake->count && err == PS_OK; i++) {
+        intake->at = i;
+        err = bind(intake, &intake->moves[i], &intake->requests[i]);
     }
     return err;
 }
@@ -295,38 +309,27 @@ static void apply(struct intake *intake)
     }
 }
 
-static int parse(struct intake *intake, struct ps_str document, json_t **out)
-{
-    json_error_t error;
-    *out = json_loadb(document.ptr == NULL ? "" : document.ptr, document.len,
-                      JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (*out == NULL) {
-        snprintf(intake->reason, intake->size, "not valid JSON, line %d, column %d", error.line,
-                 error.column);
-        return PS_EINVAL;
-    }
-    return PS_OK;
-}
-
 int ps_intake_json(struct ps_custom *custom, struct ps_metrics *metrics, struct ps_str document,
                    ps_time wall, size_t *accepted, char *reason, size_t size)
 {
     struct intake intake = {
         .custom = custom, .metrics = metrics, .wall = wall, .reason = reason, .size = size};
-    json_t *root;
-    int err = parse(&intake, document, &root);
-    if (err != PS_OK) {
-        return err;
+    json_t *root = ps_json_read(document, JSON_ALLOW_NUL, reason, size);
+    if (root == NULL) {
+        return PS_EINVAL;
     }
-    err = take_all(&intake, root);
+    int err = take_all(&intake, root);
+    err = err == PS_OK ? define_all(&intake) : err;
+    err = err == PS_OK ? bind_all(&intake) : err;
     if (err == PS_OK) {
         apply(&intake);
         *accepted = intake.count;
     }
-    for (size_t i = 0; i < intake.count; i++) {
+    for (size_t i = 0; i < intake.count && intake.moves[i].handle != NULL; i++) {
         ps_metric_put(metrics, intake.moves[i].handle);
     }
     free(intake.moves);
+    free(intake.requests);
     json_decref(root);
     return err;
 }

@@ -76,7 +76,8 @@ static void put_labels(struct ps_writer *out, const struct ps_metric_sample *sam
     ps_writer_text(out, "},");
 }
 
-static void put_side(struct ps_writer *out, const char *name, const struct ps_exponential_side *side)
+static void put_side(struct ps_writer *out, const char *name,
+                     const struct ps_exponential_side *side)
 {
     ps_writer_text(out, name);
     ps_writer_printf(out, "%" PRId32, side->low);

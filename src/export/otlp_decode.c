@@ -11,6 +11,8 @@
 
 #include <otlp.pb-c.h>
 
+#include "operate/json.h"
+
 /* ---- memory: one piece after the other, and all of it at the end */
 
 enum { BLOCK = 64 * 1024, ALIGN = 16 };
@@ -419,15 +421,12 @@ static int read_tree(struct ps_otlp_request *out, json_t *root, char *reason, si
 
 int ps_otlp_decode_json(struct ps_otlp_request *out, struct ps_str body, char *reason, size_t size)
 {
-    json_error_t error;
     if (is_too_heavy(body)) {
         snprintf(reason, size, "the request takes too much memory: send it in smaller parts");
         return PS_ELIMIT;
     }
-    json_t *root = json_loadb(body.ptr == NULL ? "" : body.ptr, body.len,
-                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *root = ps_json_read(body, JSON_ALLOW_NUL, reason, size);
     if (root == NULL) {
-        snprintf(reason, size, "not valid JSON, line %d, column %d", error.line, error.column);
         return PS_EPARSE;
     }
     int err = read_tree(out, root, reason, size);

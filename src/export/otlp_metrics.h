@@ -2,7 +2,7 @@
  *
  *      sum, monotonic         counter NAME_UNIT_total   cumulative: what is new; delta: added
  *      sum, not monotonic     gauge NAME_UNIT           cumulative: set; delta: moved
- *      gauge                  gauge NAME_UNIT           set; NaN or "no value" takes it off the page
+ *      gauge                  gauge NAME_UNIT           set; NaN or "no value": off the page
  *      histogram              histogram                 of the same bounds (1 to 64)
  *      exponential histogram  exponential               no finer than it was sent; scales -4 to 20
  *      summary                refused                   quantiles can't be added up

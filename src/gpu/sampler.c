@@ -8,9 +8,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/check.h"
+#include "base/condition.h"
 #include "base/spawn.h"
 
 #define SHORTEST_SLEEP (PS_MILLISECOND)
@@ -36,19 +36,11 @@ struct ps_sampler {
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
-static struct timespec deadline_in(ps_span span)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    ps_time sum = (ps_time)at.tv_sec * PS_SECOND + at.tv_nsec + span;
-    return (struct timespec){.tv_sec = sum / PS_SECOND, .tv_nsec = sum % PS_SECOND};
-}
-
 /* Sleeps until then on the handed-in clock. False: it is to end. */
 static bool sleep_until(struct ps_sampler *sampler, ps_time due)
 {
     ps_span span = due - ps_clock_now(sampler->opts.clock);
-    struct timespec until = deadline_in(span > SHORTEST_SLEEP ? span : SHORTEST_SLEEP);
+    struct timespec until = ps_condition_deadline(span > SHORTEST_SLEEP ? span : SHORTEST_SLEEP);
     int error = 0;
     pthread_mutex_lock(&sampler->mutex);
     while (!sampler->stopping && error == 0) {
@@ -134,16 +126,6 @@ static void *run_thread(void *arg)
 
 /* --- the owner -------------------------------------------------------------------------------- */
 
-/* Deadlines are on the clock that nobody sets. */
-static void init_condition(pthread_cond_t *condition)
-{
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(condition, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
 int ps_sampler_start_take(struct ps_sampler **out, const struct ps_sampler_source *source,
                           void *ctx, const struct ps_sampler_opts *opts)
 {
@@ -156,7 +138,7 @@ int ps_sampler_start_take(struct ps_sampler **out, const struct ps_sampler_sourc
     sampler->ctx = ctx;
     sampler->opts = *opts;
     pthread_mutex_init(&sampler->mutex, NULL);
-    init_condition(&sampler->changed);
+    ps_condition_init(&sampler->changed);
     int err = ps_spawn(&sampler->thread, run_thread, sampler);
     if (err != PS_OK) {
         source->close(ctx);
@@ -170,7 +152,7 @@ int ps_sampler_start_take(struct ps_sampler **out, const struct ps_sampler_sourc
 /* Waits for the thread to be done; the mutex is held. */
 static bool wait_for_end(struct ps_sampler *sampler, ps_span patience)
 {
-    struct timespec until = deadline_in(patience);
+    struct timespec until = ps_condition_deadline(patience);
     int error = 0;
     while (!sampler->ended && error == 0) {
         error = pthread_cond_timedwait(&sampler->changed, &sampler->mutex, &until);

@@ -12,20 +12,7 @@
 #include "base/check.h"
 #include "io/stream_private.h"
 
-enum {
-    MAX_PARTS = 24,      /* parts that a cork collects before it writes */
-    SMALL_PART = 32,     /* parts up to this size are copied by a cork: framing, mostly */
-    SMALL_ROOM = 256,    /* bytes that a cork has for such copies */
-    WRITE_VIEWS = 32,    /* blocks of the queue that one system call takes */
-    READS_PER_TURN = 4   /* TLS records that one stream may take before others have their turn */
-};
-
-struct ps_cork {
-    struct ps_str parts[MAX_PARTS];
-    size_t count;
-    size_t small_used;
-    char small[SMALL_ROOM];
-};
+enum { READS_PER_TURN = 4 }; /* TLS records that one stream may take before others have their turn */
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
@@ -48,8 +35,8 @@ static ssize_t read_plain(struct ps_stream *stream, char *bytes, size_t len)
 
 static ssize_t write_plain(struct ps_stream *stream, const struct ps_str *parts, size_t count)
 {
-    struct iovec iov[WRITE_VIEWS];
-    count = count < WRITE_VIEWS ? count : WRITE_VIEWS;
+    struct iovec iov[PS_STREAM_VIEWS];
+    count = count < PS_STREAM_VIEWS ? count : PS_STREAM_VIEWS;
     for (size_t i = 0; i < count; i++) {
         iov[i] = (struct iovec){(void *)(uintptr_t)parts[i].ptr, parts[i].len};
     }
@@ -84,8 +71,7 @@ static bool must_write(const struct ps_stream *stream)
     return stream->connecting || stream->wants_write || (unsent && !stream->handshaking);
 }
 
-/* Watches for what the state needs. `drop_read` takes a paused stream out of the read set. */
-static void rewatch(struct ps_stream *stream, bool drop_read)
+void ps_stream_rewatch(struct ps_stream *stream, bool drop_read)
 {
     int events = must_write(stream) ? UV_WRITABLE : 0;
     bool reads = !stream->paused || (!drop_read && (stream->interest & UV_READABLE) != 0);
@@ -109,8 +95,7 @@ static void tell_closed(struct ps_stream *stream, int err)
     stream->ops->on_close(stream->ctx, err);
 }
 
-/* A write failed: told later, because the owner is in the middle of writing. */
-static void fail_later(struct ps_stream *stream, int err)
+void ps_stream_fail_later(struct ps_stream *stream, int err)
 {
     if (stream->failed == PS_OK) {
         stream->failed = err; /* the queue stays: it says what was not sent */
@@ -197,7 +182,7 @@ static void offer_kept(struct ps_stream *stream)
     offer(stream, ps_buf_str(&kept));
     ps_buf_fini(&kept);
     if (!stream->freed && !stream->closed) {
-        rewatch(stream, false);
+        ps_stream_rewatch(stream, false);
         if (!stream->paused && ps_stream_tls_has_pending(stream)) {
             stream->offering = true;
             ps_loop_defer(stream->loop, &stream->later);
@@ -239,7 +224,7 @@ static void on_broken(struct ps_stream *stream, int err)
 static void on_readable(struct ps_stream *stream)
 {
     if (stream->paused) {
-        rewatch(stream, true);
+        ps_stream_rewatch(stream, true);
         return;
     }
     /* A plain socket is read once a turn: the poll tells when there is more. OpenSSL may hold bytes
@@ -276,7 +261,7 @@ void ps_stream_resume(struct ps_stream *stream)
         return;
     }
     stream->paused = false;
-    rewatch(stream, false);
+    ps_stream_rewatch(stream, false);
 }
 
 static void on_later(struct ps_task *task)
@@ -295,224 +280,8 @@ static void on_later(struct ps_task *task)
         return;
     }
     stream->paused = false;
-    rewatch(stream, false);
+    ps_stream_rewatch(stream, false);
     on_readable(stream);
-}
-
-/* --- writing ---------------------------------------------------------------------------------- */
-
-/* Skips `n` bytes of the parts; returns how many parts are used up and shortens the next. */
-static size_t skip_parts(struct ps_str *parts, size_t count, size_t n)
-{
-    size_t i = 0;
-    while (i < count && n >= parts[i].len) {
-        n -= parts[i++].len;
-    }
-    if (i < count) {
-        parts[i] = ps_str_skip(parts[i], n);
-    }
-    return i;
-}
-
-static int enqueue(struct ps_stream *stream, const struct ps_str *parts, size_t count)
-{
-    int err = PS_OK;
-    for (size_t i = 0; i < count && err == PS_OK; i++) {
-        err = ps_chunks_append(&stream->queue, parts[i]);
-    }
-    return err;
-}
-
-static bool flush_queue(struct ps_stream *stream)
-{
-    while (stream->queue.len > 0) {
-        if (stream->failed != PS_OK) {
-            return false;
-        }
-        struct ps_str views[WRITE_VIEWS];
-        size_t count = ps_chunks_peek(&stream->queue, 0, views, WRITE_VIEWS);
-        ssize_t n = stream->transport->write(stream, views, count);
-        if (n < 0) {
-            if (n != PS_EBUSY) {
-                fail_later(stream, (int)n);
-            }
-            return false;
-        }
-        stream->last_write = ps_loop_now(stream->loop);
-        ps_chunks_drop(&stream->queue, (size_t)n);
-    }
-    return true;
-}
-
-static void finish_shutdown(struct ps_stream *stream)
-{
-    if (stream->shutdown_asked && !stream->shutdown_done && stream->queue.len == 0) {
-        stream->shutdown_done = true;
-        if (stream->ssl != NULL) {
-            ps_stream_tls_shutdown(stream);
-        }
-        shutdown(stream->fd, SHUT_WR);
-    }
-}
-
-/* Writes what the socket takes; `parts` is the caller's copy and gets shortened. */
-static int send_parts(struct ps_stream *stream, struct ps_str *parts, size_t count)
-{
-    if (stream->failed != PS_OK || stream->closed) {
-        return PS_OK;
-    }
-    bool direct = stream->queue.len == 0 && !stream->connecting && !stream->handshaking;
-    size_t used = 0;
-    if (direct) {
-        ssize_t n = stream->transport->write(stream, parts, count);
-        if (n < 0 && n != PS_EBUSY) {
-            fail_later(stream, (int)n);
-            return enqueue(stream, parts, count);
-        }
-        if (n > 0) {
-            stream->last_write = ps_loop_now(stream->loop);
-            used = skip_parts(parts, count, (size_t)n);
-        }
-    }
-    if (used < count) {
-        if (stream->queue.len == 0) {
-            stream->last_write = ps_loop_now(stream->loop); /* the peer's time to read starts now */
-        }
-        int err = enqueue(stream, parts + used, count - used);
-        if (err != PS_OK) {
-            return err;
-        }
-        if (stream->ssl != NULL && direct) {
-            flush_queue(stream); /* a record holds less than the parts: go on until it blocks */
-        }
-        rewatch(stream, false);
-    }
-    return PS_OK;
-}
-
-static int cork_parts(struct ps_stream *stream, const struct ps_str *parts, size_t count)
-{
-    struct ps_cork *cork = stream->cork;
-    for (size_t i = 0; i < count; i++) {
-        bool small = parts[i].len <= SMALL_PART;
-        if (cork->count == MAX_PARTS || (small && cork->small_used + parts[i].len > SMALL_ROOM)) {
-            int err = send_parts(stream, cork->parts, cork->count);
-            cork->count = 0;
-            cork->small_used = 0;
-            if (err != PS_OK) {
-                return err;
-            }
-        }
-        struct ps_str part = parts[i];
-        if (small) {
-            char *copy = cork->small + cork->small_used;
-            memcpy(copy, part.ptr, part.len);
-            cork->small_used += part.len;
-            part.ptr = copy;
-        }
-        cork->parts[cork->count++] = part;
-    }
-    return PS_OK;
-}
-
-int ps_stream_write(struct ps_stream *stream, const struct ps_str *parts, size_t count)
-{
-    struct ps_str copy[MAX_PARTS];
-    size_t filled = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (parts[i].len > 0) {
-            PS_CHECK(filled < MAX_PARTS);
-            copy[filled++] = parts[i];
-        }
-    }
-    if (filled == 0) {
-        return PS_OK;
-    }
-    return stream->cork != NULL ? cork_parts(stream, copy, filled) : send_parts(stream, copy, filled);
-}
-
-size_t ps_stream_send(struct ps_stream *stream, struct ps_str data)
-{
-    size_t sent = 0;
-    if (stream->failed != PS_OK || stream->closed) {
-        return 0;
-    }
-    bool direct = stream->queue.len == 0 && stream->cork == NULL && !stream->connecting && !stream->handshaking;
-    while (direct && sent < data.len) {
-        struct ps_str rest = ps_str_skip(data, sent);
-        ssize_t n = stream->transport->write(stream, &rest, 1);
-        if (n < 0 && n != PS_EBUSY) {
-            fail_later(stream, (int)n);
-            return sent;
-        }
-        sent += n > 0 ? (size_t)n : 0;
-        direct = n > 0;
-    }
-    stream->last_write = sent > 0 ? ps_loop_now(stream->loop) : stream->last_write;
-    if (sent < data.len) {
-        stream->wants_room = true;
-        rewatch(stream, false);
-    }
-    return sent;
-}
-
-void ps_stream_cork(struct ps_stream *stream)
-{
-    if (stream->cork == NULL) {
-        stream->cork = malloc(sizeof *stream->cork);
-        if (stream->cork != NULL) { /* without memory the parts go out one by one */
-            stream->cork->count = 0;
-            stream->cork->small_used = 0;
-        }
-    }
-}
-
-int ps_stream_uncork(struct ps_stream *stream)
-{
-    struct ps_cork *cork = stream->cork;
-    if (cork == NULL) {
-        return PS_OK;
-    }
-    stream->cork = NULL;
-    int err = cork->count > 0 ? send_parts(stream, cork->parts, cork->count) : PS_OK;
-    free(cork);
-    if (err == PS_OK) {
-        finish_shutdown(stream);
-    }
-    return err;
-}
-
-bool ps_stream_is_corked(const struct ps_stream *stream)
-{
-    return stream->cork != NULL;
-}
-
-size_t ps_stream_queued(const struct ps_stream *stream)
-{
-    return stream->queue.len;
-}
-
-void ps_stream_shutdown(struct ps_stream *stream)
-{
-    stream->shutdown_asked = true;
-    if (stream->cork == NULL && !stream->connecting && !stream->handshaking) {
-        finish_shutdown(stream);
-    }
-}
-
-static void on_writable(struct ps_stream *stream)
-{
-    bool waiting = stream->queue.len > 0 || stream->wants_room;
-    stream->wants_write = false;
-    if (!flush_queue(stream)) {
-        return;
-    }
-    stream->wants_room = false;
-    rewatch(stream, false);
-    finish_shutdown(stream);
-    if (waiting && stream->ops->on_drain != NULL) {
-        stream->ops->on_drain(stream->ctx);
-    }
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -524,8 +293,8 @@ static void opened(struct ps_stream *stream)
         stream->ops->on_connect(stream->ctx);
     }
     if (!stream->freed && !stream->closed) {
-        rewatch(stream, false);
-        on_writable(stream);
+        ps_stream_rewatch(stream, false);
+        ps_stream_on_writable(stream);
     }
 }
 
@@ -533,7 +302,7 @@ static void step_handshake(struct ps_stream *stream)
 {
     int err = ps_stream_tls_handshake(stream);
     if (err == PS_EBUSY) {
-        rewatch(stream, false);
+        ps_stream_rewatch(stream, false);
         return;
     }
     if (err != PS_OK) {
@@ -580,7 +349,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         return;
     }
     if ((events & UV_WRITABLE) != 0) {
-        on_writable(stream);
+        ps_stream_on_writable(stream);
     }
     if ((events & UV_READABLE) != 0 && !stream->freed && !stream->closed) {
         on_readable(stream);
@@ -650,7 +419,7 @@ int ps_stream_accept(struct ps_stream **out, struct ps_loop *loop, int fd,
         ps_stream_free(stream);
         return err;
     }
-    rewatch(stream, false);
+    ps_stream_rewatch(stream, false);
     *out = stream;
     return PS_OK;
 }
@@ -682,7 +451,7 @@ int ps_stream_connect(struct ps_stream **out, struct ps_loop *loop, const struct
         ps_stream_free(stream);
         return err;
     }
-    rewatch(stream, false);
+    ps_stream_rewatch(stream, false);
     *out = stream;
     return PS_OK;
 }
@@ -719,7 +488,7 @@ int ps_stream_attach(struct ps_stream *stream, struct ps_loop *loop, const struc
         return err;
     }
     ps_stream_set_owner(stream, ops, ctx);
-    rewatch(stream, false);
+    ps_stream_rewatch(stream, false);
     if (stream->failed != PS_OK) {
         ps_loop_defer(loop, &stream->later);
     }
@@ -764,13 +533,13 @@ size_t ps_stream_kept(const struct ps_stream *stream)
 void ps_stream_read_to_end(struct ps_stream *stream)
 {
     stream->watch_hangup = false;
-    rewatch(stream, false);
+    ps_stream_rewatch(stream, false);
 }
 
 void ps_stream_watch_hangup(struct ps_stream *stream)
 {
     stream->watch_hangup = true;
-    rewatch(stream, false);
+    ps_stream_rewatch(stream, false);
 }
 
 const struct ps_address *ps_stream_peer(const struct ps_stream *stream)

@@ -1,4 +1,5 @@
-/* stream_private - the inside of a stream, shared by stream.c, stream_tls.c and nobody else.
+/* stream_private - the inside of a stream, shared by stream.c, stream_write.c, stream_tls.c and
+ * nobody else.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -14,6 +15,8 @@
 
 struct ssl_st;
 struct ps_cork;
+
+enum { PS_STREAM_VIEWS = 32 }; /* parts that one system call takes */
 
 /* How bytes cross the descriptor. Both return the number moved (> 0) or a negative PS_E*: PS_EBUSY
  * when it would block, PS_ECLOSED at the end of the input. */
@@ -55,6 +58,15 @@ struct ps_stream {
     bool closed; /* on_close was told */
     bool freed;
 };
+
+/* Watches for what the state needs. `drop_read` takes a paused stream out of the read set. */
+void ps_stream_rewatch(struct ps_stream *stream, bool drop_read);
+
+/* A write failed: told later, because the owner is in the middle of writing. */
+void ps_stream_fail_later(struct ps_stream *stream, int err);
+
+/* The socket takes bytes again, or for the first time: the queue goes out. */
+void ps_stream_on_writable(struct ps_stream *stream);
 
 /* Makes a stream speak TLS, as client or server. PS_OK, PS_ENOMEM, PS_ETLS. */
 PS_MUST_CHECK int ps_stream_tls_start(struct ps_stream *stream, struct ps_tls *tls, bool is_server,

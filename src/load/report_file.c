@@ -70,9 +70,14 @@ static int read_document(json_t **out, int fd, const char *path, struct ps_repor
 {
     struct ps_buf text = ps_buf_make(PS_REPORT_BYTES_MAX);
     struct ps_report_error why;
-    int err = read_all(fd, &text);
+    struct stat file;
+    bool folder = fstat(fd, &file) == 0 && S_ISDIR(file.st_mode);
+    int err = folder ? PS_EIO : read_all(fd, &text);
     if (err != PS_OK) {
-        say(error, err, "%s: %s", path, err == PS_ELIMIT ? "too large for a report" : ps_err_text(err));
+        say(error, err, "%s: %s", path,
+            folder             ? "it is a directory"
+            : err == PS_ELIMIT ? "too large for a report"
+                               : ps_err_text(err));
     } else {
         err = ps_report_parse(out, ps_buf_str(&text), &why);
         if (err != PS_OK) {

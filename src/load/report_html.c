@@ -288,8 +288,7 @@ static void put_drift_row(struct ps_sheet *sheet, const json_t *row)
     put_cell(sheet, "l", ps_report_text(row, "signal"));
     put_cell(sheet, "", ps_report_write_as(ps_report_number(row, "start"), unit, text, sizeof text));
     put_cell(sheet, "", ps_report_write_as(ps_report_number(row, "end"), unit, text, sizeof text));
-    snprintf(text, sizeof text, "%+.2f %%", ps_report_number(row, "percent_per_hour"));
-    put_cell(sheet, "", text);
+    put_cell(sheet, "", ps_report_write_slope(row, text, sizeof text));
     snprintf(text, sizeof text, "%.3g", ps_report_number(row, "p_value"));
     put_cell(sheet, "", text);
     put_cell(sheet, drifts ? "no" : "ok", drifts ? "drifts" : "steady");

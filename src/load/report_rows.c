@@ -218,3 +218,16 @@ const char *ps_report_write_as(double value, const char *unit, char *text, size_
     }
     return text;
 }
+
+const char *ps_report_write_slope(const json_t *drift, char *text, size_t size)
+{
+    double percent = ps_report_number(drift, "percent_per_hour");
+    if (!ps_report_flag(drift, "drifts")) {
+        snprintf(text, size, "-");
+    } else if (isfinite(percent)) {
+        snprintf(text, size, "%+.2f %%", percent);
+    } else {
+        snprintf(text, size, "%+.3g %.16s", ps_report_number(drift, "slope_per_hour"), ps_report_text(drift, "unit"));
+    }
+    return text;
+}

@@ -45,6 +45,10 @@ const char *ps_report_row_text(const json_t *section, const struct ps_report_row
 /* The value of a threshold or drift in its own unit ("ms", "%", "/s", "bytes"); "-" for NAN. Returns text. */
 const char *ps_report_write_as(double value, const char *unit, char *text, size_t size);
 
+/* By how much a signal drifts in an hour: a share of where it began, else in its own unit. "-" for one that is steady:
+ * the slope of noise, taken times an hour, is no figure. Returns text. */
+const char *ps_report_write_slope(const json_t *drift, char *text, size_t size);
+
 /* "Load", "Stress", ...: what a kind is called in a title. */
 const char *ps_report_title(enum ps_report_kind kind);
 

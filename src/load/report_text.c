@@ -35,20 +35,41 @@ static const char *upper(const char *word, char text[32])
     return text;
 }
 
+static size_t section_count(const json_t *document)
+{
+    size_t count = 0;
+    for (enum ps_report_kind kind = 0; kind < PS_REPORT_COUNT; kind++) {
+        count += ps_report_section_of(document, kind) != NULL ? 1 : 0;
+    }
+    return count;
+}
+
+/* A line for each test; of one alone the verdict above says it all. */
+static int write_verdicts(const json_t *document, struct ps_buf *out)
+{
+    char text[TEXT_MAX], word[32];
+    int err = PS_OK;
+    for (enum ps_report_kind kind = 0; kind < PS_REPORT_COUNT; kind++) {
+        const json_t *section = ps_report_section_of(document, kind);
+        if (section != NULL) {
+            PRINT("%-10s %-17s %s\n", ps_report_word(kind), upper(ps_report_text(section, "verdict"), word),
+                  clean(section, "reason", text));
+        }
+    }
+    PRINT("\n");
+    return err;
+}
+
 int ps_report_write_summary(const json_t *document, struct ps_buf *out)
 {
     char text[TEXT_MAX], word[32], value[PS_REPORT_VALUE_MAX];
     int err = PS_OK;
     PRINT("%s  %s\n", upper(ps_report_text(document, "summary.verdict"), word), clean(document, "summary.target", text));
     PRINT("%s\n\n", clean(document, "summary.reason", text));
-    for (enum ps_report_kind kind = 0; kind < PS_REPORT_COUNT; kind++) {
-        const json_t *section = ps_report_section_of(document, kind);
-        if (section != NULL) {
-            PRINT("%-10s %-6s %s\n", ps_report_word(kind), upper(ps_report_text(section, "verdict"), word),
-                  clean(section, "reason", text));
-        }
+    if (err == PS_OK && section_count(document) > 1) {
+        err = write_verdicts(document, out);
     }
-    PRINT("\n%s requests", ps_report_write(ps_report_number(document, "summary.total_requests"), PS_UNIT_COUNT,
+    PRINT("%s requests", ps_report_write(ps_report_number(document, "summary.total_requests"), PS_UNIT_COUNT,
                                            value, sizeof value));
     PRINT(", %s errors", ps_report_write(ps_report_number(document, "summary.error_rate_percent"),
                                          PS_UNIT_PERCENT, value, sizeof value));
@@ -115,11 +136,15 @@ static int write_drift(const json_t *section, struct ps_buf *out)
     json_array_foreach (json_object_get(section, "drift"), i, row) {
         char text[TEXT_MAX], values[2][PS_REPORT_VALUE_MAX];
         const char *unit = ps_report_text(row, "unit");
-        PRINT("  %-24s %s to %s, %+.2f %% an hour (p = %.3g)%s\n", clean(row, "signal", text),
+        PRINT("  %-24s %s to %s: ", clean(row, "signal", text),
               ps_report_write_as(ps_report_number(row, "start"), unit, values[0], sizeof values[0]),
-              ps_report_write_as(ps_report_number(row, "end"), unit, values[1], sizeof values[1]),
-              ps_report_number(row, "percent_per_hour"), ps_report_number(row, "p_value"),
-              ps_report_flag(row, "drifts") ? ": DRIFTS" : "");
+              ps_report_write_as(ps_report_number(row, "end"), unit, values[1], sizeof values[1]));
+        if (ps_report_flag(row, "drifts")) {
+            PRINT("DRIFTS by %s an hour", ps_report_write_slope(row, values[0], sizeof values[0]));
+        } else {
+            PRINT("steady");
+        }
+        PRINT(" (p = %.3g)\n", ps_report_number(row, "p_value"));
     }
     return err;
 }

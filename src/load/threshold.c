@@ -300,7 +300,7 @@ static int read_part(struct ps_thresholds *added, struct ps_threshold *common, s
 static int read_metric(struct ps_str name, struct ps_threshold *out, char *why, size_t size)
 {
     if (ps_str_find(name, '{') < name.len) {
-        return fail(why, size, "%.*s: there are no tags on requests here", PS_STR_ARG(name));
+        return fail(why, size, "%.*s: one kind of request can't have a threshold of its own; test each in a run of its own", PS_STR_ARG(name));
     }
     for (size_t i = 0; i < PS_ARRAY_LEN(metrics); i++) {
         const char *alias = metrics[i].alias;

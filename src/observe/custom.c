@@ -12,6 +12,7 @@
 /* A row with everything that it points at, in one piece of memory. */
 struct entry {
     struct entry *next;              /* in its bucket */
+    struct entry *waiting;           /* the next that is not yet declared */
     struct ps_metric_family rows[2]; /* the second ends the table */
     double bounds[PS_METRIC_BOUNDS_MAX];
     const char *states[PS_METRIC_STATES_MAX + 1];
@@ -329,8 +330,27 @@ static int agree(const struct ps_metric_family *row, const struct ps_custom_defi
     return PS_OK;
 }
 
+/* Rows that are made and not yet declared, in their order. */
+struct batch {
+    struct entry *first;
+    struct entry **end;
+};
+
+static bool is_taken(const struct ps_custom *custom, const struct batch *batch,
+                     const struct ps_metric_family *row)
+{
+    struct ps_str stem = ps_metric_family_stem(row);
+    for (const struct entry *entry = batch->first; entry != NULL; entry = entry->waiting) {
+        if (ps_str_eq(ps_metric_family_stem(&entry->rows[0]), stem)) {
+            return true;
+        }
+    }
+    return ps_metrics_is_taken(custom->metrics, row);
+}
+
 static int add(struct ps_custom *custom, const struct ps_custom_definition *definition,
-               const size_t *order, struct entry **out, char *reason, size_t size)
+               const size_t *order, struct batch *batch, struct entry **out, char *reason,
+               size_t size)
 {
     if (custom->count >= custom->limit) {
         return refuse(PS_ELIMIT, reason, size,
@@ -341,53 +361,106 @@ static int add(struct ps_custom *custom, const struct ps_custom_definition *defi
         return refuse(PS_ENOMEM, reason, size, "out of memory");
     }
     const char *why = objection_to_row(&entry->rows[0]);
-    int err = why == NULL ? ps_metrics_declare(custom->metrics, entry->rows, NULL) : PS_EINVAL;
-    if (err != PS_OK) {
+    if (why != NULL || is_taken(custom, batch, &entry->rows[0])) {
         free(entry);
-        return why != NULL ? refuse(PS_EINVAL, reason, size, why)
-               : err == PS_EINVAL
-                   ? refuse(PS_EBUSY, reason, size, "another metric has this name already")
-                   : refuse(err, reason, size, "out of memory");
+        return why != NULL
+                   ? refuse(PS_EINVAL, reason, size, why)
+                   : refuse(PS_EBUSY, reason, size, "another metric has this name already");
     }
     struct entry **bucket = bucket_of(custom, definition->name);
     entry->next = *bucket;
     *bucket = entry;
     custom->count++;
+    *batch->end = entry;
+    batch->end = &entry->waiting;
     *out = entry;
     return PS_OK;
 }
 
-/* Finds or makes the row; *own gets the definition's labels in the order in which a new row has
+/* What is declared leaves the batch. */
+static int declare(struct ps_custom *custom, struct batch *batch, char *reason, size_t size)
+{
+    while (batch->first != NULL) {
+        if (ps_metrics_declare(custom->metrics, batch->first->rows, NULL) != PS_OK) {
+            return refuse(PS_ENOMEM, reason, size, "out of memory");
+        }
+        batch->first = batch->first->waiting;
+    }
+    return PS_OK;
+}
+
+static void withdraw(struct ps_custom *custom, struct batch *batch)
+{
+    while (batch->first != NULL) {
+        struct entry *entry = batch->first;
+        struct entry **at = bucket_of(custom, ps_str_from(entry->rows[0].name));
+        while (*at != entry) {
+            at = &(*at)->next;
+        }
+        *at = entry->next;
+        batch->first = entry->waiting;
+        custom->count--;
+        free(entry);
+    }
+}
+
+/* Finds or makes a row; *own gets the definition's labels in the order in which a new row has
  * them. */
 static int define(struct ps_custom *custom, const struct ps_custom_definition *definition,
-                  bool any_labels, size_t own[PS_METRIC_LABELS_MAX],
+                  bool any_labels, struct batch *batch, size_t own[PS_METRIC_LABELS_MAX],
                   const struct ps_metric_family **out, char *reason, size_t size)
 {
     const char *why = objection_to_sizes(definition);
     if (why != NULL) {
         return refuse(PS_EINVAL, reason, size, why);
     }
+    memset(own, 0, PS_METRIC_LABELS_MAX * sizeof own[0]);
     sort_labels(definition, own);
-    pthread_mutex_lock(&custom->lock);
     struct entry *entry = find(custom, definition->name);
     int err = entry != NULL
                   ? agree(&entry->rows[0], definition, any_labels ? NULL : own, reason, size)
-                  : add(custom, definition, own, &entry, reason, size);
-    pthread_mutex_unlock(&custom->lock);
+                  : add(custom, definition, own, batch, &entry, reason, size);
     if (err == PS_OK) {
         *out = &entry->rows[0];
     }
     return err;
 }
 
+static int define_all(struct ps_custom *custom, struct ps_custom_request *requests, size_t count,
+                      bool any_labels, size_t *bad, char *reason, size_t size)
+{
+    struct batch batch = {.first = NULL, .end = &batch.first};
+    int err = PS_OK;
+    pthread_mutex_lock(&custom->lock);
+    for (size_t i = 0; i < count && err == PS_OK; i++) {
+        *bad = i;
+        err = define(custom, &requests[i].definition, any_labels, &batch, requests[i].order,
+                     &requests[i].row, reason, size);
+    }
+    err = err == PS_OK ? declare(custom, &batch, reason, size) : err;
+    withdraw(custom, &batch);
+    pthread_mutex_unlock(&custom->lock);
+    return err;
+}
+
+int ps_custom_define_all(struct ps_custom *custom, struct ps_custom_request *requests,
+                         size_t count, size_t *bad, char *reason, size_t size)
+{
+    return define_all(custom, requests, count, false, bad, reason, size);
+}
+
 int ps_custom_define(struct ps_custom *custom, const struct ps_custom_definition *definition,
                      const struct ps_metric_family **out, size_t order[PS_METRIC_LABELS_MAX],
                      char *reason, size_t size)
 {
-    size_t own[PS_METRIC_LABELS_MAX] = {0};
-    int err = define(custom, definition, false, own, out, reason, size);
+    struct ps_custom_request request = {.definition = *definition};
+    size_t bad;
+    int err = define_all(custom, &request, 1, false, &bad, reason, size);
+    if (err == PS_OK) {
+        *out = request.row;
+    }
     if (err == PS_OK && order != NULL) {
-        memcpy(order, own, sizeof own);
+        memcpy(order, request.order, sizeof request.order);
     }
     return err;
 }
@@ -406,11 +479,13 @@ int ps_custom_fit(struct ps_custom *custom, const struct ps_custom_definition *d
                   const struct ps_metric_family **out, size_t order[PS_METRIC_LABELS_MAX],
                   size_t *left_out, char *reason, size_t size)
 {
-    size_t own[PS_METRIC_LABELS_MAX] = {0};
-    int err = define(custom, definition, true, own, out, reason, size);
+    struct ps_custom_request request = {.definition = *definition};
+    size_t bad;
+    int err = define_all(custom, &request, 1, true, &bad, reason, size);
     if (err != PS_OK) {
         return err;
     }
+    *out = request.row;
     *left_out = definition->label_count;
     for (size_t i = 0; i < PS_METRIC_LABELS_MAX && (*out)->labels[i] != NULL; i++) {
         order[i] = place_of(definition, (*out)->labels[i]);

@@ -56,6 +56,18 @@ PS_MUST_CHECK int ps_custom_define(struct ps_custom *custom,
                                    const struct ps_metric_family **out,
                                    size_t order[PS_METRIC_LABELS_MAX], char *reason, size_t size);
 
+/* One of many definitions, and what came of it. */
+struct ps_custom_request {
+    struct ps_custom_definition definition;
+    const struct ps_metric_family *row;
+    size_t order[PS_METRIC_LABELS_MAX];
+};
+
+/* The same of many at once: either all are there afterwards, or none that was not there before (but
+ * for PS_ENOMEM, which leaves those that still found room). *bad is the one that `reason` is about. */
+PS_MUST_CHECK int ps_custom_define_all(struct ps_custom *custom, struct ps_custom_request *requests,
+                                       size_t count, size_t *bad, char *reason, size_t size);
+
 #define PS_CUSTOM_NONE SIZE_MAX
 
 /* The same for those who can't know which labels a metric has: where one of the name and type is

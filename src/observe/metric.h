@@ -152,6 +152,12 @@ struct ps_metrics_opts {
 PS_MUST_CHECK int ps_metrics_new(struct ps_metrics **out, const struct ps_metrics_opts *opts);
 void ps_metrics_free(struct ps_metrics *metrics);
 
+/* How OpenMetrics calls a sane family: without the ends that stand at its samples only. Borrowed. */
+struct ps_str ps_metric_family_stem(const struct ps_metric_family *row);
+
+/* Would this sane row be refused because a declared one has its name? */
+bool ps_metrics_is_taken(struct ps_metrics *metrics, const struct ps_metric_family *row);
+
 /* Makes the rows of a table known, in this order on every page. A family without labels shows its
  * zero at once, but for gauges, whose value nobody knows yet. Declaring the same row again does
  * nothing. Returns PS_OK, PS_ENOMEM, or PS_EINVAL for a name, unit, label or bound that the

@@ -74,11 +74,42 @@ struct ps_metrics {
     _Atomic uint64_t generation;  /* moves on when series are dropped: memos forget */
 };
 
-/* The set of a declared row, or NULL. Locked by the caller. */
+/* metric_set.c; all of it is locked by the caller. */
+
+/* Room for the first sets, and none of them left; the list of orphans is there before. PS_OK or
+ * PS_ENOMEM. */
+PS_MUST_CHECK int ps_metric_sets_init(struct ps_metrics *metrics);
+void ps_metric_sets_fini(struct ps_metrics *metrics);
+
+/* Makes the set of a row, once. PS_OK, PS_EINVAL (the row is not sane, or its name is taken) or
+ * PS_ENOMEM. */
+PS_MUST_CHECK int ps_metric_set_declare(struct ps_metrics *metrics,
+                                        const struct ps_metric_family *row);
+
+/* The set of a declared row, or NULL. */
 struct ps_metric_set *ps_metric_set_of(const struct ps_metrics *metrics,
                                        const struct ps_metric_family *row);
 
-/* Gives one reference back; frees a dropped series with the last one. Locked by the caller. */
+/* Whether a family has the row's name, or one that only differs by what its type appends. */
+bool ps_metric_set_is_taken(const struct ps_metrics *metrics, const struct ps_metric_family *row);
+
+/* The series with these packed label values and their hash, or NULL. */
+struct ps_metric_series *ps_metric_set_find(const struct ps_metric_set *set, struct ps_str packed,
+                                            uint64_t hash);
+
+/* Makes it; nobody holds it yet. A gauge is unknown until it is set. PS_OK or PS_ENOMEM. */
+PS_MUST_CHECK int ps_metric_set_add(struct ps_metrics *metrics, struct ps_metric_set *set,
+                                    struct ps_str packed, uint64_t hash,
+                                    struct ps_metric_series **out);
+
+/* Makes set->overflow. PS_OK or PS_ENOMEM. */
+PS_MUST_CHECK int ps_metric_set_add_overflow(struct ps_metrics *metrics, struct ps_metric_set *set);
+
+/* Takes a series off the page; it lives on among the orphans while somebody holds it. */
+void ps_metric_set_drop(struct ps_metrics *metrics, struct ps_metric_set *set,
+                        struct ps_metric_series *series);
+
+/* Gives one reference back; frees a dropped series with the last one. */
 void ps_metric_series_unref(struct ps_metrics *metrics, struct ps_metric_series *series);
 
 static inline struct ps_metric_series *ps_metric_series_of(struct ps_list *node)

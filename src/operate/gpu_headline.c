@@ -32,14 +32,22 @@ size_t ps_gpu_list_sources(struct ps_gpu *gpu, ps_time now, struct ps_profile_so
     return count;
 }
 
-const struct ps_optimizer_target *ps_gpu_fullest(const struct ps_optimizer_target *targets,
-                                                 size_t count)
+const struct ps_optimizer_target *ps_gpu_most_pressed(const struct ps_gpu_outlook *outlook,
+                                                      const struct ps_optimizer_target *targets,
+                                                      size_t count)
 {
     const struct ps_optimizer_target *most = NULL;
+    int highest = 0;
     for (size_t i = 0; i < count; i++) {
-        if (targets[i].fresh && targets[i].effective.known &&
-            (most == NULL || targets[i].effective.value > most->effective.value)) {
+        struct ps_gpu_view view;
+        if (!targets[i].fresh || !targets[i].effective.known) {
+            continue;
+        }
+        int level = ps_gpu_outlook_read(outlook, targets[i].id, &view) ? (int)view.level : -1;
+        if (most == NULL || level > highest ||
+            (level == highest && targets[i].effective.value > most->effective.value)) {
             most = &targets[i];
+            highest = level;
         }
     }
     return most;
@@ -71,7 +79,7 @@ static const struct ps_device *find_device(struct ps_gpu *gpu, ps_time now,
 void ps_gpu_headline(struct ps_gpu *gpu, ps_time now, const struct ps_optimizer_target *targets,
                      size_t count, struct ps_gpu_headline *out)
 {
-    const struct ps_optimizer_target *server = ps_gpu_fullest(targets, count);
+    const struct ps_optimizer_target *server = ps_gpu_most_pressed(gpu->outlook, targets, count);
     struct ps_profile_source *sources = calloc(PS_OPTIMIZER_TARGETS, sizeof *sources);
     const struct ps_device_snapshot *snapshot = NULL;
     *out = (struct ps_gpu_headline){.foreseen = false};

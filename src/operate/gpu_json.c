@@ -308,11 +308,11 @@ static void add_plain(json_t *root, const struct ps_gpu *gpu)
     }
 }
 
-/* The fullest server decides which device is shown. */
+/* The server under the highest pressure decides which device is shown. */
 static void add_effective(json_t *root, const struct ps_gpu *gpu,
                           const struct ps_optimizer_target *targets, size_t count)
 {
-    const struct ps_optimizer_target *most = ps_gpu_fullest(targets, count);
+    const struct ps_optimizer_target *most = ps_gpu_most_pressed(gpu->outlook, targets, count);
     struct ps_gpu_view view;
     if (most == NULL) {
         add_plain(root, gpu);

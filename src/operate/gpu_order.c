@@ -11,6 +11,7 @@
 #include "operate/gpu_json_private.h"
 #include "operate/gpu_opts.h"
 #include "operate/gpu_room.h"
+#include "operate/json.h"
 
 static int refuse(char *reason, size_t size, const char *text)
 {
@@ -105,8 +106,11 @@ static int begin(struct ps_gpu *gpu, json_t *root, const char *who, struct ps_bu
 int ps_gpu_cleanup(struct ps_gpu *gpu, struct ps_str json, const char *who, struct ps_buf *out,
                    bool *done, char *reason, size_t size)
 {
-    json_t *root = json_loadb(json.ptr, json.len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *root = ps_json_read(json, 0, reason, size);
     *done = true;
+    if (root == NULL) {
+        return PS_EINVAL;
+    }
     int err = PS_OK;
     if (!json_is_object(root)) {
         err = refuse(reason, size, "the body is not a JSON object");

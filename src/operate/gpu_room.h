@@ -107,9 +107,11 @@ const char *ps_gpu_basis(const struct ps_optimizer_target *target);
 size_t ps_gpu_list_sources(struct ps_gpu *gpu, ps_time now, struct ps_profile_source *sources,
                            size_t most);
 
-/* The server that `profile` is about: the fullest that is heard of now, or NULL. */
-const struct ps_optimizer_target *ps_gpu_fullest(const struct ps_optimizer_target *targets,
-                                                 size_t count);
+/* The server that `profile` is about: of those with the highest level the fullest that is heard of
+ * now, or NULL. One that will run out in a minute comes before one that is fuller and steady. */
+const struct ps_optimizer_target *ps_gpu_most_pressed(const struct ps_gpu_outlook *outlook,
+                                                      const struct ps_optimizer_target *targets,
+                                                      size_t count);
 
 /* The figures of `profile`, in percent. */
 struct ps_gpu_headline {

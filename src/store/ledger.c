@@ -3,9 +3,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/check.h"
+#include "base/condition.h"
 #include "base/list.h"
 #include "base/spawn.h"
 #include "io/mailbox.h"
@@ -352,14 +352,6 @@ static void work(struct ps_ledger *ledger, struct job *jobs)
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
-static struct timespec deadline_in(ps_span span)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    ps_time sum = (ps_time)at.tv_sec * PS_SECOND + at.tv_nsec + (span > 0 ? span : 0);
-    return (struct timespec){.tv_sec = sum / PS_SECOND, .tv_nsec = sum % PS_SECOND};
-}
-
 static struct job *take_all(struct ps_ledger *ledger)
 {
     struct job *jobs = ledger->first;
@@ -373,7 +365,7 @@ static bool wait_for_work(struct ps_ledger *ledger, struct job **jobs)
 {
     ps_time due = ledger->file == NULL ? ledger->retry_at : ledger->prune_at;
     ps_span span = due - ps_clock_now(ledger->opts.clock);
-    struct timespec until = deadline_in(span < PRUNE_EVERY ? span : PRUNE_EVERY);
+    struct timespec until = ps_condition_deadline(span < PRUNE_EVERY ? span : PRUNE_EVERY);
     int error = span <= 0 ? 1 : 0;
     pthread_mutex_lock(&ledger->mutex);
     while (!ledger->stopping && !ledger->kicked && error == 0) {
@@ -430,16 +422,6 @@ static void *run(void *arg)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-static void init_locks(struct ps_ledger *ledger)
-{
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&ledger->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
-    pthread_mutex_init(&ledger->mutex, NULL);
-}
-
 static void set_opts(struct ps_ledger *ledger, const struct ps_ledger_opts *opts)
 {
     ledger->opts = *opts;
@@ -458,7 +440,8 @@ int ps_ledger_new(struct ps_ledger **out, const struct ps_ledger_opts *opts, str
     set_opts(ledger, opts);
     ps_list_init(&ledger->waiting);
     ledger->last = &ledger->first;
-    init_locks(ledger);
+    ps_condition_init(&ledger->changed);
+    pthread_mutex_init(&ledger->mutex, NULL);
     ledger->path = ps_str_dup(ps_str_from(opts->path));
     int err = ledger->path == NULL ? PS_ENOMEM : ps_mailbox_new(&ledger->mailbox, loop, ledger);
     err = err != PS_OK ? err : ps_spawn(&ledger->thread, run, ledger);
@@ -474,7 +457,7 @@ int ps_ledger_new(struct ps_ledger **out, const struct ps_ledger_opts *opts, str
 /* With the mutex held. */
 static bool wait_for_end(struct ps_ledger *ledger, ps_span patience)
 {
-    struct timespec until = deadline_in(patience);
+    struct timespec until = ps_condition_deadline(patience);
     int error = 0;
     while (!ledger->ended && error == 0) {
         error = pthread_cond_timedwait(&ledger->changed, &ledger->mutex, &until);

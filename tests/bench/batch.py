@@ -4,7 +4,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from machine import machine, version_of
-from rows import ratio_of, rounded, say
+from rows import figure, ratio_of, say
 from targets import ask_program, build_targets
 
 FRESH = 90001
@@ -42,10 +42,8 @@ def build():
 
 
 def result(metric, unit, ours, peer, peer_name, target, holds, less=False, **more):
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": rounded(ours, 4),
-            "peer": rounded(peer, 4), "peer_name": peer_name,
-            "ratio": None if peer is None else ratio_of(ours, peer, not less, 1 if "oom" in metric else 1e-6), "target": target,
-            "holds": holds, "failed_requests": 0, **more}
+    ratio = ratio_of(ours, peer, not less, 1 if "oom" in metric else 1e-6)
+    return figure(WHAT, metric, unit, ours, peer, peer_name, target, holds, ratio, **more)
 
 
 def run_search(program, runs):
@@ -93,7 +91,7 @@ def run_queue(program):
 def run_cost(program):
     told = ask_program(program, "cost")
     return [result("batch_learn", "us", told["learn_us"], None, "-", "at most 1 us", told["learn_us"] <= 1),
-            result("batch_advise", "us", told["advise_us"], None, "-", "reported", None, without="reported")]
+            result("batch_advise", "us", told["advise_us"], None, "-", "reported", None)]
 
 
 def run(args, folder, save):

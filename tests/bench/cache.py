@@ -13,7 +13,7 @@ import time
 
 from machine import machine, version_of
 from rows import Row, run_rounds, say, within
-from targets import Lab
+from targets import PENSTOCK_BEGIN, Lab
 
 PARTS = ("cpu", "latency")
 WHAT = {
@@ -86,14 +86,7 @@ sub vcl_backend_fetch {{ set bereq.method = bereq.http.x-method; }}
 sub vcl_backend_response {{ set beresp.ttl = 1h; }}
 """
 
-PENSTOCK = """
-listen: ["127.0.0.1:{port}"]
-workers: 1
-access_log: off
-upstreams:
-  - name: bench
-    endpoints: ["http://127.0.0.1:{upstream}"]
-    engine: openai
+PENSTOCK = PENSTOCK_BEGIN + """\
 routes:
   - {{path: /v1/chat/completions, kind: openai, cache: yes, sampled: yes}}
 """

@@ -18,7 +18,7 @@ import time
 
 from machine import machine, version_of
 from redis_lab import RedisLab, ask
-from rows import failures, run_rounds, say
+from rows import failures, figure, run_rounds, say
 from targets import BenchError
 
 PARTS = ("nodes", "cluster")
@@ -156,9 +156,8 @@ def shot(fault, seconds):
 
 
 def result(metric, unit, ours, target, holds, failed, **more):
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, 3), "peer": None,
-            "peer_name": "no fault", "ratio": None, "target": target,
-            "holds": bool(holds) and failed == 0, "failed_requests": failed, **more}
+    return figure(WHAT, metric, unit, ours, None, "no fault", target, bool(holds) and failed == 0, None, 3,
+                  failed_requests=failed, **more)
 
 
 def figures(kept, rounds, faults):

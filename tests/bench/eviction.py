@@ -13,7 +13,7 @@ import struct
 import subprocess
 
 from machine import machine, version_of
-from rows import ratio_of, rounded, say
+from rows import figure, ratio_of, rounded, say
 from targets import ROOT, BenchError, build_targets
 
 DATA = pathlib.Path(os.environ.get("PENSTOCK_DATA", ROOT.parent / "shared" / "data"))
@@ -82,10 +82,7 @@ def replay(program, *args):
 
 
 def result(metric, unit, ours, peer, peer_name, target, holds, **more):
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": rounded(ours, 4),
-            "peer": rounded(peer, 4), "peer_name": peer_name,
-            "ratio": ratio_of(ours, peer, True, 1e-6), "target": target, "holds": holds,
-            "failed_requests": 0, **more}
+    return figure(WHAT, metric, unit, ours, peer, peer_name, target, holds, ratio_of(ours, peer, True, 1e-6), **more)
 
 
 def trace_results(name, share, must, told):
@@ -98,8 +95,7 @@ def trace_results(name, share, must, told):
     results = [result(
         f"optimum_{name}_{share}", "of optimum", shares["gdsf"], shares[best], SHOWN[best],
         f"at most {MARGIN:g} below the best of the others" if must else "reported",
-        shares["gdsf"] >= shares[best] - MARGIN if must else None,
-        **({} if must else {"without": "reported"}), **more)]
+        shares["gdsf"] >= shares[best] - MARGIN if must else None, **more)]
     if f"hits_{name}_{share}" in WHAT and optimum * 100 > OPTIMUM:
         hits = policies["gdsf"]["hits"] * 100
         results.append(result(f"hits_{name}_{share}", "%", hits, optimum * 100, "the optimum",

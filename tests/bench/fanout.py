@@ -26,7 +26,7 @@ import threading
 import time
 
 from machine import machine, version_of
-from rows import say, undisturbed
+from rows import figure, ratio_below, say, undisturbed
 from targets import (NGINX, PENSTOCK, BenchError, Lab, Program, compile_programs, free_port, resident_kib,
                      run_time)
 
@@ -285,10 +285,8 @@ def median(shots, figure):
 
 
 def result(metric, unit, ours, peer, target, holds, **more):
-    ratio = round(peer / ours, 3) if ours and peer and ours > 0 and peer > 0 else None
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, 3), "peer": None if peer is None else round(peer, 3),
-            "peer_name": "none" if peer is None else PEER, "ratio": ratio, "target": target, "holds": holds, "failed_requests": 0,
-            **({} if holds is not None else {"without": "reported"}), **more}
+    ratio = ratio_below(ours, peer) if ours and peer and ours > 0 and peer > 0 else None
+    return figure(WHAT, metric, unit, ours, peer, "none" if peer is None else PEER, target, holds, ratio, 3, **more)
 
 
 def in_turn(names, rounds, measure):

@@ -16,7 +16,7 @@ import subprocess
 import time
 
 from machine import machine, version_of
-from rows import CHAT, say
+from rows import CHAT, figure, say
 from targets import BUILD, BenchError, Program, compile_programs, free_port
 
 PARTS = ("flight",)
@@ -134,8 +134,7 @@ def bad(sample):
 
 
 def row(metric, unit, ours, target, holds, **more):
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, 3), "peer": None,
-            "peer_name": "none", "ratio": None, "target": target, "holds": holds, "failed_requests": 0, **more}
+    return figure(WHAT, metric, unit, ours, None, "none", target, holds, None, 3, **more)
 
 
 def results_of(rounds):
@@ -157,8 +156,7 @@ def results_of(rounds):
             failed_requests=failed, streams=total),
         row("flight_joiner_p99", "ms", joiners, "at most 5 ms", joiners <= 5,
             all=[r["late"]["ttft"]["p99"] / 1e3 for r in rounds]),
-        row("flight_joiner_p50", "ms", median_ms(rounds, "late", "p50", "ttft"), "reported", None,
-            without="reported"),
+        row("flight_joiner_p50", "ms", median_ms(rounds, "late", "p50", "ttft"), "reported", None),
         row("flight_slow_gap", "ms", gaps[1] - gaps[0], "at most 1 ms", gaps[1] - gaps[0] <= 1,
             without_ms=gaps[0], with_ms=gaps[1]),
     ]

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 
 from machine import machine, version_of
-from rows import say
+from rows import bounded, say
 from targets import BenchError, build_targets
 
 PEER = "/metrics as text"
@@ -34,12 +34,7 @@ def ask(program, *words):
 
 
 def result(metric, unit, ours, most=None, peer=None, digits=1):
-    holds = None if most is None else ours <= most
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, digits),
-            "peer": None if peer is None else round(peer, digits), "peer_name": PEER if peer else "",
-            "ratio": round(peer / ours, 3) if peer and ours else None,
-            "target": "reported" if most is None else f"at most {most:g} {unit}", "holds": holds,
-            "failed_requests": 0, **({"without": "reported"} if holds is None else {})}
+    return bounded(WHAT, metric, unit, ours, peer, PEER if peer else "", most, digits)
 
 
 def run(args, folder, save):

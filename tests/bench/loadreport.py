@@ -11,7 +11,7 @@ import subprocess
 import time
 
 from machine import machine
-from rows import say
+from rows import bounded, say
 from targets import BenchError, build_targets
 
 RATE = 100
@@ -46,11 +46,7 @@ def measure(penstock, journal):
 
 
 def result(metric, unit, ours, most, peer=None):
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, 3), "peer": peer,
-            "peer_name": "a tenth of it" if peer else "", "ratio": round(peer / ours, 3) if peer else None,
-            "target": "reported" if most is None else f"at most {most:g} {unit}",
-            "holds": None if most is None else ours <= most, "failed_requests": 0,
-            **({"without": "reported"} if most is None else {})}
+    return bounded(WHAT, metric, unit, ours, peer, "a tenth of it" if peer else "", most, 3)
 
 
 def run(args, folder, save):

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 
 from machine import machine, version_of
-from rows import say
+from rows import bounded, say
 from targets import BenchError, build_targets
 
 PEER = "mutex and string"
@@ -48,12 +48,7 @@ def environment(args, rounds):
 
 
 def result(what, metric, unit, ours, peer, most, digits=2, **more):
-    holds = None if most is None else ours <= most
-    return {"metric": metric, "unit": unit, "what": what[metric], "ours": round(ours, digits),
-            "peer": None if peer is None else round(peer, digits), "peer_name": PEER,
-            "ratio": round(peer / ours, 3) if peer and ours else None,
-            "target": "reported" if most is None else f"at most {most:g} {unit}", "holds": holds,
-            "failed_requests": 0, **({"without": "reported"} if holds is None else {}), **more}
+    return bounded(what, metric, unit, ours, peer, PEER, most, digits, **more)
 
 
 def median(rounds, name):

@@ -12,7 +12,7 @@ import os
 import pathlib
 
 from machine import machine, version_of
-from rows import ratio_of, rounded, say
+from rows import figure, ratio_of, say
 from targets import ROOT, ask_program, build_targets
 
 DATA = pathlib.Path(os.environ.get("PENSTOCK_DATA", ROOT.parent / "shared" / "data"))
@@ -61,10 +61,7 @@ def build():
 
 
 def result(metric, unit, ours, peer, peer_name, target, holds, less=False, **more):
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": rounded(ours, 4),
-            "peer": rounded(peer, 4), "peer_name": peer_name,
-            "ratio": None if peer is None else ratio_of(ours, peer, not less, 1e-6), "target": target,
-            "holds": holds, "failed_requests": 0, **more}
+    return figure(WHAT, metric, unit, ours, peer, peer_name, target, holds, ratio_of(ours, peer, not less, 1e-6), **more)
 
 
 def pooled(told, rule):
@@ -144,8 +141,7 @@ def series_results(name, told):
                all=told),
         result(f"predict_walk_{name}", "", ours["f1_hindsight"], walk["f1_hindsight"], "random walk", "better",
                ours["f1_hindsight"] > walk["f1_hindsight"]),
-        result(f"predict_accuracy_{name}", "%", 100 * ours["accuracy"], never, "never", "reported", None,
-               without="reported"),
+        result(f"predict_accuracy_{name}", "%", 100 * ours["accuracy"], never, "never", "reported", None),
         result(f"predict_brier_{name}", "", ours["brier_skill"], None, "-", "above 0", ours["brier_skill"] > 0,
                line=line["brier_skill"]),
         result(f"predict_calibrated_{name}", "", ours["gap"], walk["gap"], "random walk", "at most 0.05",

@@ -22,7 +22,7 @@ import subprocess
 import time
 
 from machine import machine, version_of
-from rows import ratio_of, rounded, say
+from rows import figure, ratio_of, say
 from targets import BenchError, free_port
 
 SHAPES = ("ramp", "step", "sawtooth", "leak", "burst")
@@ -336,9 +336,8 @@ async def run_shape(shape, seed, seconds, folder, penstock, arms):
 
 
 def result(metric, unit, ours, peer, peer_name, target, holds, less=False, **more):
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": rounded(ours, 4), "peer": rounded(peer, 4),
-            "peer_name": peer_name, "ratio": None if peer is None else ratio_of(ours, peer, not less, 1 if less else 1e-6), "target": target,
-            "holds": holds, "failed_requests": 0, **({} if holds is not None else {"without": "reported"}), **more}
+    ratio = ratio_of(ours, peer, not less, 1 if less else 1e-6)
+    return figure(WHAT, metric, unit, ours, peer, peer_name, target, holds, ratio, **more)
 
 
 def with_reclaimable(shape, off, auto):

@@ -10,16 +10,9 @@ import subprocess
 import time
 import urllib.request
 
-from targets import BenchError, Lab, Program, free_port
+from targets import PENSTOCK_BEGIN, BenchError, Lab, Program, free_port
 
-PENSTOCK = """
-listen: ["127.0.0.1:{port}"]
-workers: 1
-access_log: off
-upstreams:
-  - name: bench
-    endpoints: ["http://127.0.0.1:{upstream}"]
-    engine: openai
+PENSTOCK = PENSTOCK_BEGIN + """\
 routes:
   - {{path: /v1/chat/completions, kind: openai, cache: yes, sampled: yes}}
 cache:

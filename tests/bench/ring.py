@@ -18,7 +18,7 @@ import time
 from eviction import DATA, TRACES
 from machine import machine, version_of
 from redis_lab import RedisLab
-from rows import failures, say
+from rows import failures, figure, ratio_below, say
 from targets import HERE, ROOT, WARNINGS, BenchError
 
 WHAT = {
@@ -62,11 +62,8 @@ def ask(program, *words):
 
 
 def result(metric, unit, ours, peer, target, holds, **more):
-    ratio = peer / ours if ours and peer is not None and metric != "ring_equal" else None
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, 4),
-            "peer": None if peer is None else round(peer, 4), "peer_name": "-" if peer is None else "ketama",
-            "ratio": None if ratio is None else round(ratio, 3), "target": target, "holds": bool(holds),
-            "failed_requests": 0, **more}
+    ratio = None if metric == "ring_equal" else ratio_below(ours, peer)
+    return figure(WHAT, metric, unit, ours, peer, "-" if peer is None else "ketama", target, bool(holds), ratio, **more)
 
 
 def equal_percent(program, count):

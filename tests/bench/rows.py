@@ -198,6 +198,24 @@ def rounded(value, digits):
     return None if value is None else round(value, digits)
 
 
+def ratio_below(ours, peer):
+    """The same of a measure where less is better; None where there is nothing to divide by."""
+    return round(peer / ours, 3) if peer and ours else None
+
+
+def figure(what, metric, unit, ours, peer, peer_name, target, holds, ratio, digits=4, **more):
+    """A figure as the page shows it. `holds` is None where it is only reported."""
+    return {"metric": metric, "unit": unit, "what": what[metric], "ours": rounded(ours, digits),
+            "peer": rounded(peer, digits), "peer_name": peer_name, "ratio": ratio, "target": target, "holds": holds,
+            "failed_requests": 0, **({} if holds is not None else {"without": "reported"}), **more}
+
+
+def bounded(what, metric, unit, ours, peer, peer_name, most, digits, **more):
+    """A figure that is to be at most so much, or is only reported."""
+    return figure(what, metric, unit, ours, peer, peer_name, "reported" if most is None else f"at most {most:g} {unit}",
+                  None if most is None else ours <= most, ratio_below(ours, peer), digits, **more)
+
+
 def within(factor):
     return lambda ours, peer: ours <= factor * peer
 

@@ -17,7 +17,7 @@ import time
 import urllib.request
 
 from machine import machine, version_of
-from rows import say
+from rows import bounded, say
 from targets import BenchError, Program, build_targets, free_port, run_time
 
 PEER = "Node dgram"
@@ -145,12 +145,7 @@ def peer_shot(sender, cores, per, seconds):
 
 
 def result(metric, unit, ours, peer, most, digits=2, **more):
-    holds = None if most is None else ours <= most
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, digits),
-            "peer": None if peer is None else round(peer, digits), "peer_name": PEER if peer is not None else "",
-            "ratio": round(peer / ours, 3) if peer and ours else None,
-            "target": "reported" if most is None else f"at most {most:g} {unit}", "holds": holds,
-            "failed_requests": 0, **({"without": "reported"} if holds is None else {}), **more}
+    return bounded(WHAT, metric, unit, ours, peer, PEER if peer is not None else "", most, digits, **more)
 
 
 def one_round(ours, sender, cores, seconds):

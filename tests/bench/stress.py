@@ -13,7 +13,7 @@ import subprocess
 import time
 
 from machine import machine, version_of
-from rows import say
+from rows import figure, say
 from targets import BUILD, BenchError
 
 WHAT = {
@@ -63,9 +63,7 @@ def test(penstock, folder, server, command, *arguments):
 
 
 def row(metric, unit, ours, truth, target, holds, **more):
-    ours = None if ours is None else round(ours, 3)
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": ours, "peer": round(truth, 3),
-            "peer_name": "truth", "ratio": None, "target": target, "holds": holds, "failed_requests": 0, **more}
+    return figure(WHAT, metric, unit, ours, truth, "truth", target, holds, None, 3, **more)
 
 
 def breaking_point(args, folder, manner, curve, limit, seconds):

@@ -80,7 +80,8 @@ backend bench
     server one 127.0.0.1:{upstream}
 """
 
-PENSTOCK = """
+# The upstream comes last: what follows is more of it, or the rest.
+PENSTOCK_BEGIN = """
 listen: ["127.0.0.1:{port}"]
 workers: 1
 access_log: off
@@ -88,6 +89,8 @@ upstreams:
   - name: bench
     endpoints: ["http://127.0.0.1:{upstream}"]
     engine: openai
+"""
+PENSTOCK = PENSTOCK_BEGIN + """\
     admission: {{max_in_flight: 20000, max_queue: 20000}}
 routes:
   - {{name: chat, path: /v1/chat/completions, kind: openai, upstream: bench}}

@@ -17,7 +17,7 @@ import time
 import urllib.request
 
 from machine import machine, version_of
-from rows import say
+from rows import figure, ratio_below, say
 from targets import BUILD, BenchError, Program, build_targets, compile_programs, free_port
 
 GPUS = 8
@@ -62,10 +62,7 @@ def median(rounds, name):
 
 
 def result(metric, unit, ours, peer, target, holds, **more):
-    return {"metric": metric, "unit": unit, "what": WHAT[metric], "ours": round(ours, 4),
-            "peer": None if peer is None else round(peer, 4), "peer_name": "asking for all",
-            "ratio": round(peer / ours, 3) if peer and ours else None, "target": target, "holds": holds,
-            "failed_requests": 0, **({} if holds is not None else {"without": "reported"}), **more}
+    return figure(WHAT, metric, unit, ours, peer, "asking for all", target, holds, ratio_below(ours, peer), **more)
 
 
 def measure_cost(args, rounds, programs):

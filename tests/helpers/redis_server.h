@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -21,6 +22,8 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -39,6 +42,15 @@ struct redis_server {
 static inline bool redis_server_is_installed(void)
 {
     return system("PATH=$PATH:/usr/sbin command -v redis-server >/dev/null 2>&1") == 0;
+}
+
+/* Leaves the case where there is no server to run it with. */
+static inline void redis_server_need(bool is_there)
+{
+    if (!is_there) {
+        print_message("redis-server is not installed: nothing is tested against a real one\n");
+        skip();
+    }
 }
 
 /* A port that was free a moment ago. */

@@ -8,10 +8,11 @@ import net from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync, gzipSync } from 'node:zlib';
 
-import { Penstock, get, runPenstock } from './lib/penstock.mjs';
+import { Penstock, get, runPenstock, tempDir } from './lib/penstock.mjs';
 import { freePort } from './lib/ports.mjs';
-import { slowness, until } from './lib/wait.mjs';
+import { sleep, slowness, until } from './lib/wait.mjs';
 
 const data = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../data');
 const READY = 30000 * slowness;
@@ -176,6 +177,29 @@ test('it ends by itself after --duration', async (t) => {
   const { code } = await demo.ended;
   demo.assertClean();
   assert.equal(code, 0, demo.stderr);
+});
+
+/// The samples, cut short: the first bytes of each, up to the end of a line where there are any.
+function shortSamples(t) {
+  const dir = tempDir(t);
+  for (const [file, bytes] of [['azure2023_conv_10min.csv.gz', 400], ['cache2k_web07_20k.u32be.gz', 64]]) {
+    const whole = gunzipSync(fs.readFileSync(path.join(data, file))).subarray(0, bytes);
+    const end = file.includes('.csv') ? whole.lastIndexOf(10) + 1 : bytes;
+    fs.writeFileSync(path.join(dir, file), gzipSync(whole.subarray(0, end)));
+  }
+  return dir;
+}
+
+test('when the traffic is at its end it says so, serves on, and is quiet', async (t) => {
+  const demo = await startDemo(t, '--speed', '10', '--data', shortSamples(t));
+  await until('the end is told', () => demo.stdout.includes('is at its end and is not repeated'), READY, 50);
+  const before = demo.stdout.length;
+  await sleep(7000); // two pictures and more, while traffic flows
+  assert.equal((await get(demo.port, '/healthz')).status, 200);
+  const behind = demo.stdout.slice(before).match(/^traces .*$/gm) ?? [];
+  assert.ok(behind.length <= 1, behind.join('\n'));
+  assert.ok(behind.every((line) => /^traces ended; at \d+:\d\d /.test(line)), behind.join('\n'));
+  await demo.stop();
 });
 
 test('kill -9 of the demo takes its processes along', async (t) => {

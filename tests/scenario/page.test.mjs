@@ -142,7 +142,9 @@ browserTest('without a GPU the setting that would give one is named, and nothing
   const { page, seen } = await openPage(t, gate.url);
   const problem = await call(gate.port, { path: '/api/gpu/profile' });
   assert.equal(problem.status, 503);
-  await page.locator('#gpu .missing', { hasText: problem.json.detail }).waitFor();
+  const missing = page.locator('#gpu .missing', { hasText: problem.json.detail });
+  await missing.waitFor();
+  assert.match(await missing.textContent(), /^Nothing is known of any GPU/); // once, as a sentence
   const tile = page.locator('.tile', { hasText: 'GPU memory' });
   assert.match(await tile.textContent(), /–unknown/);
   assert.match(await page.locator('#verdict-text').textContent(), /No inference server is configured/);

@@ -8,11 +8,26 @@ import { format, mark, short } from '../../web/format.js';
 import { labelText, partsOf } from '../../web/key.js';
 import { lines } from '../../web/lines.js';
 import { SECTIONS, TILES, customPanels } from '../../web/panels.js';
+import { Rarely } from '../../web/rarely.js';
 import { COLUMNS, Store } from '../../web/store.js';
 import { Verdict } from '../../web/verdict.js';
 import { View } from '../../web/view.js';
 
 const plain = (text) => text.replaceAll('\u00a0', ' ');
+
+test('what is not there is asked for ever more rarely, and at once when it came', () => {
+  const tries = new Rarely();
+  const asked = [];
+  for (let minute = 0; minute < 300; minute++) {
+    if (tries.isDue(minute * 60_000 + 1)) {
+      asked.push(minute);
+      tries.failed(minute * 60_000 + 1);
+    }
+  }
+  assert.deepEqual(asked, [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]);
+  tries.reset();
+  assert.ok(tries.isDue(300 * 60_000));
+});
 
 test('numbers come with their units, and unknown is a dash', () => {
   const rows = [
@@ -21,7 +36,7 @@ test('numbers come with their units, and unknown is a dash', () => {
     [0.4213, 'ms', '0.42 ms'], [240.4, 'ms', '240 ms'], [1236, 'ms', '1.24 s'], [86_000_000, 'ms', '23 h 53 min'],
     [57.2, 's', '57.2 s'], [200, 's', '3 min 20 s'], [0.0021, 's', '2.1 ms'],
     [5.25, '%', '5.3 %'], [60.87, '%', '60.9 %'], [100, '%', '100 %'], [0.004, '%', '0.004 %'],
-    [14960, 'MB', '14,960 MB'], [310.4, 'W', '310 W'], [62.4, '°C', '62 °C'],
+    [14960, 'MiB', '14,960 MiB'], [310.4, 'W', '310 W'], [62.4, '°C', '62 °C'],
     [2, 'level', 'high'], [1, '0 or 1', 'up'], [0, '0 or 1', 'down'],
   ];
   for (const [value, unit, text] of rows) {

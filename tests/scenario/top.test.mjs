@@ -140,7 +140,9 @@ test('a token opens it, and what is wrong is said', async (t) => {
   assert.equal(without.code, 1);
   assert.match(without.stderr, /wants a token with the role read \(status 401\)/);
   await until('a second is there', async () => (await say('--url', gate.url, '--token-file', path.join(dir, 'token'))).code === 0);
-  assert.equal((await say('--url', `http://127.0.0.1:${await freePort()}`)).code, 1);
+  const absent = await say('--url', `http://127.0.0.1:${await freePort()}`);
+  assert.equal(absent.code, 1);
+  assert.match(absent.stderr, /: no answer: the connection was refused\n$/);
   assert.equal((await say('--url', 'nonsense://')).code, 2);
   assert.equal((await say('--url', gate.url, '--token-file', path.join(dir, 'none'))).code, 2);
   const up = await startUpstream(t, (request, answer) => answer.json?.({}) ?? answer.end?.('{}'));

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -91,6 +92,62 @@ static void all_or_nothing(void **state)
     assert_shows(place, "\napp_a 1\n");
 }
 
+#define GAUGE(name) "{\"name\":\"" name "\",\"type\":\"gauge\",\"value\":1}"
+#define TOTAL(name) "{\"name\":\"" name "\",\"type\":\"counter\",\"value\":1}"
+
+/* What is refused leaves no metric behind, so it contradicts nobody later and takes nobody's place. */
+static void what_is_refused_registers_nothing(void **state)
+{
+    static const struct {
+        const char *document;
+        int err;
+        const char *reason;
+    } bad[] = {
+        {"[" GAUGE("app_new") "," GAUGE("app_total") "]", PS_EINVAL, "[1]: a name has letters"},
+        {"[" GAUGE("app_new") "," TOTAL("app_new_total") "]", PS_EBUSY,
+         "[1]: another metric has this name already"},
+        {"[" GAUGE("app_new") "," TOTAL("app_here_total") "]", PS_EBUSY,
+         "[1]: another metric has this name already"},
+        {"[" GAUGE("app_new") ",{\"name\":\"app_new\",\"type\":\"gauge\",\"value\":1,"
+         "\"labels\":{\"a\":\"b\"}}]",
+         PS_EBUSY, "[1]: app_new has other labels already"},
+        {"[" GAUGE("app_new") "," TOTAL("penstock_a_total") "]", PS_EINVAL, "[1]: names that begin"},
+        {"[" GAUGE("app_new") ",null]", PS_EINVAL, "[1]: has to be an object"},
+    };
+    struct place *place = *state;
+    assert_int_equal(hand_in(place, GAUGE("app_here")), PS_OK);
+    for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
+        assert_int_equal(hand_in(place, bad[i].document), bad[i].err);
+        assert_non_null(strstr(place->reason, bad[i].reason));
+        assert_null(ps_metrics_find(place->metrics, PS_STR("app_new")));
+    }
+    assert_int_equal(hand_in(place, "[" TOTAL("app_new_total") "," GAUGE("app_a") "]"), PS_OK);
+    assert_shows(place, "\napp_new_total 1\n");
+}
+
+static int hand_in_gauges(struct place *place, unsigned count)
+{
+    char document[16384];
+    size_t len = 0;
+    for (unsigned i = 0; i < count; i++) {
+        len += (size_t)snprintf(document + len, sizeof document - len,
+                                "%c{\"name\":\"app_%u\",\"type\":\"gauge\",\"value\":1}",
+                                i == 0 ? '[' : ',', i);
+    }
+    snprintf(document + len, sizeof document - len, "]");
+    return hand_in(place, document);
+}
+
+/* Those that were counted on the way give their places back. */
+static void a_document_beyond_the_bound_takes_no_place(void **state)
+{
+    struct place *place = *state;
+    assert_int_equal(hand_in_gauges(place, PS_CUSTOM_METRICS + 1), PS_ELIMIT);
+    assert_non_null(strstr(place->reason, "[200]: there are as many metrics as may be"));
+    assert_null(ps_metrics_find(place->metrics, PS_STR("app_0")));
+    assert_int_equal(hand_in_gauges(place, PS_CUSTOM_METRICS), PS_OK);
+}
+
 static void numbers_too_large_are_no_numbers(void **state)
 {
     struct place *place = *state;
@@ -130,6 +187,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_value_or_many, setup, teardown),
         cmocka_unit_test_setup_teardown(all_or_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_refused_registers_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_document_beyond_the_bound_takes_no_place, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(numbers_too_large_are_no_numbers, setup, teardown),
         cmocka_unit_test_setup_teardown(exemplars_are_strict, setup, teardown),
     };

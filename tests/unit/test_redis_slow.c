@@ -104,10 +104,7 @@ static struct scene *enter(void **state)
 {
     struct scene *scene = *state;
     struct story *story = &scene->story;
-    if (scene->base == 0) {
-        print_message("redis-server is not installed: nothing is tested against a real cluster\n");
-        skip();
-    }
+    redis_server_need(scene->base != 0);
     story->opts.cluster = true;
     story->opts.breaker.stall = 2 * PS_SECOND;
     story->opts.connect_timeout = 2 * PS_SECOND;

@@ -204,6 +204,14 @@ static void a_foreign_or_damaged_file_is_left_as_it_is(void **state)
     json_decref(load());
 }
 
+static void a_directory_is_called_one(void **state)
+{
+    json_t *none;
+    (void)state;
+    assert_int_equal(ps_report_load_file(&none, "/", &error), PS_EIO);
+    assert_string_equal(error.text, "/: it is a directory");
+}
+
 static void a_report_that_was_cut_anywhere_is_refused(void **state)
 {
     (void)state;
@@ -313,6 +321,7 @@ int main(void)
         CASE(the_summary_says_the_worst),
         CASE(a_test_of_which_nothing_ran_is_a_valid_report),
         CASE(a_foreign_or_damaged_file_is_left_as_it_is),
+        CASE(a_directory_is_called_one),
         CASE(a_report_that_was_cut_anywhere_is_refused),
         CASE(members_of_another_type_are_named),
         CASE(a_report_that_can_not_be_written_is_rescued),

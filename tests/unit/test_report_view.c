@@ -16,6 +16,7 @@
 #include "../helpers/trial_report.h"
 #include "load/markup.h"
 #include "load/plot.h"
+#include "load/report_document.h"
 #include "load/report_html.h"
 #include "load/report_json.h"
 #include "load/report_junit.h"
@@ -191,6 +192,34 @@ static void a_plot_of_anything_stays_inside_its_frame(void **state)
     }
 }
 
+/* The slope of half a minute of noise, taken times an hour, would be thousands of percent. */
+static void only_what_drifts_has_a_slope(void **state)
+{
+    (void)state;
+    write_all();
+    assert_true(has(&text, "60.0 ms to 60.4 ms: steady (p = 0.21)\n"));
+    assert_true(has(&text, "953.7 MiB to 972.7 MiB: DRIFTS by +2.00 % an hour (p = 1e-09)\n"));
+    assert_true(has(&html, "+2.00 %") && !has(&html, "+0.66 %"));
+    json_t *drift = json_pack("{sb sf ss}", "drifts", 1, "slope_per_hour", 3.0, "unit", "files");
+    char slope[PS_REPORT_VALUE_MAX];
+    assert_string_equal(ps_report_write_slope(drift, slope, sizeof slope), "+3 files"); /* from zero on */
+    json_decref(drift);
+}
+
+/* Whose verdict stands above already needs no line of its own. */
+static void one_test_alone_is_told_once(void **state)
+{
+    (void)state;
+    write_all();
+    assert_true(has(&text, "\nload       "));
+    for (enum ps_report_kind kind = PS_REPORT_LOAD + 1; kind < PS_REPORT_COUNT; kind++) {
+        (void)json_object_del(document, ps_report_section_name(kind));
+    }
+    text.len = 0;
+    assert_int_equal(ps_report_write_text(document, &text), PS_OK);
+    assert_false(has(&text, "\nload       "));
+}
+
 static void markup_escapes_what_has_a_meaning(void **state)
 {
     (void)state;
@@ -209,6 +238,8 @@ int main(void)
         CASE(tests_without_an_answer_are_errors),
         CASE(figures_are_written_as_people_read_them),
         CASE(a_plot_of_anything_stays_inside_its_frame),
+        CASE(only_what_drifts_has_a_slope),
+        CASE(one_test_alone_is_told_once),
         CASE(markup_escapes_what_has_a_meaning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

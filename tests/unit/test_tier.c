@@ -309,10 +309,7 @@ static int teardown(void **state)
 static struct scene *enter(void **state)
 {
     struct scene *scene = *state;
-    if (scene->server.port == 0) {
-        print_message("redis-server is not installed: nothing is tested against a real one\n");
-        skip();
-    }
+    redis_server_need(scene->server.port != 0);
     return scene;
 }
 

@@ -19,8 +19,9 @@ static void pieces_stand_in_order_and_strings_are_escaped(void **state)
     ps_writer_u64(&out, UINT64_MAX);
     ps_writer_printf(&out, ",\"c\":%.3g}", 0.5);
     assert_int_equal(out.err, PS_OK);
-    assert_true(ps_str_eq(ps_buf_str(&buf),
-                          PS_STR("{\"a\":\"x\\\"\\n\xef\xbf\xbd\",\"b\":18446744073709551615,\"c\":0.5}")));
+    assert_true(
+        ps_str_eq(ps_buf_str(&buf),
+                  PS_STR("{\"a\":\"x\\\"\\n\xef\xbf\xbd\",\"b\":18446744073709551615,\"c\":0.5}")));
     ps_buf_fini(&buf);
 }
 
