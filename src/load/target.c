@@ -189,7 +189,9 @@ static int make_pool(struct ps_target *target, const struct ps_address *address)
 
 static void destroy(struct ps_target *target)
 {
-    ps_timer_clear(target->loop, &target->reach_deadline);
+    if (target->loop != NULL) { /* a target that is only checked has none */
+        ps_timer_clear(target->loop, &target->reach_deadline);
+    }
     ps_stream_free(target->reach);
     ps_pool_free(target->pool);
     ps_tls_unref(target->tls);
