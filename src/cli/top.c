@@ -97,7 +97,7 @@ static int print_lines(struct run *run, int status)
     int err = status == 200 ? ps_top_data_read(&run->data, ps_probe_body(run->probe)) : PS_EPARSE;
     err = err != PS_OK ? err : ps_top_view_lines(&run->data, &out);
     if (err == PS_OK) {
-        fwrite(out.data, 1, out.len, stdout);
+        printf("%.*s", PS_STR_ARG(ps_buf_str(&out))); /* nothing, where nothing is known yet */
     } else if (status == 0) {
         fprintf(stderr, "penstock top: %s: no answer: %.*s\n", run->opts.url,
                 PS_STR_ARG(ps_probe_why(run->probe)));
