@@ -32,6 +32,10 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRACE = ROOT / "data" / "cache2k_orm_busy_70k.u32be.gz"
 WARM_RATE = 110  # requests/s before what is measured
+NOTE = """
+The same means on a service that begins cold, with the trace of a web shop of which a third repeats:
+[tier1-report-cold.md](tier1-report-cold.md), by `tools/tier1.py --trace data/cache2k_web07_20k.u32be.gz --warm 0`.
+"""
 MODELS = [f"m{i}" for i in range(12)]
 OLLAMA = ["--engine", "ollama", *[word for name in MODELS for word in ("--model", name)], "--memory", "24GiB",
           "--weights", "1792MiB", "--activations", "64MiB", "--kv-tokens", "65536", "--kv-bytes-per-token", "2KiB",
@@ -240,7 +244,7 @@ def main():
     parser.add_argument("--penstock", default=str(ROOT / "build" / "penstock"))
     parser.add_argument("--trace", default=str(TRACE), help="big-endian 32-bit keys, gzip")
     parser.add_argument("--warm", type=int, default=60_000, help="requests of it that came before")
-    parser.add_argument("--note", default="", help="a last line, such as a link to another run")
+    parser.add_argument("--note", default=NOTE, help="the last lines, such as a link to another run")
     parser.add_argument("--seconds", type=int, default=180)
     parser.add_argument("--rate", type=int, default=55)
     parser.add_argument("--out", default=str(ROOT / "docs" / "tier1-report.md"))
