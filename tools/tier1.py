@@ -233,7 +233,8 @@ requests in flight for each upstream.
 {note}GPU memory is that of the Ollama's device, sampled twice a second: the other server takes its memory at its start, as
 vLLM does, and what is used of that is not the device's. Response times count from the moment at which a request was due.
 How often a trace repeats itself bounds what any cache can hit: of these {on['requests']:,} keys
-{share_seen(before, keys):.0f} % came before.
+{share_seen(before, keys):.0f} % came before. One that comes while the same question is under way shares its answer; it counts as asked and
+not as a hit.
 {args.note}"""
     pathlib.Path(args.out).write_text(text)
     print(text)
